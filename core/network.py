@@ -1,0 +1,132 @@
+"""The Keras network: build it, fit it. Only the training process imports this module."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import pandas as pd
+
+from core.config import TrainingConfig
+from core.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit is: both counts start at 1, and the batch is the last one done."""
+
+    epoch: int
+    batch: int
+    batches: int
+
+
+def build(config: TrainingConfig) -> keras.Model:
+    """The network of the experiment, compiled: dense layers without biases, ReLU, softmax over the classes.
+
+    Seeds Keras, NumPy and Python for the whole process, so that initial weights and the order of images
+    depend on the configuration alone.
+    """
+    keras.utils.set_random_seed(config.seed)
+    penalty = keras.regularizers.L1L2(config.l1_reg, config.l2_reg) if config.l1_reg or config.l2_reg else None
+    layers = [
+        keras.layers.Dense(units, activation="relu", use_bias=False, kernel_regularizer=penalty)
+        for units in config.hidden_units
+    ]
+    layers.append(keras.layers.Dense(len(config.spec.classes), activation="softmax", use_bias=False))
+    model = keras.Sequential([keras.Input((config.spec.inputs,)), *layers], name="network")
+    metrics = ["accuracy"]
+    if penalty is not None:
+        # With a penalty Keras' own "loss" is no longer the cross-entropy that the charts show.
+        metrics.append(keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"))
+    model.compile(
+        optimizer=keras.optimizers.Adam(config.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(),
+        metrics=metrics,
+    )
+    return model
+
+
+def fit(
+    model: keras.Model,
+    config: TrainingConfig,
+    data: Dataset,
+    on_batch: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+) -> pd.DataFrame:
+    """Train, and leave the kept epoch's weights in the model.
+
+    Args:
+        model: from `build(config)`.
+        config: its hyper-parameters.
+        data: the first `num_valid` training images become the validation set.
+        on_batch: called after every step.
+        on_epoch: called after every epoch with the history so far.
+
+    Returns:
+        One row an epoch: epoch, loss and accuracy on the training images (averaged while training),
+        val_loss and val_accuracy (empty without validation images), seconds. Losses are cross-entropies,
+        without the penalties.
+    """
+    images, labels = data.train.images, data.train.labels
+    held_out = config.num_valid
+    watcher = _Watcher(config, on_batch, on_epoch)
+    model.fit(
+        images[held_out:],
+        labels[held_out:],
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        validation_data=(images[:held_out], labels[:held_out]) if held_out else None,
+        validation_batch_size=1_000,
+        callbacks=[watcher],
+        verbose=0,
+    )
+    return watcher.history
+
+
+def kernels_of(model: keras.Model) -> list[np.ndarray]:
+    """The kernels as float32 arrays of shape (inputs, units), in the order of the layers."""
+    return [np.asarray(weights, np.float32) for weights in model.get_weights()]
+
+
+class _Watcher(keras.callbacks.Callback):
+    """Reports progress, collects the history and keeps the best epoch's weights."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        on_batch: Callable[[Progress], None],
+        on_epoch: Callable[[pd.DataFrame], None],
+    ):
+        super().__init__()
+        self.history = pd.DataFrame()
+        self._config, self._on_batch, self._on_epoch = config, on_batch, on_epoch
+        self._best_accuracy, self._best_weights = -1.0, None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch, self._began = epoch + 1, time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._on_batch(Progress(self._epoch, batch + 1, self.params["steps"]))
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        row = {
+            "epoch": epoch + 1,
+            "loss": logs.get("cross_entropy", logs["loss"]),
+            "accuracy": logs["accuracy"],
+            "val_loss": logs.get("val_cross_entropy", logs.get("val_loss")),
+            "val_accuracy": logs.get("val_accuracy"),
+            "seconds": round(time.perf_counter() - self._began, 3),
+        }
+        self.history = pd.concat([self.history, pd.DataFrame([row])], ignore_index=True)
+        if self._config.keep_best and row["val_accuracy"] > self._best_accuracy:
+            self._best_accuracy, self._best_weights = row["val_accuracy"], self.model.get_weights()
+        self._on_epoch(self.history)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._best_weights is not None:
+            self.model.set_weights(self._best_weights)

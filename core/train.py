@@ -1,0 +1,264 @@
+"""Trains the model and runs pruning experiments.
+
+A run that exists is not trained again; its pruning experiments are run for the sparsities that are
+still missing. A run that another process is training is waited for.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import math
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from absl import app, flags
+
+from core import config as configuration
+from core import datasets, runs
+from core.config import ConfigError, TrainingConfig
+from core.errors import KnownError
+from core.evaluation import evaluate
+from core.files import cache_root
+from core.pruning import METHODS
+from core.sweep import missing_sparsities, results_table, sweep
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+_HEARTBEAT = 0.25
+"""Seconds between two reports of progress, at least."""
+
+flags.DEFINE_string(
+    "dataset",
+    _DEFAULTS["dataset"],
+    f"The dataset. Valid options are: {{{' | '.join(map(repr, configuration.DATASETS))}}}.",
+)
+flags.DEFINE_integer("epochs", _DEFAULTS["epochs"], "Number of training epochs to perform.")
+flags.DEFINE_integer("batch_size", _DEFAULTS["batch_size"], "The batch size")
+flags.DEFINE_float("learning_rate", _DEFAULTS["learning_rate"], "The optimizer's learning rate.")
+flags.DEFINE_integer(
+    "num_valid",
+    None,
+    "The size of the validation dataset; by default 10000, for optdigits 200",
+)
+flags.DEFINE_bool(
+    "keep_best", _DEFAULTS["keep_best"], "If true, keep the best validation acc model when checkpointing."
+)
+flags.DEFINE_float("l1_reg", _DEFAULTS["l1_reg"], "L1 penalty on the hidden kernels.")
+flags.DEFINE_float("l2_reg", _DEFAULTS["l2_reg"], "L2 penalty on the hidden kernels.")
+flags.DEFINE_string(
+    "hidden_units",
+    ",".join(map(str, _DEFAULTS["hidden_units"])),
+    "The width of each hidden layer, separated by commas.",
+)
+flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Seed of the initial weights and of the order of the images.")
+flags.DEFINE_string(
+    "k_vals",
+    ",".join(map(str, configuration.K_VALUES)),
+    "A list of sparsity values to use in pruning experiments, separated by commas.",
+)
+flags.DEFINE_string(
+    "experiment_id",
+    None,
+    "A unique name to identify the current model and experiment; by default made of the hyper-parameters.",
+)
+flags.DEFINE_bool(
+    "force_train", False, "If true, overwrite existing model for given hparam config, once the new one is complete."
+)
+flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for checkpoints, figures, etc.")
+
+
+def main(_: list[str]) -> None:
+    """The command: train if needed, then prune and score at every k."""
+    values = flags.FLAGS
+    config = TrainingConfig.from_dict(
+        {name: values[name].value for name in _DEFAULTS if name != "hidden_units"}
+        | {"hidden_units": configuration.parse_sizes(values.hidden_units)}
+    )
+    sparsities = configuration.parse_k_values(values.k_vals)
+    run = runs.open_run(values.experiment_id or config.run_id, Path(values.output_dir).expanduser())
+
+    trained = run.is_complete() and not values.force_train
+    if not trained:
+        train(run, config, sparsities, replace=values.force_train)
+    if run.config() != config:
+        raise ConfigError(_other_config(run, config))
+    if trained:
+        _say(f"Run {run.id} is trained already.")
+    table = complete_sweep(run, sparsities)
+    _say(f"\n{results_table(table, sparsities).to_string(index=False, float_format='{:.4f}'.format)}\n\n{run.folder}")
+
+
+def train(run: runs.Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
+    """Train a run and sweep it, or wait for whoever is training it.
+
+    Args:
+        run: where to keep it.
+        config: the hyper-parameters.
+        sparsities: the values of k to score after training.
+        replace: train although the run is complete, and replace it once the new one is, too.
+
+    Raises:
+        RunError: if another process was training it and did not complete it, or the cache cannot be written.
+        CancelledError: if somebody asked it to stop.
+    """
+    try:
+        with run.train(config) as training:
+            # Between the look at the cache and the lock, another process may have completed the run.
+            if run.is_complete() and not replace:
+                training.discard()
+            else:
+                with _clear_failures(run):
+                    _train_here(training, config, sparsities)
+    except runs.RunBusyError:
+        _wait_for(run)
+
+
+def _train_here(training: runs.Training, config: TrainingConfig, sparsities: list[float]) -> None:
+    run = training.run
+    _say(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
+    training.update(phase="loading", epoch=0, epochs=config.epochs)
+    data = datasets.load_dataset(config.dataset, run.root)
+    # Keras takes seconds to import, so a mistake in what came before is told first.
+    from core import network
+
+    reported = time.monotonic()
+
+    def on_batch(progress: network.Progress) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= _HEARTBEAT:
+            training.update(phase="training", **dataclasses.asdict(progress))
+            reported = time.monotonic()
+
+    def on_epoch(history: pd.DataFrame) -> None:
+        training.write_history(history)
+        last = history.iloc[-1]
+        if not math.isfinite(last.loss):
+            raise KnownError(
+                f"Training of {run.id} diverged: the loss is no longer a number after epoch {last.epoch:.0f}. "
+                f"Choose a learning rate below {config.learning_rate:g}."
+            )
+        training.update(phase="training", epoch=int(last.epoch))
+        _say(
+            f"Epoch {last.epoch:.0f}/{config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
+            + (f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}" if config.num_valid else "")
+            + f"  {last.seconds:.1f} s"
+        )
+
+    model = network.build(config)
+    training.update(phase="training", epoch=1, batch=0)
+    began = time.perf_counter()
+    history = network.fit(model, config, data, on_batch, on_epoch)
+    seconds = time.perf_counter() - began
+    kernels = network.kernels_of(model)
+    training.write_model(model.save, kernels)
+
+    training.update(phase="scoring")
+    test = data.test
+    dense = evaluate(kernels, test.images, test.labels)
+    scored = 0
+
+    def on_row(_: dict) -> None:
+        nonlocal scored
+        scored += 1
+        training.update(phase="scoring", scored=scored, to_score=len(METHODS) * len(sparsities))
+
+    training.write_sweep(sweep(kernels, test.images, test.labels, sparsities, on_row=on_row))
+    kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
+    training.commit(
+        test_accuracy=dense.accuracy,
+        test_loss=dense.loss,
+        kept_epoch=int(history.epoch[kept]),
+        training_seconds=round(seconds, 3),
+        versions=_versions(),
+    )
+
+
+def complete_sweep(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
+    """Score whatever of `sparsities` the run does not know yet, and return all it knows."""
+    known = run.sweep()
+    for method in METHODS:
+        missing = missing_sparsities(known, method, sparsities)
+        if missing:
+            _say(f"Scoring {method} pruning at {', '.join(map(str, missing))}.")
+            test = datasets.load_dataset(run.config().dataset, run.root).test
+            run.add_to_sweep(sweep(run.kernels(), test.images, test.labels, missing, [method]))
+    return run.sweep()
+
+
+def _wait_for(run: runs.Run) -> None:
+    _say(f"Run {run.id} is being trained by another process; waiting for it.")
+    last = None
+    while run.is_training():
+        state = run.training() or {}
+        if state.get("epoch") != last:
+            last = state.get("epoch")
+            _say(f"Epoch {last}/{state.get('epochs')} there")
+        time.sleep(0.5)
+    if not run.is_complete():
+        state = run.training() or {"phase": "deleted"}
+        raise runs.RunError(
+            f"The process that was training {run.id} ended early: {state.get('message', state['phase'])}. "
+            "Run the same command again to train it."
+        )
+
+
+def _other_config(run: runs.Run, config: TrainingConfig) -> str:
+    kept, asked = run.config().to_dict(), config.to_dict()
+    differences = [f"{name} {kept[name]} (asked: {asked[name]})" for name in asked if kept[name] != asked[name]]
+    return (
+        f"Run {run.id} was trained with other hyper-parameters: {', '.join(differences)}. "
+        "Choose another --experiment_id, or replace the run with --force_train."
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("keras", "tensorflow", "numpy")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+@contextlib.contextmanager
+def _clear_failures(run: runs.Run) -> Iterator[None]:
+    """Turn what stops a training from outside into a sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise KnownError(
+            f"There is not enough memory to train {run.id}. Choose fewer hidden units or a smaller batch size."
+        ) from None
+    except KeyboardInterrupt:
+        raise runs.CancelledError(f"Training of {run.id} was cancelled.") from None
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise ConfigError(f"{str(error).rstrip('.')}. See python -m core.train --help.") from None
+    if len(rest) > 1:
+        raise ConfigError(f"Expected only flags such as --epochs=20. Received: {' '.join(rest[1:])}.")
+    return rest
+
+
+def _run_command() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except KnownError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    _run_command()

@@ -1,0 +1,142 @@
+"""Accuracy and loss against the sparsity, for any runs, and the table to take away."""
+
+import pandas as pd
+import streamlit as st
+
+from core import config as configuration
+from core import figures, runs, ui
+from core.config import K_VALUES
+from core.errors import KnownError
+from core.pruning import METHODS
+from core.sweep import missing_sparsities, results_table, sweep
+
+MAX_RUNS = 12
+DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
+
+
+def chosen_sparsities() -> list[float]:
+    """The k list as typed; a list that cannot be read is explained, and the default used instead."""
+    text = st.text_input(
+        "Sparsities k",
+        DEFAULT_K,
+        key="k_vals",
+        bind="query-params",
+        help="From 0 to 1, separated by commas. What has not been scored yet is scored now.",
+    )
+    try:
+        return configuration.parse_k_values(text)
+    except configuration.ConfigError as error:
+        st.error(f"{error} Showing {DEFAULT_K} instead.", icon=":material/error:")
+        return list(K_VALUES)
+
+
+def scored(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
+    """The run's sweep at exactly these sparsities, scoring with visible progress what is missing.
+
+    Raises:
+        KnownError: if the run or its dataset cannot be read.
+    """
+    table = run.sweep()
+    missing = [(method, k) for method in METHODS for k in missing_sparsities(table, method, sparsities)]
+    if missing:
+        network, test = ui.load_run(run), ui.test_split(run.config().dataset)
+        done = 0
+        bar = st.progress(0.0, f"Pruning and scoring {run.id}")
+
+        def advance(row: dict) -> None:
+            nonlocal done
+            done += 1
+            bar.progress(done / len(missing), f"Pruning and scoring {run.id}: {row['method']} at {row['sparsity']:g}")
+
+        for method in METHODS:
+            wanted = [k for other, k in missing if other == method]
+            if wanted:
+                rows = sweep(network.kernels, test.images, test.labels, wanted, [method], advance)
+                table = pd.concat([table, rows], ignore_index=True)
+                run.add_to_sweep(rows)
+        bar.empty()
+    return table[table.sparsity.isin(sparsities)]
+
+
+st.title("Comparison")
+ids = ui.complete_runs()
+
+if not ids:
+    st.markdown(
+        "**No trained network yet.** Below are the published results of the original experiment. "
+        "Train a network, and its curves appear beside them."
+    )
+    ui.link_to("training", "Go to Training")
+    datasets = [name for name in configuration.DATASETS if ui.published(name) is not None]
+    dataset = st.segmented_control(
+        "Dataset", datasets, default=datasets[0], required=True, format_func=ui.dataset_title, key="published"
+    )
+    chosen, tables, reference = [], {}, ui.published(dataset)
+else:
+    picker, k_list = st.columns([3, 2])
+    with picker:
+        chosen = st.multiselect(
+            "Runs",
+            ids,
+            default=ids[:1],
+            max_selections=MAX_RUNS,
+            key="runs",
+            bind="query-params",
+            help="Each run is drawn in a dash of its own. The address bar keeps the choice.",
+        )
+    with k_list:
+        sparsities = chosen_sparsities()
+    tables = {}
+    for run_id in chosen:
+        try:
+            tables[run_id] = scored(runs.open_run(run_id), sparsities)
+        except KnownError as error:
+            st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
+    if not chosen:
+        st.caption("Choose at least one run.")
+        st.stop()
+    of_runs = {runs.open_run(run_id).config().dataset for run_id in tables}
+    reference = ui.published(of_runs.pop()) if len(of_runs) == 1 else None
+
+for measure, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
+    column.plotly_chart(
+        figures.pruning_curves(list(tables.items()), measure, reference, height=440),
+        key=f"compare_{measure}",
+        config=figures.CONFIG,
+        alt=f"Test {measure} against sparsity",
+    )
+if reference is not None:
+    st.caption("Thin dashes: the published results of the original experiment.")
+
+if tables:
+    st.subheader("Results")
+    shown = next(iter(tables))
+    if len(tables) > 1:
+        shown = st.selectbox("Table of", list(tables), key="table", bind="query-params")
+    results = results_table(tables[shown], sparsities)
+    headings = {
+        "sparsity": "Sparsity",
+        "accuracy_weight": "Test accuracy (weight)",
+        "accuracy_unit": "Test accuracy (unit)",
+        "loss_weight": "Test loss (weight)",
+        "loss_unit": "Test loss (unit)",
+    }
+    st.dataframe(
+        results,
+        hide_index=True,
+        height="content",
+        column_config={
+            name: st.column_config.NumberColumn(label, format="%.4g" if name == "sparsity" else "%.4f")
+            for name, label in headings.items()
+        },
+        alt="Accuracy and loss at each sparsity",
+    )
+    st.download_button(
+        "Download CSV",
+        results.to_csv(index=False, lineterminator="\n"),
+        file_name=f"{shown}-results.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key="download_csv",
+    )

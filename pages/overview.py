@@ -1,0 +1,55 @@
+"""What this is, and something to look at before any training."""
+
+import streamlit as st
+
+from core import figures, runs, ui
+from core.config import DATASETS
+
+st.title("Network pruning")
+st.markdown("Train a very large neural network, then make it very small.")
+
+steps, chart = st.columns([1, 2], gap="large")
+
+with steps:
+    for page, label, text in (
+        ("training", "1 · Train", "2.4 million weights on handwritten digits or clothes."),
+        (
+            "pruning",
+            "2 · Prune",
+            "Move a slider: the smallest weights or units go, and you see what is left.",
+        ),
+        (
+            "comparison",
+            "3 · Compare",
+            "Accuracy and loss against the sparsity, as curves, a table and a CSV file.",
+        ),
+    ):
+        with st.container(border=True):
+            ui.link_to(page, f"**{label}**")
+            st.caption(text)
+
+with chart:
+    published_sets = [name for name in DATASETS if ui.published(name) is not None]
+    dataset = st.segmented_control(
+        "Dataset",
+        published_sets,
+        default=published_sets[0],
+        required=True,
+        format_func=ui.dataset_title,
+        key="overview",
+        bind="query-params",
+    )
+    table = runs.runs_table()
+    own = table[(table.status == "complete") & (table.dataset == dataset)].run.head(1).tolist()
+    curves = [(run_id, runs.open_run(run_id).sweep()) for run_id in own]
+    st.plotly_chart(
+        figures.pruning_curves(curves, "accuracy", ui.published(dataset)),
+        key="overview_curves",
+        config=figures.CONFIG,
+        alt="Test accuracy against sparsity for weight and unit pruning",
+    )
+    st.caption(
+        "Dashed: the published results of the original experiment. "
+        + (f"Solid: your newest run, {own[0]}. " if own else "Your own curves appear here once you have trained. ")
+        + "Pruning single weights keeps the accuracy far longer than pruning whole units at the same k."
+    )

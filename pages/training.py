@@ -1,0 +1,383 @@
+"""Choose hyper-parameters, train, watch, and manage the runs in the cache."""
+
+import pandas as pd
+import streamlit as st
+
+from core import config as configuration
+from core import figures, jobs, runs, ui
+from core.config import DATASETS, ConfigError, TrainingConfig
+from core.errors import KnownError
+
+DEFAULTS = TrainingConfig()
+REFRESH_SECONDS = 1.0
+
+
+def reset_validation() -> None:
+    """Another dataset has another size, and so another sensible number of validation images."""
+    st.session_state.num_valid = DATASETS[st.session_state.dataset].num_valid
+
+
+def choose_config() -> TrainingConfig:
+    """The hyper-parameters as widgets; each is kept in the address, so a link brings them back.
+
+    Raises:
+        ConfigError: if together they make no valid configuration.
+    """
+    dataset = st.segmented_control(
+        "Dataset",
+        list(DATASETS),
+        default=DEFAULTS.dataset,
+        required=True,
+        format_func=ui.dataset_title,
+        key="dataset",
+        bind="query-params",
+        on_change=reset_validation,
+        help="MNIST digits and Fashion-MNIST: 60,000 training images of 28×28 pixels. UCI digits: 1,437 of 8×8.",
+    )
+    spec = DATASETS[dataset]
+    left, right = st.columns(2)
+    epochs = left.number_input(
+        "Epochs", 1, 10_000, DEFAULTS.epochs, key="epochs", bind="query-params", help="Passes over the training images."
+    )
+    batch_size = right.number_input(
+        "Batch size",
+        1,
+        60_000,
+        DEFAULTS.batch_size,
+        key="batch_size",
+        bind="query-params",
+        help="Images per training step.",
+    )
+    learning_rate = left.number_input(
+        "Learning rate",
+        0.000001,
+        1.0,
+        DEFAULTS.learning_rate,
+        step=0.0005,
+        format="%.6g",
+        key="learning_rate",
+        bind="query-params",
+        help="Step size of the Adam optimizer.",
+    )
+    seed = right.number_input(
+        "Seed",
+        0,
+        2**32 - 1,
+        DEFAULTS.seed,
+        key="seed",
+        bind="query-params",
+        help="Decides the initial weights and the order of the images. The same seed gives the same network.",
+    )
+    hidden_units = st.text_input(
+        "Hidden units",
+        ", ".join(map(str, DEFAULTS.hidden_units)),
+        key="hidden_units",
+        bind="query-params",
+        help="The width of each hidden layer, separated by commas.",
+    )
+    with st.expander("Validation and regularisation"):
+        num_valid = st.number_input(
+            "Validation images",
+            0,
+            spec.train_size - 1,
+            spec.num_valid,
+            key="num_valid",
+            bind="query-params",
+            help="The first training images are held out to measure each epoch.",
+        )
+        keep_best = st.toggle(
+            "Keep the best epoch",
+            DEFAULTS.keep_best,
+            key="keep_best",
+            bind="query-params",
+            help="Keep the epoch of best validation accuracy instead of the last one.",
+        )
+        left, right = st.columns(2)
+        l1_reg, l2_reg = (
+            column.number_input(
+                f"{name} penalty",
+                0.0,
+                1.0,
+                0.0,
+                step=0.0001,
+                format="%.6g",
+                key=f"{name.lower()}_reg",
+                bind="query-params",
+                help="Added to the loss of the hidden kernels; pulls weights towards zero.",
+            )
+            for name, column in (("L1", left), ("L2", right))
+        )
+    return TrainingConfig(
+        dataset=dataset,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        num_valid=num_valid,
+        keep_best=keep_best,
+        l1_reg=l1_reg,
+        l2_reg=l2_reg,
+        hidden_units=configuration.parse_sizes(hidden_units),
+        seed=seed,
+    )
+
+
+def show_architecture(config: TrainingConfig) -> None:
+    shapes = config.layer_shapes
+    layers = pd.DataFrame(
+        {
+            "Layer": [*(f"Hidden {index}" for index in range(1, len(shapes))), "Output"],
+            "Inputs": [inputs for inputs, _ in shapes],
+            "Units": [units for _, units in shapes],
+            "Activation": ["ReLU"] * (len(shapes) - 1) + ["softmax"],
+            "Weights": [inputs * units for inputs, units in shapes],
+        }
+    )
+    with st.expander(f"Architecture: **{config.parameter_count:,}** weights"):
+        st.dataframe(
+            layers,
+            hide_index=True,
+            column_config={
+                name: st.column_config.NumberColumn(format="localized") for name in ("Inputs", "Units", "Weights")
+            },
+            alt="Layers of the network with their numbers of weights",
+        )
+        st.caption("Dense layers without biases. The output layer is never pruned.")
+
+
+def train(run: runs.Run, config: TrainingConfig, replace: bool = False) -> None:
+    """Start training; a failure to start is kept for the rerun that follows the click."""
+    try:
+        jobs.start_training(run, config, replace)
+        st.session_state.pop("start_failure", None)
+    except KnownError as error:
+        st.session_state.start_failure = (run.id, str(error))
+
+
+def show_status(run: runs.Run, config: TrainingConfig) -> None:
+    """Where this configuration stands, and what can be done with it."""
+    failed_id, failure = st.session_state.get("start_failure", (None, None))
+    if failed_id == run.id:
+        st.error(failure, title="Training could not start", icon=":material/error:")
+
+    training, result = run.training(), run.result()
+    if training and training["phase"] not in runs.ENDED:
+        watch(run)
+        return
+    if training:
+        show_early_end(run, training)
+    if result:
+        show_result(run, config, result)
+    elif not training:
+        st.markdown("This configuration has **not been trained** yet.")
+        st.button(
+            "Train", type="primary", icon=":material/play_arrow:", key="train", on_click=train, args=(run, config)
+        )
+        st.caption(
+            "Training runs in a process of its own: reloading or closing this page does not stop it. "
+            "On two cores an epoch of MNIST takes some seconds."
+        )
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def watch(run: runs.Run) -> None:
+    """Progress and curves of the training in progress, read from the cache every second."""
+    state = run.training()
+    if state is None or state["phase"] in runs.ENDED:
+        st.rerun()
+    history = run.history(of_training=True)
+    progress = runs.progress(state, history)
+    st.progress(min(progress.fraction, 1.0), text=describe(state, progress))
+    st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
+    show_curves(history, state.get("epochs", 1))
+
+
+def describe(state: dict, progress: runs.Progress) -> str:
+    """One line about a training in progress."""
+    if state["phase"] == "training":
+        text = f"Epoch {max(state['epoch'], 1)} of {state['epochs']}"
+        if state.get("batches"):
+            text += f", batch {state['batch']} of {state['batches']}"
+        if progress.seconds_left is not None:
+            minutes, seconds = divmod(round(progress.seconds_left), 60)
+            text += f" · about {f'{minutes} min ' if minutes else ''}{seconds} s left"
+        return text
+    if state["phase"] == "scoring":
+        return f"Pruning and scoring: {state.get('scored', 0)} of {state.get('to_score', '…')} done"
+    return "Getting ready: reading the images and starting TensorFlow"
+
+
+def show_early_end(run: runs.Run, state: dict) -> None:
+    """A training that failed, was cancelled, or whose process died."""
+    titles = {
+        "failed": "Training failed",
+        "cancelled": "Training was cancelled",
+        "interrupted": "Training was interrupted",
+    }
+    reasons = {
+        "failed": state.get("message", "The process said nothing."),
+        "cancelled": f"It had reached epoch {state.get('epoch', 0)} of {state.get('epochs', '?')}.",
+        "interrupted": "The process that was training this network is gone: it was killed, or the machine restarted. "
+        f"It had reached epoch {state.get('epoch', 0)} of {state.get('epochs', '?')}.",
+    }
+    box = st.error if state["phase"] == "failed" else st.warning
+    box(
+        reasons[state["phase"]] + (" The earlier network is untouched." if run.is_complete() else ""),
+        title=titles[state["phase"]],
+        icon=":material/error:" if state["phase"] == "failed" else ":material/info:",
+    )
+    with st.container(horizontal=True):
+        st.button(
+            "Train again",
+            type="primary",
+            icon=":material/replay:",
+            key="train_again",
+            on_click=train,
+            args=(run, run.config(), run.is_complete()),
+        )
+        st.button("Discard", icon=":material/close:", key="discard", on_click=run.discard_training)
+
+
+def show_result(run: runs.Run, config: TrainingConfig, result: dict) -> None:
+    history = run.history()
+    accuracy, loss, seconds, kept = st.columns(4)
+    accuracy.metric("Test accuracy", f"{result['test_accuracy']:.2%}")
+    loss.metric("Test loss", f"{result['test_loss']:.4f}")
+    seconds.metric("Training time", f"{result['training_seconds']:,.0f} s")
+    kept.metric("Kept epoch", f"{result['kept_epoch']} of {len(history)}")
+    with st.container(horizontal=True):
+        if st.button("Prune it", type="primary", icon=":material/content_cut:", key="open"):
+            st.switch_page("pruning.py", query_params={"run": run.id})
+        if st.button("Retrain…", icon=":material/replay:", key="retrain"):
+            confirm_retrain(run, config)
+        if st.button("Delete…", icon=":material/delete:", key="delete"):
+            confirm_delete(run)
+    show_curves(history, len(history), result["kept_epoch"])
+
+
+def show_curves(history: pd.DataFrame, epochs: int, kept_epoch: int | None = None) -> None:
+    for measure, column in zip(("loss", "accuracy"), st.columns(2), strict=True):
+        column.plotly_chart(
+            figures.training_curves(history, epochs, measure, kept_epoch),
+            key=f"curve_{measure}",
+            config=figures.CONFIG,
+            alt=f"{measure.capitalize()} of training and validation against the epoch",
+        )
+
+
+@st.dialog("Retrain this network?")
+def confirm_retrain(run: runs.Run, config: TrainingConfig) -> None:
+    st.markdown(
+        f"`{run.id}` is trained again with the same hyper-parameters. The present network stays until the new one is "
+        "complete, and is then replaced."
+    )
+    with st.container(horizontal=True):
+        if st.button("Retrain", type="primary", key="retrain_confirmed"):
+            train(run, config, replace=True)
+            st.rerun()
+        if st.button("Keep it", key="retrain_dismissed"):
+            st.rerun()
+
+
+@st.dialog("Delete this run?")
+def confirm_delete(run: runs.Run) -> None:
+    st.markdown(f"`{run.id}`, its network, history and scores are removed from the cache. This cannot be undone.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", key="delete_confirmed"):
+            with ui.known_errors():
+                run.delete()
+                st.toast(f"Deleted {run.id}.", icon=":material/delete:")
+                st.rerun()
+        if st.button("Keep it", key="delete_dismissed"):
+            st.rerun()
+
+
+def load_settings(config: TrainingConfig) -> None:
+    """Put a run's hyper-parameters into the widgets."""
+    values = config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))}
+    st.session_state.update(values)
+
+
+def show_runs() -> None:
+    st.subheader("All runs")
+    table = runs.runs_table()
+    if table.empty:
+        st.caption("None yet. Trained networks are listed here with their settings and scores.")
+        return
+    table["dataset"] = table.dataset.map(ui.dataset_title)
+    table["hidden_units"] = table.hidden_units.map(lambda sizes: "-".join(map(str, sizes)))
+    table["size"] = table["size"] / 1e6
+    column = st.column_config
+    selection = st.dataframe(
+        table,
+        hide_index=True,
+        key="runs",
+        on_select="rerun",
+        selection_mode="single-row",
+        column_order=[
+            "dataset",
+            "test_accuracy",
+            "status",
+            "epochs",
+            "learning_rate",
+            "batch_size",
+            "hidden_units",
+            "l1_reg",
+            "l2_reg",
+            "seed",
+            "finished",
+            "size",
+            "run",
+        ],
+        column_config={
+            "dataset": "Dataset",
+            "test_accuracy": column.NumberColumn("Test accuracy", format="percent"),
+            "status": "Status",
+            "epochs": "Epochs",
+            "learning_rate": column.NumberColumn("Learning rate", format="%g"),
+            "batch_size": "Batch size",
+            "hidden_units": "Hidden units",
+            "l1_reg": column.NumberColumn("L1", format="%g"),
+            "l2_reg": column.NumberColumn("L2", format="%g"),
+            "seed": column.NumberColumn("Seed", format="%d"),
+            "finished": column.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
+            "size": column.NumberColumn("Size (MB)", format="%.1f"),
+            "run": "Run",
+        },
+        placeholder="–",
+        alt="All runs in the cache",
+    )
+    rows = selection.selection.rows
+    if not rows or rows[0] >= len(table):
+        st.caption("Select a row to open or delete it.")
+        return
+    run = runs.open_run(table.run[rows[0]])
+    with st.container(horizontal=True):
+        if run.is_complete() and st.button("Prune it", icon=":material/content_cut:", key="row_open"):
+            st.switch_page("pruning.py", query_params={"run": run.id})
+        st.button(
+            "Show its settings",
+            icon=":material/tune:",
+            key="row_settings",
+            on_click=load_settings,
+            args=(run.config(),),
+        )
+        if st.button("Delete…", icon=":material/delete:", key="row_delete", disabled=run.is_training()):
+            confirm_delete(run)
+
+
+st.title("Training")
+settings, status = st.columns([1, 2], gap="large")
+with settings:
+    try:
+        config = choose_config()
+    except ConfigError as error:
+        config = None
+        st.error(str(error), title="This configuration cannot be trained", icon=":material/error:")
+with status:
+    if config is not None:
+        run = runs.open_run(config.run_id)
+        st.caption(f"Run `{run.id}`")
+        with ui.known_errors():
+            show_status(run, config)
+        show_architecture(config)
+show_runs()

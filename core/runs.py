@@ -312,6 +312,7 @@ class Training:
     def write_model(self, save: Callable[[Path], object], kernels: list[np.ndarray]) -> None:
         """Write the network: `save` is given a path to leave the Keras model at."""
         save(self.run.part / MODEL)
+        _fsync(self.run.part / MODEL)
         arrays = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -325,12 +326,12 @@ class Training:
         self.update(phase="complete", finished=_now(), **result)
         run = self.run
         (run.part / LOG).unlink(missing_ok=True)
-        _fsync_folder(run.part)
+        _fsync(run.part)
         shutil.rmtree(run._old, ignore_errors=True)
         if run.folder.exists():
             run.folder.rename(run._old)
         run.part.rename(run.folder)
-        _fsync_folder(run.root)
+        _fsync(run.root)
         shutil.rmtree(run._old, ignore_errors=True)
 
     def discard(self) -> None:
@@ -442,10 +443,10 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
+def _fsync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable, where the system can."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from absl import app, flags
@@ -26,6 +27,9 @@ from core.evaluation import evaluate
 from core.files import cache_root
 from core.pruning import METHODS
 from core.sweep import missing_sparsities, results_table, sweep
+
+if TYPE_CHECKING:
+    from core.network import Progress
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 _HEARTBEAT = 0.25
@@ -125,33 +129,11 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
     # Keras takes seconds to import, so a mistake in what came before is told first.
     from core import network
 
-    reported = time.monotonic()
-
-    def on_batch(progress: network.Progress) -> None:
-        nonlocal reported
-        if time.monotonic() - reported >= _HEARTBEAT:
-            training.update(phase="training", **dataclasses.asdict(progress))
-            reported = time.monotonic()
-
-    def on_epoch(history: pd.DataFrame) -> None:
-        training.write_history(history)
-        last = history.iloc[-1]
-        if not math.isfinite(last.loss):
-            raise KnownError(
-                f"Training of {run.id} diverged: the loss is no longer a number after epoch {last.epoch:.0f}. "
-                f"Choose a learning rate below {config.learning_rate:g}."
-            )
-        training.update(phase="training", epoch=int(last.epoch))
-        _say(
-            f"Epoch {last.epoch:.0f}/{config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
-            + (f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}" if config.num_valid else "")
-            + f"  {last.seconds:.1f} s"
-        )
-
+    report = Reporter(training, config)
     model = network.build(config)
     training.update(phase="training", epoch=1, batch=0)
     began = time.perf_counter()
-    history = network.fit(model, config, data, on_batch, on_epoch)
+    history = network.fit(model, config, data, report.batch, report.epoch)
     seconds = time.perf_counter() - began
     kernels = network.kernels_of(model)
     training.write_model(model.save, kernels)
@@ -175,6 +157,34 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
         training_seconds=round(seconds, 3),
         versions=_versions(),
     )
+
+
+class Reporter:
+    """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `network.fit`."""
+
+    def __init__(self, training: runs.Training, config: TrainingConfig):
+        self._training, self._config = training, config
+        self._reported = time.monotonic()
+
+    def batch(self, progress: "Progress") -> None:
+        if time.monotonic() - self._reported >= _HEARTBEAT:
+            self._training.update(phase="training", **dataclasses.asdict(progress))
+            self._reported = time.monotonic()
+
+    def epoch(self, history: pd.DataFrame) -> None:
+        self._training.write_history(history)
+        last = history.iloc[-1]
+        if not math.isfinite(last.loss):
+            raise KnownError(
+                f"Training of {self._training.run.id} diverged: the loss is no longer a number after epoch "
+                f"{last.epoch:.0f}. Choose a learning rate below {self._config.learning_rate:g}."
+            )
+        self._training.update(phase="training", epoch=int(last.epoch))
+        _say(
+            f"Epoch {last.epoch:.0f}/{self._config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
+            + (f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}" if last.val_loss else "")
+            + f"  {last.seconds:.1f} s"
+        )
 
 
 def complete_sweep(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
 from core import datasets, jobs, runs
-from core.config import DATASETS, TrainingConfig
+from core.config import TrainingConfig
 from core.distributions import Distribution, distributions
 from core.errors import KnownError
 from core.files import cache_root
@@ -25,7 +25,6 @@ ICONS = {
     "pruning": ":material/content_cut:",
     "comparison": ":material/ssid_chart:",
 }
-METHOD_LABELS = {"weight": "Weights", "unit": "Units"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,11 @@ def complete_runs() -> list[str]:
 
 
 def choose_run() -> runs.Run:
-    """A select box of the complete runs, kept in the address; stops the page with advice if there is none."""
+    """A select box of the complete runs; stops the page with advice if there is none.
+
+    The address is the truth and always names the run, the newest one included: tomorrow another one
+    may be the newest.
+    """
     ids = complete_runs()
     if not ids:
         with st.container(border=True):
@@ -95,10 +98,17 @@ def choose_run() -> runs.Run:
             link_to("training", "Go to Training")
         st.stop()
     wanted = st.query_params.get("run")
-    if wanted and wanted not in ids:
-        st.warning(f"This cache holds no complete run named {wanted}. Showing {ids[0]} instead.")
-    run_id = st.selectbox("Run", ids, key="run", bind="query-params", help="A trained network in the cache.")
-    return runs.open_run(run_id)
+    if wanted not in ids:
+        if wanted:
+            st.warning(f"This cache holds no complete run named {wanted}. Showing {ids[0]} instead.")
+        st.query_params["run"] = wanted = ids[0]
+    st.session_state.run = wanted
+    st.selectbox("Run", ids, key="run", on_change=_name_run_in_address, help="A trained network in the cache.")
+    return runs.open_run(wanted)
+
+
+def _name_run_in_address() -> None:
+    st.query_params["run"] = st.session_state.run
 
 
 def link_to(page: str, label: str) -> None:
@@ -129,7 +139,3 @@ def show_bug(error: Exception) -> bool:
     )
     st.caption("Nothing in the cache was changed by this. Reload the page; the server's log has the details.")
     return True
-
-
-def dataset_title(name: str) -> str:
-    return DATASETS[name].title

@@ -68,9 +68,7 @@ if not ids:
     )
     ui.link_to("training", "Go to Training")
     datasets = [name for name in configuration.DATASETS if ui.published(name) is not None]
-    dataset = st.segmented_control(
-        "Dataset", datasets, default=datasets[0], required=True, format_func=ui.dataset_title, key="published"
-    )
+    dataset = st.segmented_control("Dataset", datasets, default=datasets[0], required=True, key="published")
     chosen, tables, reference = [], {}, ui.published(dataset)
 else:
     picker, k_list = st.columns([3, 2])

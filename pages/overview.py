@@ -12,7 +12,11 @@ steps, chart = st.columns([1, 2], gap="large")
 
 with steps:
     for page, label, text in (
-        ("training", "1 · Train", "2.4 million weights on handwritten digits or clothes."),
+        (
+            "training",
+            "1 · Train",
+            "A network of 2.4 million weights that tells digits or clothes apart.",
+        ),
         (
             "pruning",
             "2 · Prune",
@@ -35,7 +39,6 @@ with chart:
         published_sets,
         default=published_sets[0],
         required=True,
-        format_func=ui.dataset_title,
         key="overview",
         bind="query-params",
     )

@@ -20,10 +20,9 @@ method = method_column.segmented_control(
     METHODS,
     default="weight",
     required=True,
-    format_func=ui.METHOD_LABELS.get,
     key="method",
     bind="query-params",
-    help="Weights: the smallest |w| of each hidden layer. Units: whole columns of smallest L2 norm.",
+    help="weight: the smallest |w| of each hidden layer. unit: whole units, those of smallest L2 norm.",
 )
 percent = st.slider(
     "Sparsity k: the part of each hidden layer that is pruned",

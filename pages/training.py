@@ -1,5 +1,8 @@
 """Choose hyper-parameters, train, watch, and manage the runs in the cache."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -28,11 +31,11 @@ def choose_config() -> TrainingConfig:
         list(DATASETS),
         default=DEFAULTS.dataset,
         required=True,
-        format_func=ui.dataset_title,
         key="dataset",
         bind="query-params",
         on_change=reset_validation,
-        help="MNIST digits and Fashion-MNIST: 60,000 training images of 28×28 pixels. UCI digits: 1,437 of 8×8.",
+        help="digits is MNIST and fashion is Fashion-MNIST: 60,000 training images of 28×28 pixels each. "
+        "optdigits, the UCI digits, has 1,437 of 8×8 and trains in seconds.",
     )
     spec = DATASETS[dataset]
     left, right = st.columns(2)
@@ -144,20 +147,20 @@ def show_architecture(config: TrainingConfig) -> None:
         st.caption("Dense layers without biases. The output layer is never pruned.")
 
 
-def train(run: runs.Run, config: TrainingConfig, replace: bool = False) -> None:
-    """Start training; a failure to start is kept for the rerun that follows the click."""
+def attempt(run: runs.Run, action: Callable[..., None], *arguments: Any) -> None:
+    """Do what a button stands for; a known failure is kept for the rerun that follows the click."""
     try:
-        jobs.start_training(run, config, replace)
-        st.session_state.pop("start_failure", None)
+        action(*arguments)
+        st.session_state.pop("failure", None)
     except KnownError as error:
-        st.session_state.start_failure = (run.id, str(error))
+        st.session_state.failure = (run.id, str(error))
 
 
 def show_status(run: runs.Run, config: TrainingConfig) -> None:
     """Where this configuration stands, and what can be done with it."""
-    failed_id, failure = st.session_state.get("start_failure", (None, None))
+    failed_id, failure = st.session_state.get("failure", (None, None))
     if failed_id == run.id:
-        st.error(failure, title="Training could not start", icon=":material/error:")
+        st.error(failure, icon=":material/error:")
 
     training, result = run.training(), run.result()
     if training and training["phase"] not in runs.ENDED:
@@ -170,7 +173,12 @@ def show_status(run: runs.Run, config: TrainingConfig) -> None:
     elif not training:
         st.markdown("This configuration has **not been trained** yet.")
         st.button(
-            "Train", type="primary", icon=":material/play_arrow:", key="train", on_click=train, args=(run, config)
+            "Train",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="train",
+            on_click=attempt,
+            args=(run, jobs.start_training, run, config),
         )
         st.caption(
             "Training runs in a process of its own: reloading or closing this page does not stop it. "
@@ -231,10 +239,10 @@ def show_early_end(run: runs.Run, state: dict) -> None:
             type="primary",
             icon=":material/replay:",
             key="train_again",
-            on_click=train,
-            args=(run, run.config(), run.is_complete()),
+            on_click=attempt,
+            args=(run, jobs.start_training, run, run.config(), run.is_complete()),
         )
-        st.button("Discard", icon=":material/close:", key="discard", on_click=run.discard_training)
+        st.button("Discard", icon=":material/close:", key="discard", on_click=attempt, args=(run, run.discard_training))
 
 
 def show_result(run: runs.Run, config: TrainingConfig, result: dict) -> None:
@@ -271,8 +279,8 @@ def confirm_retrain(run: runs.Run, config: TrainingConfig) -> None:
         "complete, and is then replaced."
     )
     with st.container(horizontal=True):
-        if st.button("Retrain", type="primary", key="retrain_confirmed"):
-            train(run, config, replace=True)
+        retrain = (run, jobs.start_training, run, config, True)
+        if st.button("Retrain", type="primary", key="retrain_confirmed", on_click=attempt, args=retrain):
             st.rerun()
         if st.button("Keep it", key="retrain_dismissed"):
             st.rerun()
@@ -282,11 +290,8 @@ def confirm_retrain(run: runs.Run, config: TrainingConfig) -> None:
 def confirm_delete(run: runs.Run) -> None:
     st.markdown(f"`{run.id}`, its network, history and scores are removed from the cache. This cannot be undone.")
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", key="delete_confirmed"):
-            with ui.known_errors():
-                run.delete()
-                st.toast(f"Deleted {run.id}.", icon=":material/delete:")
-                st.rerun()
+        if st.button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
+            st.rerun()
         if st.button("Keep it", key="delete_dismissed"):
             st.rerun()
 
@@ -303,7 +308,6 @@ def show_runs() -> None:
     if table.empty:
         st.caption("None yet. Trained networks are listed here with their settings and scores.")
         return
-    table["dataset"] = table.dataset.map(ui.dataset_title)
     table["hidden_units"] = table.hidden_units.map(lambda sizes: "-".join(map(str, sizes)))
     table["size"] = table["size"] / 1e6
     column = st.column_config

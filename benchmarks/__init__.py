@@ -1,0 +1,1 @@
+"""Speed, as ratios between alternatives measured in one run: `python -m benchmarks.<name>`."""

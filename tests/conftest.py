@@ -1,0 +1,74 @@
+"""What the tests share: caches of their own, trained networks, and the real MNIST where it is at hand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import runs
+from core.config import TrainingConfig
+
+PROJECT = Path(__file__).parent.parent
+SMALL = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(60, 40))
+
+
+def run_train(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m core.train` as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "core.train", *arguments],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with one small complete run, trained by the command line. Tests must not change it."""
+    root = tmp_path_factory.mktemp("trained")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={root}")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(trained_cache: Path) -> runs.Run:
+    return runs.open_run(SMALL.run_id, trained_cache)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache that the code under test uses."""
+    monkeypatch.setenv("NETWORK_PRUNING_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder with the real MNIST files."""
+    folder = os.environ.get("NETWORK_PRUNING_DATA")
+    if not folder or not (Path(folder) / "digits").is_dir():
+        pytest.skip("needs MNIST: set NETWORK_PRUNING_DATA to a folder with digits/*.gz")
+    return Path(folder)
+
+
+@pytest.fixture
+def kernels() -> list[np.ndarray]:
+    """A small network of random kernels with ties."""
+    generator = np.random.default_rng(0)
+    sizes = (20, 30, 25, 10)
+    return [generator.normal(size=shape).round(1).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Let fixtures know whether their test failed, for a screenshot."""
+    outcome = yield
+    if outcome.get_result().failed:
+        item.failed = True

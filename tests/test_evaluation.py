@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+
+from core import datasets
+from core.config import K_VALUES
+from core.distributions import distributions
+from core.evaluation import evaluate, live_units, logits
+from core.pruning import METHODS, magnitude, prune
+from core.sweep import results_table, sweep, zeroed
+
+
+def slow_logits(kernels, images):
+    """The definition, with nothing left out, in double precision."""
+    activations = images.astype(np.float64)
+    for kernel in kernels[:-1]:
+        activations = np.maximum(activations @ kernel.astype(np.float64), 0)
+    return activations @ kernels[-1].astype(np.float64)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(1).random((50, 20), np.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("k", [*K_VALUES, 1])
+def test_leaving_out_what_is_dead_changes_nothing(kernels, images, method, k):
+    pruned = prune(kernels, method, k)
+    np.testing.assert_allclose(logits(pruned, images), slow_logits(pruned, images), rtol=1e-4, atol=1e-4)
+
+
+def test_units_that_reach_nothing_or_that_nothing_reaches_are_dead():
+    first = np.array([[1, 1, 0], [1, 0, 0]], np.float32)  # unit 2 has no input
+    second = np.array([[1, 0], [0, 0], [0, 1]], np.float32)  # unit 1 has no output; the second unit 1 hangs on unit 2
+    last = np.array([[1], [1]], np.float32)
+    live = live_units([first, second, last])
+    assert [mask.tolist() for mask in live] == [[True, True], [True, False, False], [True, False], [True]]
+
+
+def test_everything_pruned_predicts_uniformly(kernels, images):
+    labels = np.arange(50) % 10
+    score = evaluate(prune(kernels, "weight", 1), images, labels)
+    assert score.loss == pytest.approx(math.log(10), abs=1e-12)
+    assert score.accuracy == np.mean(labels == 0)
+
+
+def test_large_values_do_not_overflow():
+    kernels = [np.eye(2, dtype=np.float32) * 1e4, np.eye(2, dtype=np.float32) * 1e4]
+    score = evaluate(kernels, np.eye(2, dtype=np.float32), np.array([0, 0]))
+    assert score.accuracy == 0.5
+    assert score.loss == pytest.approx(5e7)
+
+
+def test_bad_shapes_and_labels_are_refused(kernels, images):
+    with pytest.raises(ValueError, match=r"images of shape \(n, 20\)"):
+        evaluate(kernels, images[:, :5], np.zeros(50, int))
+    with pytest.raises(ValueError, match="labels of shape"):
+        evaluate(kernels, images, np.zeros(49, int))
+    with pytest.raises(ValueError, match="labels from 0 to 9"):
+        evaluate(kernels, images, np.full(50, 10))
+
+
+def test_a_trained_network_scores_as_keras_scores_it(trained_run):
+    import keras
+
+    test = datasets.load_dataset("optdigits", trained_run.root).test
+    model = keras.models.load_model(trained_run.folder / "model.keras")
+    kernels = trained_run.kernels()
+    for method in METHODS:
+        for k in (0, 0.5, 0.8, 0.9, 1):
+            pruned = prune(kernels, method, k)
+            model.set_weights(pruned)
+            loss, accuracy = model.evaluate(test.images, test.labels, verbose=0)
+            score = evaluate(pruned, test.images, test.labels)
+            assert score.accuracy == pytest.approx(accuracy, abs=1e-6)
+            assert score.loss == pytest.approx(loss, abs=1e-5)
+
+
+def test_sweep_agrees_with_pruning_and_scoring_by_hand(kernels, images):
+    labels = np.arange(50) % 10
+    seen = []
+    table = sweep(kernels, images, labels, [0, 0.5, 0.9, 1], on_row=seen.append)
+    assert len(seen) == len(table) == 8
+    for row in table.itertuples():
+        score = evaluate(prune(kernels, row.method, row.sparsity), images, labels)
+        assert (row.accuracy, row.loss) == (score.accuracy, score.loss)
+    wide = results_table(table)
+    assert wide.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
+    unit = table[table.method == "unit"].set_index("sparsity")
+    np.testing.assert_array_equal(wide.accuracy_unit, unit.accuracy.loc[wide.sparsity])
+
+
+def test_sparsity_is_said_with_its_scope():
+    kernels = [np.ones(shape, np.float32) for shape in [(784, 1000), (1000, 1000), (1000, 500), (500, 200), (200, 10)]]
+    counts = zeroed(kernels, "weight", 0.9)
+    assert counts["zeroed"] == 2_145_600
+    assert counts["sparsity_hidden"] == pytest.approx(0.9)
+    assert counts["sparsity_network"] == pytest.approx(0.8992, abs=5e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_surviving_bins_are_the_histogram_of_what_survives(kernels, method):
+    for k in (0, 0.29, 0.5, 0.9, 1):
+        pruned = prune(kernels, method, k)
+        for dense, small, distribution in zip(kernels[:-1], pruned, distributions(kernels, method), strict=False):
+            values = magnitude(dense, method)
+            kept = small != 0 if method == "weight" else (small != 0).any(axis=0)
+            # Weights that were zero before are pruned first, so they are missing from the survivors unless k is 0.
+            kept = kept | (values == 0) if k == 0 else kept
+            counts, _ = np.histogram(values[kept], distribution.edges)
+            if distribution.pruned(k) >= np.count_nonzero(values == 0):
+                np.testing.assert_array_equal(distribution.surviving(k), counts)
+            assert distribution.surviving(k).sum() == values.size - distribution.pruned(k)
+            threshold = distribution.threshold(k)
+            if threshold is not None:
+                assert threshold == np.sort(values, axis=None)[distribution.pruned(k)]

@@ -1,0 +1,103 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from core.pruning import METHODS, prune, prune_count, prune_ranked, rank, zeroed_weights
+
+sparsities = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
+finite = st.floats(-2, 2, width=32).map(lambda value: round(value, 1) or 0.5)  # many ties, no zeros
+
+
+@st.composite
+def networks(draw):
+    sizes = draw(st.lists(st.integers(1, 9), min_size=3, max_size=5))
+    return [draw(arrays(np.float32, shape, elements=finite)) for shape in zip(sizes, sizes[1:], strict=False)]
+
+
+@given(networks(), sparsities, st.sampled_from(METHODS))
+@settings(max_examples=200, deadline=None)
+def test_exactly_the_smallest_go_and_nothing_else_changes(kernels, k, method):
+    before = [kernel.copy() for kernel in kernels]
+    pruned = prune(kernels, method, k)
+    for kernel, kept in zip(kernels, before, strict=True):
+        np.testing.assert_array_equal(kernel, kept)
+    np.testing.assert_array_equal(pruned[-1], kernels[-1])
+    assert not np.shares_memory(pruned[-1], kernels[-1])
+    for dense, small, zeros in zip(kernels[:-1], pruned[:-1], zeroed_weights(kernels, method, k), strict=True):
+        gone = small == 0
+        assert gone.sum() == zeros
+        assert small.dtype == dense.dtype
+        np.testing.assert_array_equal(small[~gone], dense[~gone])
+        if method == "weight":
+            assert gone.sum() == int(Fraction(str(k)) * dense.size)
+            size = np.abs(dense)
+        else:
+            columns = gone.all(axis=0)
+            np.testing.assert_array_equal(gone.any(axis=0), columns)
+            assert columns.sum() == int(Fraction(str(k)) * dense.shape[1])
+            size, gone = np.linalg.norm(dense.astype(np.float64), axis=0), columns
+        if gone.any() and not gone.all():
+            assert size[gone].max() <= size[~gone].min() + 1e-12
+
+
+@given(networks(), sparsities, sparsities, st.sampled_from(METHODS))
+@settings(max_examples=100, deadline=None)
+def test_pruned_sets_nest(kernels, one, other, method):
+    low, high = sorted((one, other))
+    for small, smaller in zip(prune(kernels, method, low), prune(kernels, method, high), strict=True):
+        assert not np.any((small == 0) & (smaller != 0))
+
+
+def test_ties_fall_in_stable_order():
+    kernels = [np.ones((2, 5), np.float32), np.ones((5, 3), np.float32)]
+    np.testing.assert_array_equal(prune(kernels, "weight", 0.3)[0], [[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(prune(kernels, "unit", 0.4)[0], [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
+
+
+def test_weights_that_are_zero_already_are_taken_first():
+    kernels = [np.array([[3.0, 0.0, -1.0, 2.0]], np.float32), np.ones((4, 2), np.float32)]
+    np.testing.assert_array_equal(prune(kernels, "weight", 0.5)[0], [[3, 0, 0, 2]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_ends(kernels, method):
+    for dense, same in zip(kernels, prune(kernels, method, 0), strict=True):
+        np.testing.assert_array_equal(dense, same)
+    empty = prune(kernels, method, 1)
+    assert all(not kernel.any() for kernel in empty[:-1])
+    assert empty[-1].any()
+
+
+@pytest.mark.parametrize(
+    ("total", "k", "count"),
+    [(200, 0.29, 58), (1000, 0.29, 290), (100, np.float32(0.29), 29), (3, 0.999, 2), (7, 1, 7), (7, 0.0, 0)],
+)
+def test_counts_are_exact(total, k, count):
+    assert prune_count(total, k) == count
+
+
+@pytest.mark.parametrize("k", [-0.1, 1.0001, float("nan"), float("inf"), "half", None])
+def test_bad_sparsities_are_refused(kernels, k):
+    with pytest.raises(ValueError, match="Received"):
+        prune(kernels, "weight", k)
+
+
+def test_bad_methods_and_shapes_are_refused(kernels):
+    with pytest.raises(ValueError, match="Received: 'magic'"):
+        prune(kernels, "magic", 0.5)
+    with pytest.raises(ValueError, match="Received shapes"):
+        prune([kernels[0], kernels[2]], "weight", 0.5)
+    with pytest.raises(ValueError, match="Received shapes"):
+        prune([], "weight", 0.5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pruning_by_known_ranks_is_the_same(kernels, method):
+    ranks = rank(kernels, method)
+    for k in (0, 0.29, 0.5, 0.97, 1):
+        for one, other in zip(prune(kernels, method, k), prune_ranked(kernels, ranks, method, k), strict=True):
+            np.testing.assert_array_equal(one, other)

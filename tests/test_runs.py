@@ -1,0 +1,223 @@
+import json
+import multiprocessing
+import shutil
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import files, runs
+from core.config import TrainingConfig
+from core.runs import CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, progress, runs_table
+
+CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
+KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]
+ROWS = pd.DataFrame({"method": ["weight"], "sparsity": [0.5], "accuracy": [0.25], "loss": [2.0]})
+
+
+def fill(training: runs.Training, accuracy: float = 0.5) -> None:
+    training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "seconds": [0.1]}))
+    training.write_model(lambda path: path.write_bytes(b"model"), KERNELS)
+    training.write_sweep(ROWS)
+    training.commit(test_accuracy=accuracy, test_loss=1.0)
+
+
+@pytest.fixture
+def run(cache):
+    run = open_run("one")
+    with run.train(CONFIG) as training:
+        fill(training)
+    return run
+
+
+def test_a_committed_run_reads_back(run):
+    assert run.is_complete()
+    assert run.training() is None
+    assert run.config() == CONFIG
+    assert run.result()["test_accuracy"] == 0.5
+    for kernel, kept in zip(run.kernels(), KERNELS, strict=True):
+        np.testing.assert_array_equal(kernel, kept)
+    pd.testing.assert_frame_equal(run.sweep(), ROWS)
+
+
+def test_nothing_shows_as_complete_before_the_commit(cache):
+    run = open_run("one")
+    with run.train(CONFIG) as training:
+        training.update(phase="training", epoch=1)
+        assert not run.is_complete()
+        assert run.is_training()
+        assert list_runs() == [run]
+        fill(training)
+    assert run.is_complete()
+
+
+def test_a_failed_replacement_leaves_the_finished_run_as_it_was(run):
+    with pytest.raises(ZeroDivisionError), run.train(CONFIG) as training:
+        training.write_sweep(ROWS.assign(accuracy=0.99))
+        raise ZeroDivisionError("oops")
+    assert run.result()["test_accuracy"] == 0.5
+    assert run.sweep().accuracy.tolist() == [0.25]
+    assert run.training() == run.training() | {"phase": "failed", "message": "oops"}
+    run.discard_training()
+    assert run.training() is None
+    assert run.is_complete()
+
+
+def test_a_replacement_takes_over_whole(run):
+    with run.train(CONFIG) as training:
+        fill(training, accuracy=0.75)
+    assert run.result()["test_accuracy"] == 0.75
+    assert [path.name for path in run.root.iterdir() if path.name != ".locks"] == ["one"]
+
+
+def test_a_replacement_cut_off_between_its_renames_is_undone(run):
+    run.folder.rename(run.root / "one.old")
+    assert open_run("one").result()["test_accuracy"] == 0.5
+    run.folder.rename(run.root / "one.old")
+    assert [found.id for found in list_runs()] == ["one"]
+
+
+def test_cancelling_stops_at_the_next_report(cache):
+    run = open_run("one")
+    with pytest.raises(CancelledError), run.train(CONFIG) as training:
+        run.request_cancel()
+        training.update(phase="training")
+    assert run.training()["phase"] == "cancelled"
+    with run.train(CONFIG) as training:
+        fill(training)
+    assert run.is_complete()
+
+
+def die_while_training(root) -> None:
+    run = open_run("one", root)
+    with run.train(CONFIG) as training:
+        training.update(phase="training", epoch=7)
+        threading.Event().wait(60)
+
+
+def test_a_killed_process_shows_as_interrupted_and_can_be_trained_again(cache):
+    process = multiprocessing.get_context("spawn").Process(target=die_while_training, args=(cache,))
+    process.start()
+    run = open_run("one")
+    deadline = time.monotonic() + 30
+    while (run.training() or {}).get("epoch") != 7 and time.monotonic() < deadline:
+        assert process.is_alive()
+    assert run.is_training()
+    with pytest.raises(RunBusyError, match="another process"), run.train(CONFIG):
+        pass
+    with pytest.raises(RunBusyError):
+        run.delete()
+    process.kill()
+    process.join()
+    assert run.training()["phase"] == "interrupted"
+    assert run.training()["epoch"] == 7
+    with run.train(CONFIG) as training:
+        fill(training)
+    assert run.training() is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "other shapes"])
+def test_damaged_kernels_are_named_with_a_way_out(run, damage):
+    path = run.folder / runs.KERNELS
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:200])
+    elif damage == "missing":
+        path.unlink()
+    else:
+        np.savez(path, kernel_0=KERNELS[0])
+    with pytest.raises(RunError, match="Retrain the run"):
+        run.kernels()
+
+
+def test_a_pickle_is_never_opened(run):
+    np.savez(run.folder / runs.KERNELS, kernel_0=np.array([{}], dtype=object))
+    with pytest.raises(RunError, match="damaged"):
+        run.kernels()
+
+
+def test_scores_are_added_and_replaced(run):
+    more = pd.DataFrame({"method": ["weight", "weight"], "sparsity": [0.5, 0.9], "accuracy": [0.3, 0.1], "loss": 2.0})
+    run.add_to_sweep(more)
+    assert run.sweep().accuracy.tolist() == [0.3, 0.1]
+
+
+def test_deleting_leaves_nothing(run):
+    run.delete()
+    assert not run.is_complete()
+    assert list_runs() == []
+    with pytest.raises(RunError, match="no run one"):
+        run.config()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "a/b", "", ".", "..", ".hidden", "datasets", "x.part", "x.old", "a" * 101, "ü"]
+)
+def test_names_that_are_no_folder_are_refused(cache, name):
+    with pytest.raises(RunIdError, match="Received"):
+        open_run(name)
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    run = open_run("one", tmp_path / "file" / "cache")
+    with (
+        pytest.raises(RunError, match=r"Cannot write to .* Free some space or correct the permissions"),
+        run.train(CONFIG),
+    ):
+        pass
+
+
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(path, fail)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+def test_a_disk_that_fills_up_fails_the_training_in_words(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left on device"), run.train(CONFIG) as training:
+        training.write_model(full, KERNELS)
+    assert "No space left" in run.training()["message"]
+    assert run.is_complete()
+
+
+def test_the_table_lists_every_run_without_opening_models(run):
+    for index in range(1000):
+        shutil.copytree(run.folder, run.root / f"copy-{index}")
+        (run.root / f"copy-{index}" / runs.MODEL).unlink()
+        (run.root / f"copy-{index}" / runs.KERNELS).unlink()
+    (run.root / "broken").mkdir()
+    (run.root / "broken" / runs.CONFIG).write_text("{")
+    table = runs_table()
+    assert len(table) == 1001
+    assert set(table.status) == {"complete"}
+    assert table.test_accuracy.eq(0.5).all()
+
+
+def test_an_empty_or_missing_cache_lists_nothing(tmp_path):
+    assert runs_table(tmp_path / "nowhere").empty
+
+
+def test_progress_counts_epochs_and_batches():
+    history = pd.DataFrame({"seconds": [2.0, 4.0]})
+    half = progress({"phase": "training", "epoch": 3, "epochs": 4, "batch": 5, "batches": 10}, history)
+    assert half.fraction == pytest.approx(2.5 / 4)
+    assert half.seconds_left == pytest.approx(1.5 * 3)
+    assert progress({"phase": "loading", "epochs": 4}, pd.DataFrame()).fraction == 0
+    assert progress({"phase": "scoring", "epochs": 4}, history).fraction == 1
+
+
+def test_state_is_plain_json(run):
+    assert json.loads((run.folder / runs.STATE).read_text())["phase"] == "complete"

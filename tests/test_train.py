@@ -1,0 +1,155 @@
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import runs
+from core.config import K_VALUES
+from core.pruning import METHODS
+from tests.conftest import PROJECT, SMALL, run_train
+
+
+def test_help_speaks_of_every_flag():
+    done = run_train("--help")
+    for flag in [
+        "batch_size",
+        "dataset",
+        "epochs",
+        "experiment_id",
+        "[no]force_train",
+        "k_vals",
+        "[no]keep_best",
+        "learning_rate",
+        "num_valid",
+        "output_dir",
+        "l1_reg",
+        "l2_reg",
+        "hidden_units",
+        "seed",
+    ]:
+        assert f"--{flag}:" in done.stdout
+    assert "Trains the model and runs pruning experiments." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("--k_vals=0.5,x", "k_vals"),
+        ("--k_vals=1.5", "k_vals"),
+        ("--k_vals=", "k_vals"),
+        ("--learning_rate=nan", "learning_rate"),
+        ("--learning_rate=-1", "learning_rate"),
+        ("--epochs=0", "epochs"),
+        ("--epochs=ten", "epochs"),
+        ("--num_valid=60000", "num_valid"),
+        ("--dataset=cifar", "dataset"),
+        ("--experiment_id=../../x", "run id"),
+        ("--momentum=1", "momentum"),
+        ("digits", "digits"),
+    ],
+)
+def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
+    done = run_train(flag, f"--output_dir={tmp_path}/cache")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert word in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_failures_of_the_machine_are_one_sentence_and_exit_1(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_train("--dataset=optdigits", f"--output_dir={tmp_path}/file/cache")
+    assert done.returncode == 1
+    assert "Cannot write to" in done.stderr
+    assert "Traceback" not in done.stderr
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
+    done = run_train(f"--output_dir={tmp_path}/cache", NETWORK_PRUNING_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert "train-images-idx3-ubyte.gz" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_leaves_a_complete_run(trained_run):
+    assert trained_run.is_complete()
+    assert trained_run.config() == SMALL
+    result = trained_run.result()
+    table = trained_run.sweep()
+    assert sorted(table.sparsity.unique()) == sorted(K_VALUES)
+    for method in METHODS:
+        dense = table[(table.method == method) & (table.sparsity == 0)].iloc[0]
+        assert dense.accuracy == result["test_accuracy"]
+        assert dense.loss == result["test_loss"]
+    history = trained_run.history()
+    assert history.epoch.tolist() == [1, 2, 3]
+    assert history.val_accuracy[result["kept_epoch"] - 1] == history.val_accuracy.max()
+
+
+@pytest.fixture
+def copied_run(trained_run, tmp_path):
+    """A complete run that a test may change."""
+    shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
+    return runs.open_run(SMALL.run_id, tmp_path)
+
+
+def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
+    before = (copied_run.folder / runs.KERNELS).read_bytes()
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
+    assert done.returncode == 0, done.stderr
+    assert "trained already" in done.stdout
+    assert "Epoch" not in done.stdout
+    assert (copied_run.folder / runs.KERNELS).read_bytes() == before
+    assert 0.333 in set(copied_run.sweep().sparsity)
+    assert set(K_VALUES) < set(copied_run.sweep().sparsity)
+
+
+def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):
+    (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
+    assert done.returncode == 0, done.stderr
+    for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
+        np.testing.assert_array_equal(kernel, same)
+
+
+def test_damaged_files_are_one_sentence(copied_run):
+    (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.123")
+    assert done.returncode == 1
+    assert "Retrain the run (--force_train)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_experiment_id_is_never_another_network(copied_run):
+    done = run_train(
+        "--dataset=optdigits", "--epochs=9", f"--experiment_id={SMALL.run_id}", f"--output_dir={copied_run.root}"
+    )
+    assert done.returncode == 2
+    assert "epochs 3 (asked: 9)" in done.stderr
+
+
+def test_two_askers_train_once(tmp_path):
+    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}"]
+    both = [
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted("Epoch 3/3" in output for output in outputs) == [False, True]
+    tables = [pd.Series(output.splitlines()[-14:-3]) for output in outputs]
+    pd.testing.assert_series_equal(*tables)
+
+
+def test_real_mnist_for_one_epoch(mnist, tmp_path):
+    """The whole path on the real images, with a network that trains in seconds."""
+    done = run_train("--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1")
+    assert done.returncode == 0, done.stderr
+    (run,) = runs.list_runs(tmp_path)
+    assert run.result()["test_accuracy"] > 0.9
+    end = run.sweep()[run.sweep().sparsity == 1]
+    assert end.loss.tolist() == pytest.approx([np.log(10)] * 2)
+    assert end.accuracy.tolist() == [0.098, 0.098]

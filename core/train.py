@@ -182,7 +182,11 @@ class Reporter:
         self._training.update(phase="training", epoch=int(last.epoch))
         _say(
             f"Epoch {last.epoch:.0f}/{self._config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
-            + (f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}" if last.val_loss else "")
+            + (
+                f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}"
+                if pd.notna(last.val_loss)
+                else ""
+            )
             + f"  {last.seconds:.1f} s"
         )
 

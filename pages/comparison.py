@@ -14,6 +14,28 @@ MAX_RUNS = 12
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
 
 
+def choose_runs(ids: list[str]) -> list[str]:
+    """The runs to compare. The address is the truth and always names them, as for a single run."""
+    wanted = [run_id for run_id in st.query_params.get_all("runs") if run_id in ids]
+    if "runs" not in st.query_params:
+        st.query_params["runs"] = wanted = ids[:1]
+    st.session_state.runs = wanted
+    st.multiselect(
+        "Runs",
+        ids,
+        max_selections=MAX_RUNS,
+        key="runs",
+        on_change=name_runs_in_address,
+        help="Each run is drawn in a dash of its own.",
+    )
+    return wanted
+
+
+def name_runs_in_address() -> None:
+    # An empty value rather than none: to show no run is a choice, too.
+    st.query_params["runs"] = st.session_state.runs or [""]
+
+
 def chosen_sparsities() -> list[float]:
     """The k list as typed; a list that cannot be read is explained, and the default used instead."""
     text = st.text_input(
@@ -73,15 +95,7 @@ if not ids:
 else:
     picker, k_list = st.columns([3, 2])
     with picker:
-        chosen = st.multiselect(
-            "Runs",
-            ids,
-            default=ids[:1],
-            max_selections=MAX_RUNS,
-            key="runs",
-            bind="query-params",
-            help="Each run is drawn in a dash of its own. The address bar keeps the choice.",
-        )
+        chosen = choose_runs(ids)
     with k_list:
         sparsities = chosen_sparsities()
     tables = {}

@@ -314,7 +314,7 @@ def show_runs() -> None:
     selection = st.dataframe(
         table,
         hide_index=True,
-        key="runs",
+        key="run_table",
         on_select="rerun",
         selection_mode="single-row",
         column_order=[

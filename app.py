@@ -2,8 +2,21 @@
 
 from pathlib import Path
 
+import plotly
 import streamlit as st
+from starlette.responses import FileResponse
+from starlette.routing import Route
 
 from core import ui
 
-app = st.App(Path(__file__).parent / "pages" / "router.py", on_script_error=ui.show_bug)
+
+def plotly_library(_: object) -> FileResponse:
+    """The Plotly library, as its Python package carries it, for the live slider to draw with."""
+    return FileResponse(Path(plotly.__file__).parent / "package_data" / "plotly.min.js")
+
+
+app = st.App(
+    Path(__file__).parent / "pages" / "router.py",
+    routes=[Route(f"/{ui.PLOTLY_PATH}", plotly_library)],
+    on_script_error=ui.show_bug,
+)

@@ -1,54 +1,44 @@
-"""Histograms of weights and of unit norms, dense and surviving."""
+"""Histograms of what pruning goes by: weights, unit norms or other scores, dense and surviving."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.pruning import Kernels, magnitude, prune_count
+from core.pruning import Ranking
 
 BINS = 60
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What one hidden kernel is ranked by: |w| of its weights, or the L2 norm of its units.
+    """What one hidden kernel is ranked by, such as |w| of its weights or the L2 norm of its units.
 
-    `values` are sorted, float of shape (n,); `edges` of shape (BINS + 1,) and `counts` of shape (BINS,)
-    are their histogram.
+    `values` are sorted, of shape (n,); `edges` of shape (BINS + 1,) and `counts` of shape (BINS,) are
+    their histogram.
     """
 
     values: np.ndarray
     edges: np.ndarray
     counts: np.ndarray
 
-    def pruned(self, sparsity: float) -> int:
-        """How many of the values pruning at k takes."""
-        return prune_count(len(self.values), sparsity)
+    def surviving(self, pruned: int) -> np.ndarray:
+        """The histogram of what is left without the `pruned` smallest values, shape (BINS,).
 
-    def surviving(self, sparsity: float) -> np.ndarray:
-        """The histogram of what pruning at k leaves, shape (BINS,).
-
-        Pruning takes the smallest values, so the bins empty from the left: a bin with c values below it
-        loses whatever the p pruned ones reach into it.
+        The bins empty from the left: a bin with c values below it loses whatever the pruned ones reach
+        into it.
         """
         below = np.cumsum(self.counts) - self.counts
-        return np.maximum(self.counts - np.maximum(self.pruned(sparsity) - below, 0), 0)
+        return np.maximum(self.counts - np.maximum(pruned - below, 0), 0)
 
-    def threshold(self, sparsity: float) -> float | None:
-        """The smallest value that survives pruning at k; None if all do or none does."""
-        count = self.pruned(sparsity)
-        return float(self.values[count]) if 0 < count < len(self.values) else None
+    def threshold(self, pruned: int) -> float | None:
+        """The smallest value that survives; None if all do or none does."""
+        return float(self.values[pruned]) if 0 < pruned < len(self.values) else None
 
 
-def distributions(kernels: Kernels, method: str) -> list[Distribution]:
-    """The distribution of each hidden kernel, from zero to its largest value.
-
-    Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
-        method: "weight" for |w|, "unit" for the L2 norms of the columns.
-    """
-    return [_distribution(magnitude(kernel, method)) for kernel in kernels[:-1]]
+def distributions(ranking: Ranking) -> list[Distribution]:
+    """The distribution of each hidden kernel's scores, from zero to the largest."""
+    return [_distribution(scores) for scores in ranking.scores]
 
 
 def _distribution(values: np.ndarray) -> Distribution:

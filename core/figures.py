@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from core.distributions import Distribution
+from core.sweep import Order
 
 # Okabe and Ito's palette, told apart by every kind of colour vision.
 METHOD_COLORS = {"weight": "#0072B2", "unit": "#D55E00"}
 GREY = "#9AA3AD"
 """Dense, pruned away, or published elsewhere."""
 FAINT = "rgba(128, 138, 150, 0.28)"
+
+LAYER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 METHOD_NAMES = {"weight": "Weight pruning", "unit": "Unit pruning"}
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
@@ -20,7 +25,9 @@ _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
     "loss": ("Test loss (nats)", "~g", ".4f"),
 }
-_MAGNITUDES = {"weight": "|w|", "unit": "L2 norm of a unit's weights"}
+
+_FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
+"""Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 CONFIG = {"displayModeBar": False, "responsive": True}
 """What every chart of the app is shown with."""
@@ -64,7 +71,6 @@ def pruning_curves(
     curves: Sequence[tuple[str, pd.DataFrame]],
     measure: str,
     published: pd.DataFrame | None = None,
-    marker: tuple[str, float, float] | None = None,
     height: int = 380,
 ) -> go.Figure:
     """Accuracy or loss against the sparsity: colour tells the method, dash and symbol the run.
@@ -73,7 +79,6 @@ def pruning_curves(
         curves: pairs of a run's name and its sweep (columns method, sparsity, accuracy, loss).
         measure: "accuracy" or "loss".
         published: a table with columns sparsity and `{measure}_{method}`, drawn thin and grey behind.
-        marker: method, sparsity and value of a point to stress.
     """
     label, ticks, numbers = _MEASURES[measure]
     figure = _figure(height=height)
@@ -90,7 +95,7 @@ def pruning_curves(
             )
     for index, (run, table) in enumerate(curves):
         for method, color in METHOD_COLORS.items():
-            rows = table[table.method == method].sort_values("sparsity") if len(table) else table
+            rows = Order(method).select(table)
             if not len(rows):
                 continue
             figure.add_scatter(
@@ -102,17 +107,6 @@ def pruning_curves(
                 marker={"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
                 hovertemplate=f"%{{y:{numbers}}}",
             )
-    if marker is not None:
-        method, sparsity, value = marker
-        figure.add_scatter(
-            x=[sparsity],
-            y=[value],
-            name="This k",
-            mode="markers",
-            marker={"color": METHOD_COLORS[method], "size": 14, "line": {"color": "white", "width": 2}},
-            showlegend=False,
-            hovertemplate=f"%{{y:{numbers}}}",
-        )
     figure.update_xaxes(title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(title=label, tickformat=ticks, rangemode="tozero")
     if measure == "accuracy":
@@ -120,33 +114,292 @@ def pruning_curves(
     return figure
 
 
-def histogram(distribution: Distribution, method: str, sparsity: float, title: str) -> go.Figure:
-    """One layer's weights or unit norms: what survives in colour, what was pruned as a ghost behind it.
+def histograms(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
+    """The hidden layers' weights or units by what they are ranked by, two a row, dense and grey.
 
-    The axes are those of the dense kernel at every k, so that nothing jumps while k changes.
+    What survives is drawn over them by the page (`assets/instrument.js`), many times a second, where Plotly
+    would lay out the whole figure anew. It finds the places by the margins, domains and ranges set here, and
+    puts how many are left into `customdata`. Axes are those of the dense network, so that nothing jumps.
     """
-    edges, dense = distribution.edges, distribution.counts
-    centres = (edges[:-1] + edges[1:]) / 2
-    figure = _figure(height=240, title=title)
-    what = "weights" if method == "weight" else "units"
-    for counts, color, name in (
-        (dense, FAINT, "dense"),
-        (distribution.surviving(sparsity), METHOD_COLORS[method], "surviving"),
-    ):
+    what = _kind(order)
+    figure = _histogram_grid(distributions, names, order)
+    for index, distribution in enumerate(distributions):
         figure.add_bar(
-            x=centres.round(6),
-            y=counts,
-            name=name,
-            marker={"color": color, "line": {"width": 0}},
-            hovertemplate=f"%{{y:,}} {what}",
+            x=_centres(distribution),
+            y=distribution.counts.tolist(),
+            customdata=distribution.counts.tolist(),
+            marker={"color": FAINT, "line": {"width": 0}},
+            hovertemplate=f"%{{customdata:,}} of %{{y:,}} {what} left<extra></extra>",
+            **_place(index),
         )
-    threshold = distribution.threshold(sparsity)
-    if threshold is not None:
-        figure.add_vline(x=threshold, line={"color": GREY, "width": 1.5, "dash": "dash"})
-    figure.update_layout(barmode="overlay", bargap=0.08, showlegend=False, hovermode="x unified")
-    figure.update_xaxes(title=_MAGNITUDES[method], range=[0, float(edges[-1])], hoverformat=".3f")
-    figure.update_yaxes(title=what.capitalize(), range=[0, float(dense.max()) * 1.05], tickformat="~s")
     return figure
+
+
+def live_curve(table: pd.DataFrame, order: Order, baseline: pd.DataFrame) -> go.Figure:
+    """Accuracy against the sparsity for the chosen order, with what to compare it to, and a cursor.
+
+    Args:
+        table: the run's sweep.
+        order: the order chosen on the page, drawn strong.
+        baseline: the random baseline as `core.sweep.random_baseline` gives it; may be empty.
+
+    The cursor is drawn over it by the page, as for `histograms`.
+    """
+    figure = _figure(height=300)
+    _add_baseline(figure, baseline)
+    other = "unit" if order.method == "weight" else "weight"
+    lines = [(Order(other, order.ranking, order.scope, order.seed), 1.5, 0.45)]
+    if order.ranking != "magnitude" or order.scope != "layer":
+        lines.append((Order(order.method), 1.5, 0.45))
+    lines.append((order, 2.5, 1.0))
+    for line, width, opacity in lines:
+        rows = line.select(table)
+        if rows.empty:
+            continue
+        default = line.ranking == "magnitude" and line.scope == "layer"
+        figure.add_scatter(
+            x=rows.sparsity.tolist(),
+            y=rows.accuracy.tolist(),
+            name=f"{line.method}, {line.ranking}" + (", global" if line.scope == "global" else ""),
+            mode="lines",
+            line={"color": METHOD_COLORS[line.method], "width": width, "dash": "solid" if default else "dash"},
+            opacity=opacity,
+            hovertemplate="%{y:.2%}",
+        )
+    figure.update_layout(height=None, margin=_FIXED_MARGIN, legend={"font": {"size": 11}})
+    figure.update_xaxes(
+        title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02], automargin=False
+    )
+    figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03], automargin=False)
+    return figure
+
+
+def animation(
+    distributions: Sequence[Distribution], names: Sequence[str], order: Order, rows: pd.DataFrame
+) -> go.Figure:
+    """The sparsification as frames, one a sparsity, that play in the browser; what is zeroed is left out.
+
+    Args:
+        distributions: of the hidden layers, as for `histograms`.
+        rows: the order's rows of a sweep, with a column `pruned` of how many each layer loses.
+    """
+    figure = _histogram_grid(distributions, names, order)
+    for index, distribution in enumerate(distributions):
+        figure.add_bar(
+            x=_centres(distribution),
+            y=distribution.counts.tolist(),
+            marker={"color": METHOD_COLORS[order.method], "line": {"width": 0}},
+            hovertemplate=f"%{{y:,}} {_kind(order)}<extra></extra>",
+            **_place(index),
+        )
+    titles = []
+    for row in rows.itertuples():
+        title = f"k = {row.sparsity:.1%} · test accuracy {row.accuracy:.2%}"
+        titles.append(title)
+        bars = [
+            go.Bar(y=distribution.surviving(pruned).tolist())
+            for distribution, pruned in zip(distributions, row.pruned, strict=True)
+        ]
+        figure.frames += (
+            go.Frame(
+                data=bars, traces=list(range(len(bars))), name=f"{row.sparsity:.1%}", layout={"title": {"text": title}}
+            ),
+        )
+    speed = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
+    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
+    figure.update_layout(
+        height=560,
+        title={"text": titles[0], "font": {"size": 16}, "x": 0.5, "xanchor": "center"},
+        margin={"t": 72, "b": 110},
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "left",
+                "x": 0,
+                "y": -0.2,
+                "xanchor": "left",
+                "yanchor": "top",
+                "showactive": False,
+                "buttons": [
+                    {"label": "▶ Play", "method": "animate", "args": [None, speed]},
+                    {"label": "❚❚ Pause", "method": "animate", "args": [[None], still]},
+                ],
+            }
+        ],
+        sliders=[
+            {
+                "x": 0.22,
+                "len": 0.78,
+                "y": -0.14,
+                "pad": {"t": 0},
+                "currentvalue": {"visible": False},
+                "steps": [
+                    {"label": frame.name, "method": "animate", "args": [[frame.name], still]} for frame in figure.frames
+                ],
+            }
+        ],
+    )
+    return figure
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str]) -> go.Figure:
+    """Class predicted by the dense network (rows) against the pruned one (columns); agreement is left blank."""
+    changed = matrix.astype(float)
+    np.fill_diagonal(changed, np.nan)
+    figure = _figure(height=380)
+    figure.add_heatmap(
+        z=changed,
+        x=list(classes),
+        y=list(classes),
+        colorscale=[[0, "rgba(213, 94, 0, 0.04)"], [1, METHOD_COLORS["unit"]]],
+        showscale=False,
+        hovertemplate="dense: %{y}<br>pruned: %{x}<br>%{z:,} images<extra></extra>",
+        text=np.where(matrix > 0, matrix, "").tolist(),
+        texttemplate="%{text}",
+        xgap=1,
+        ygap=1,
+    )
+    figure.update_layout(hovermode="closest", margin={"t": 8})
+    figure.update_xaxes(title="Predicted after pruning", type="category")
+    figure.update_yaxes(title="Predicted by the dense network", type="category", autorange="reversed")
+    return figure
+
+
+def pixel_map(connections: np.ndarray, side: int) -> go.Figure:
+    """How many live connections each pixel keeps, as a picture."""
+    figure = _figure(height=320)
+    figure.add_heatmap(
+        z=connections.reshape(side, side),
+        colorscale=[[0, FAINT], [1, METHOD_COLORS["weight"]]],
+        colorbar={"thickness": 10, "outlinewidth": 0},
+        hovertemplate="row %{y}, column %{x}: %{z:,} connections<extra></extra>",
+    )
+    return _picture(figure)
+
+
+def fields(units: np.ndarray, weights: np.ndarray, side: int, columns: int = 6) -> go.Figure:
+    """Incoming weights of some units as pictures: vermillion below zero, blue above, blank at zero."""
+    rows = -(-len(units) // columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[f"unit {unit}" for unit in units],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.12,
+    )
+    largest = float(np.abs(weights).max()) or 1.0
+    for index, field in enumerate(weights):
+        figure.add_heatmap(
+            z=field.reshape(side, side),
+            zmin=-largest,
+            zmax=largest,
+            colorscale=[[0, METHOD_COLORS["unit"]], [0.5, "rgba(128, 138, 150, 0.08)"], [1, METHOD_COLORS["weight"]]],
+            showscale=False,
+            hovertemplate="%{z:.3f}<extra></extra>",
+            row=index // columns + 1,
+            col=index % columns + 1,
+        )
+    figure.update_layout(template=None, height=170 * rows, margin={"l": 0, "r": 0, "t": 24, "b": 0})
+    figure.update_annotations(font={"size": 11})
+    return _picture(figure)
+
+
+def sensitivity(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Accuracy when only one layer is pruned, a curve a layer."""
+    figure = _figure(height=340)
+    for index, (name, table) in enumerate(tables.items()):
+        figure.add_scatter(
+            x=table.sparsity.tolist(),
+            y=table.accuracy.tolist(),
+            name=name,
+            mode="lines+markers",
+            line={"color": LAYER_COLORS[index % len(LAYER_COLORS)], "width": 2},
+            hovertemplate="%{y:.2%}",
+        )
+    figure.update_xaxes(title="Sparsity k of that layer alone", tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03])
+    return figure
+
+
+def _picture(figure: go.Figure) -> go.Figure:
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(visible=False, constrain="domain", fixedrange=True)
+    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain", fixedrange=True)
+    for trace in figure.data:
+        # Each picture keeps its own pixels square.
+        trace_axis = (trace.xaxis or "x").replace("x", "")
+        figure.layout[f"yaxis{trace_axis}"].scaleanchor = f"x{trace_axis}"
+    return figure
+
+
+def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
+    """Empty histograms of the hidden layers, two a row, with the axes of the dense network."""
+    figure = make_subplots(
+        rows=(len(names) + 1) // 2, cols=2, subplot_titles=names, vertical_spacing=0.24, horizontal_spacing=0.1
+    )
+    for index, distribution in enumerate(distributions):
+        largest = float(distribution.edges[-1])
+        figure.update_xaxes(title=_score_name(order), range=[0, largest], hoverformat=".3g", **_place(index))
+        top = int(distribution.counts.max()) * 1.05
+        figure.update_yaxes(title=_kind(order).capitalize(), range=[0, top], tickformat="~s", **_place(index))
+    figure.update_layout(
+        template=None,
+        bargap=0.08,
+        showlegend=False,
+        hovermode="x unified",
+        margin=_FIXED_MARGIN | {"t": 24},
+    )
+    figure.update_xaxes(fixedrange=True, title_standoff=4, showgrid=False)
+    figure.update_yaxes(fixedrange=True, title_standoff=4)
+    figure.update_annotations(font={"size": 13})
+    return figure
+
+
+def _place(index: int) -> dict[str, int]:
+    return {"row": index // 2 + 1, "col": index % 2 + 1}
+
+
+def _centres(distribution: Distribution) -> list[float]:
+    return ((distribution.edges[:-1] + distribution.edges[1:]) / 2).round(6).tolist()
+
+
+def _kind(order: Order) -> str:
+    return "weights" if order.method == "weight" else "units"
+
+
+def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
+    """Mean and spread of random pruning, as a grey band."""
+    if baseline.empty:
+        return
+    upper, lower = baseline["mean"] + baseline["std"], baseline["mean"] - baseline["std"]
+    figure.add_scatter(
+        x=[*baseline.sparsity, *baseline.sparsity[::-1]],
+        y=[*upper, *lower[::-1]],
+        fill="toself",
+        fillcolor=FAINT,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=baseline.sparsity.tolist(),
+        y=baseline["mean"].tolist(),
+        name=f"random, mean ± s.d. of {baseline['count'].min()}",
+        mode="lines",
+        line={"color": GREY, "width": 1.5, "dash": "dot"},
+        hovertemplate="%{y:.2%}",
+    )
+
+
+def _score_name(order: Order) -> str:
+    """What the horizontal axis of a histogram is: the score that pruning goes by."""
+    return {
+        ("weight", "magnitude"): "|w|",
+        ("unit", "magnitude"): "L2 norm of incoming weights",
+        ("weight", "activation"): "|w| × rms input",
+        ("unit", "activation"): "rms activation × L2 norm of outgoing weights",
+    }.get((order.method, order.ranking), "random number")
 
 
 def _figure(height: int, title: str | None = None) -> go.Figure:

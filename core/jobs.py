@@ -69,6 +69,24 @@ def start_training(
         time.sleep(0.05)
 
 
+def complete_curve(run: Run) -> None:
+    """Score in the background what is still missing of a complete run's curves.
+
+    Does not wait, and does nothing while another process is at it. What comes out shows in the run's sweep.
+    """
+    if run.is_busy("curve") or run.is_training():
+        return
+    command = ["-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    process = _python(
+        [*command, *run.config().to_flags()],
+        run.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
 def prepare_dataset(name: str, root: Path) -> None:
     """Decode a dataset into the cache, where this process can read it without Keras.
 

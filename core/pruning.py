@@ -1,32 +1,37 @@
-"""Rank and prune kernels by magnitude.
+"""Rank and prune kernels.
 
 `kernels` is everywhere a list of float arrays of shape (inputs, units), hidden layers first, output
 layer last. The output layer is never pruned, and ranks are always those of the kernels as trained.
 """
 
-import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
 METHODS = ("weight", "unit")
+RANKINGS = ("magnitude", "activation", "random")
+SCOPES = ("layer", "global")
 
 Kernels = Sequence[np.ndarray]
+Sparsity = float | Sequence[float]
+"""k from 0 to 1: one for all hidden layers, or one for each of them."""
 
 
-def prune(kernels: Kernels, method: str, sparsity: float) -> list[np.ndarray]:
+def prune(kernels: Kernels, method: str, sparsity: Sparsity) -> list[np.ndarray]:
     """Zero the smallest weights, or the units of smallest norm, of every hidden kernel.
 
     Weight pruning zeroes the ⌊k·N⌋ entries of smallest |w| in each hidden kernel (Han et al. 2015,
     "Learning both Weights and Connections for Efficient Neural Networks"); unit pruning zeroes the
     ⌊k·U⌋ columns of smallest L2 norm. Ties fall in stable order, so what is pruned at k stays pruned
-    at every larger k.
+    at every larger k. For other rankings, or many values of k, see `rank`.
 
     Args:
         kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
         method: "weight" or "unit".
-        sparsity: k, the fraction to zero in each hidden kernel, 0 to 1.
+        sparsity: k, the fraction to zero in each hidden kernel, 0 to 1; or one k for each of them.
 
     Returns:
         New arrays of the same shapes and types; the inputs are left untouched.
@@ -34,32 +39,96 @@ def prune(kernels: Kernels, method: str, sparsity: float) -> list[np.ndarray]:
     Raises:
         ValueError: for an unknown method, a sparsity outside [0, 1], or kernels that do not chain.
     """
-    check_kernels(kernels)
-    return prune_ranked(kernels, rank(kernels, method), method, sparsity)
+    return rank(kernels, method).prune(kernels, sparsity)
 
 
-def rank(kernels: Kernels, method: str) -> list[np.ndarray]:
-    """The order in which pruning takes what is in each hidden kernel: 0 goes first.
+def rank(
+    kernels: Kernels,
+    method: str,
+    ranking: str = "magnitude",
+    scope: str = "layer",
+    activations: Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+) -> "Ranking":
+    """Put all hidden weights, or all hidden units, in the order in which pruning takes them.
 
-    Returns:
-        For "weight" an int32 array of the shape of each hidden kernel; for "unit" one of shape (units,).
+    Args:
+        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        method: "weight" or "unit".
+        ranking: what is pruned first.
+            "magnitude": the smallest |w|, or the smallest L2 norm of a unit's incoming weights (Han et al. 2015).
+            "activation": the smallest |w| times the rms of its input (Wanda; Sun et al. 2023, "A Simple and
+            Effective Pruning Approach for Large Language Models"); for units the smallest rms activation times
+            L2 norm of the outgoing weights, the same idea for whole units.
+            "random": in random order, the baseline that every ranking has to beat (Blalock et al. 2020, "What
+            is the State of Neural Network Pruning?").
+        scope: "layer" prunes the fraction k of each hidden layer, "global" the fraction k of all of them together.
+        activations: for "activation", the rms values that `core.evaluation.rms_activations` gives.
+        seed: for "random".
+
+    Raises:
+        ValueError: for an unknown name, kernels that do not chain, or missing activations.
     """
-    check_method(method)
-    return [_ranks_of(magnitude(kernel, method)) for kernel in kernels[:-1]]
+    check_kernels(kernels)
+    check_choice("method", method, METHODS)
+    check_choice("scope", scope, SCOPES)
+    scores = _scores(kernels, method, ranking, activations, seed)
+    if scope == "layer":
+        return Ranking(method, scores, [_ranks(score) for score in scores], [score.size for score in scores])
+    together = _ranks(np.concatenate([score.ravel() for score in scores]))
+    parts = np.split(together, np.cumsum([score.size for score in scores])[:-1])
+    ranks = [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+    return Ranking(method, scores, ranks, [together.size] * len(scores))
 
 
-def prune_ranked(kernels: Kernels, ranks: Sequence[np.ndarray], method: str, sparsity: float) -> list[np.ndarray]:
-    """`prune`, with the ranks already known: one comparison instead of a sort."""
-    pruned = []
-    for kernel, ranking in zip(kernels[:-1], ranks, strict=True):
-        keep = ranking >= prune_count(ranking.size, sparsity)
-        # np.where rather than a product: a weight that is not finite must become zero, too.
-        pruned.append(np.where(keep, kernel, kernel.dtype.type(0)))
-    return [*pruned, np.array(kernels[-1])]
+@dataclass(frozen=True)
+class Ranking:
+    """The order in which pruning takes what is in the hidden kernels. Made by `rank`.
+
+    Attributes:
+        method: "weight" or "unit".
+        scores: what each hidden kernel is ranked by, of its shape for "weight", of shape (units,) for "unit".
+        ranks: int32, of the same shapes; 0 goes first.
+        pools: how many ranks each hidden kernel's are among: its own, or those of all layers together.
+    """
+
+    method: str
+    scores: list[np.ndarray]
+    ranks: list[np.ndarray]
+    pools: list[int]
+
+    def prune(self, kernels: Kernels, sparsity: Sparsity) -> list[np.ndarray]:
+        """`prune`, with the order already known: a comparison instead of a sort."""
+        pruned = []
+        for kernel, ranks, count in zip(kernels[:-1], self.ranks, self._counts(sparsity), strict=True):
+            # np.where rather than a product: a weight that is not finite must become zero, too.
+            pruned.append(np.where(ranks >= count, kernel, kernel.dtype.type(0)))
+        return [*pruned, np.array(kernels[-1])]
+
+    def pruned(self, sparsity: Sparsity) -> list[int]:
+        """How many weights, or how many units, pruning at k takes in each hidden layer."""
+        counts = self._counts(sparsity)
+        return [
+            count if pool == ranks.size else int(np.count_nonzero(ranks < count))
+            for ranks, pool, count in zip(self.ranks, self.pools, counts, strict=True)
+        ]
+
+    def zeroed(self, kernels: Kernels, sparsity: Sparsity) -> list[int]:
+        """How many weights pruning at k sets to zero in each hidden kernel."""
+        size = [1 if self.method == "weight" else len(kernel) for kernel in kernels[:-1]]
+        return [count * each for count, each in zip(self.pruned(sparsity), size, strict=True)]
+
+    def _counts(self, sparsity: Sparsity) -> list[int]:
+        each = [sparsity] * len(self.pools) if np.ndim(sparsity) == 0 else list(sparsity)
+        if len(each) != len(self.pools):
+            raise ValueError(
+                f"Expected one sparsity, or {len(self.pools)}, one a hidden layer. Received: {sparsity!r}."
+            )
+        return [prune_count(pool, k) for pool, k in zip(self.pools, each, strict=True)]
 
 
 def magnitude(kernel: np.ndarray, method: str) -> np.ndarray:
-    """What a kernel is ranked by: |w| of shape (inputs, units), or the L2 norm of each column, (units,)."""
+    """|w| of shape (inputs, units) for "weight"; the L2 norm of each column, shape (units,), for "unit"."""
     if method == "weight":
         return np.abs(kernel)
     # In double precision, so that the order of close norms does not depend on the order of summation.
@@ -83,24 +152,16 @@ def prune_count(total: int, sparsity: float) -> int:
     return int(k * total)
 
 
-def zeroed_weights(kernels: Kernels, method: str, sparsity: float) -> list[int]:
-    """How many weights pruning at k sets to zero in each hidden kernel."""
-    check_method(method)
-    if method == "weight":
-        return [prune_count(kernel.size, sparsity) for kernel in kernels[:-1]]
-    return [len(kernel) * prune_count(kernel.shape[1], sparsity) for kernel in kernels[:-1]]
-
-
-def check_method(method: str) -> None:
-    if method not in METHODS:
-        raise ValueError(f"Expected a method among {', '.join(METHODS)}. Received: {method!r}.")
+def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"Expected a {what} among {', '.join(choices)}. Received: {value!r}.")
 
 
 def check_kernels(kernels: Kernels) -> None:
     """Raise ValueError unless the kernels are matrices that chain, each one's units the next one's inputs."""
     shapes = [np.shape(kernel) for kernel in kernels]
     chained = all(len(shape) == 2 for shape in shapes) and all(
-        before[1] == after[0] for before, after in itertools.pairwise(shapes)
+        before[1] == after[0] for before, after in pairwise(shapes)
     )
     if not shapes or not chained:
         raise ValueError(
@@ -109,7 +170,30 @@ def check_kernels(kernels: Kernels) -> None:
         )
 
 
-def _ranks_of(values: np.ndarray) -> np.ndarray:
+def _scores(
+    kernels: Kernels, method: str, ranking: str, activations: Sequence[np.ndarray] | None, seed: int
+) -> list[np.ndarray]:
+    check_choice("ranking", ranking, RANKINGS)
+    hidden = kernels[:-1]
+    if ranking == "magnitude":
+        return [magnitude(kernel, method) for kernel in hidden]
+    if ranking == "random":
+        generator = np.random.default_rng(seed)
+        return [
+            generator.random(kernel.shape if method == "weight" else kernel.shape[1], np.float32) for kernel in hidden
+        ]
+    sizes = [len(kernel) for kernel in kernels]
+    if activations is None or [len(values) for values in activations] != sizes:
+        raise ValueError(
+            f"The activation ranking needs the rms of every kernel's inputs, arrays of sizes {sizes}. "
+            f"Received: {None if activations is None else [len(values) for values in activations]}."
+        )
+    if method == "weight":
+        return [np.abs(kernel) * rms[:, None] for kernel, rms in zip(hidden, activations, strict=False)]
+    return [rms * magnitude(outgoing.T, "unit") for rms, outgoing in zip(activations[1:], kernels[1:], strict=True)]
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
     order = np.argsort(values, axis=None, kind="stable")
     ranks = np.empty(values.size, np.int32)
     ranks[order] = np.arange(values.size, dtype=np.int32)

@@ -6,6 +6,7 @@
         history.csv          loss and accuracy of every epoch
         model.keras          the trained network
         kernels.npz          its kernels, for NumPy
+        activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
     cache/<run_id>.old/      a run that is just being replaced
@@ -18,7 +19,6 @@ A run whose `.part` folder exists but whose lock nobody holds was interrupted.
 import contextlib
 import dataclasses
 import datetime
-import io
 import json
 import os
 import re
@@ -39,9 +39,11 @@ from core.errors import KnownError
 from core.files import cache_root, write_atomic, write_text
 
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
-MODEL, KERNELS, SWEEP, LOG, CANCEL = "model.keras", "kernels.npz", "sweep.csv", "log.txt", "cancel"
+MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
+LOG, CANCEL = "log.txt", "cancel"
 
 ENDED = ("complete", "failed", "cancelled", "interrupted")
+SWEEP_KEY = ["method", "ranking", "scope", "seed", "sparsity"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = ("datasets",)
 _TABLE_COLUMNS = [
@@ -91,9 +93,9 @@ class Run:
     def is_complete(self) -> bool:
         return (self.folder / STATE).exists()
 
-    def is_busy(self) -> bool:
-        """Whether somebody holds the run's lock: it is being trained or changed now."""
-        path = self._lock_path()
+    def is_busy(self, what: str = "run") -> bool:
+        """Whether somebody holds that lock of the run."""
+        path = self._lock_path(what)
         if not path.exists():
             return False
         try:
@@ -153,22 +155,22 @@ class Run:
         Raises:
             RunError: if the file is missing or damaged.
         """
-        path = self.folder / KERNELS
         shapes = self.config().layer_shapes
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                kernels = [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"The kernels of run {self.id} cannot be read: {path} is missing or damaged ({error}). "
-                "Retrain the run (--force_train), or delete it."
-            ) from None
+        kernels = self._read_arrays(KERNELS)
         if [kernel.shape for kernel in kernels] != shapes:
             raise RunError(
                 f"The kernels of run {self.id} do not fit its configuration. Expected shapes {shapes}. "
                 f"Received {[kernel.shape for kernel in kernels]}. Retrain the run (--force_train), or delete it."
             )
         return kernels
+
+    def activations(self) -> list[np.ndarray]:
+        """The rms of every kernel's inputs over training images; see `core.evaluation.rms_activations`.
+
+        Raises:
+            RunError: if the file is missing or damaged.
+        """
+        return self._read_arrays(ACTIVATIONS)
 
     def log(self) -> str:
         """What the training process printed, if it was started by the app."""
@@ -183,13 +185,22 @@ class Run:
             return sum(entry.stat().st_size for entry in os.scandir(self.folder))
         return 0
 
-    def add_to_sweep(self, rows: pd.DataFrame) -> None:
-        """Add scored sparsities to those already known; a later score replaces an earlier one."""
-        with self.lock(timeout=30):
-            known = self.sweep()
-            table = pd.concat([known, rows]) if len(known) else rows
-            table = table.drop_duplicates(["method", "sparsity"], keep="last")
-            self._write_table(table.sort_values(["method", "sparsity"]), self.folder / SWEEP)
+    def add_to_sweep(self, rows: pd.DataFrame, finished: str) -> None:
+        """Add scored sparsities to those already known; a later score replaces an earlier one.
+
+        Args:
+            rows: as `core.sweep.sweep` gives them.
+            finished: of the result that was scored; if the run has been replaced since, nothing is added.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        with _writing(f"write to {self.folder}"), self.lock("sweep", timeout=30):
+            if (self.result() or {}).get("finished") != finished:
+                return
+            table = pd.concat([self.sweep(), rows], ignore_index=True)
+            table = table.drop_duplicates(SWEEP_KEY, keep="last").sort_values(SWEEP_KEY)
+            self._write_table(table, self.folder / SWEEP)
 
     def request_cancel(self) -> None:
         """Ask the training process to stop; it looks several times a second."""
@@ -218,13 +229,17 @@ class Run:
             shutil.rmtree(self.part, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lock(self, timeout: float = 1) -> Iterator[None]:
-        """Hold the run: nobody else trains, changes or deletes it meanwhile.
+    def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:
+        """Hold the run: nobody else does the same with it meanwhile.
+
+        Args:
+            what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to complete them.
+            timeout: seconds to wait for whoever holds it.
 
         Raises:
             RunBusyError: if somebody else holds it for longer than `timeout` seconds.
         """
-        path = self._lock_path()
+        path = self._lock_path(what)
         path.parent.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(path, poll_interval=0.02)
         try:
@@ -253,7 +268,7 @@ class Run:
         what = f"write to {self.root}"
         with _writing(what), self.lock():
             self.part.mkdir(exist_ok=True)
-            for name in (STATE, HISTORY, MODEL, KERNELS, SWEEP, CANCEL):
+            for name in (STATE, HISTORY, MODEL, KERNELS, ACTIVATIONS, SWEEP, CANCEL):
                 (self.part / name).unlink(missing_ok=True)
             write_text(self.part / CONFIG, json.dumps(config.to_dict(), indent=2))
             training = Training(self)
@@ -265,8 +280,19 @@ class Run:
                 training.end(error)
                 raise
 
-    def _lock_path(self) -> Path:
-        return self.root / ".locks" / self.id
+    def _lock_path(self, what: str) -> Path:
+        return self.root / ".locks" / f"{self.id}.{what}"
+
+    def _read_arrays(self, name: str) -> list[np.ndarray]:
+        path = self.folder / name
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"Run {self.id} cannot be read: {path} is missing or damaged ({error}). "
+                "Retrain the run (--force_train), or delete it."
+            ) from None
 
     def _read_table(self, name: str, folder: Path) -> pd.DataFrame:
         try:
@@ -309,14 +335,15 @@ class Training:
     def write_history(self, history: pd.DataFrame) -> None:
         self.run._write_table(history, self.run.part / HISTORY)
 
-    def write_model(self, save: Callable[[Path], object], kernels: list[np.ndarray]) -> None:
+    def write_model(
+        self, save: Callable[[Path], object], kernels: list[np.ndarray], activations: list[np.ndarray]
+    ) -> None:
         """Write the network: `save` is given a path to leave the Keras model at."""
         save(self.run.part / MODEL)
         _fsync(self.run.part / MODEL)
-        arrays = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        write_atomic(self.run.part / KERNELS, lambda file: file.write(buffer.getbuffer()))
+        for name, arrays in ((KERNELS, kernels), (ACTIVATIONS, activations)):
+            named = {f"kernel_{index}": array for index, array in enumerate(arrays)}
+            write_atomic(self.run.part / name, lambda file, named=named: np.savez(file, **named))
 
     def write_sweep(self, sweep: pd.DataFrame) -> None:
         self.run._write_table(sweep, self.run.part / SWEEP)
@@ -328,9 +355,11 @@ class Training:
         (run.part / LOG).unlink(missing_ok=True)
         _fsync(run.part)
         shutil.rmtree(run._old, ignore_errors=True)
-        if run.folder.exists():
-            run.folder.rename(run._old)
-        run.part.rename(run.folder)
+        # Held so that scores of the earlier network are never written into the folder of the new one.
+        with run.lock("sweep", timeout=30):
+            if run.folder.exists():
+                run.folder.rename(run._old)
+            run.part.rename(run.folder)
         _fsync(run.root)
         shutil.rmtree(run._old, ignore_errors=True)
 

@@ -1,13 +1,51 @@
 """Accuracy and loss against the sparsity k."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
 from core.evaluation import evaluate
-from core.pruning import METHODS, Kernels, check_kernels, prune_ranked, rank, zeroed_weights
+from core.pruning import METHODS, Kernels, Ranking, rank
+
+STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
+"""The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""
+
+RANDOM_SEEDS = (0, 1, 2)
+"""The random orders whose mean and spread are the baseline."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What decides the order in which pruning takes weights or units; see `core.pruning.rank`."""
+
+    method: str
+    ranking: str = "magnitude"
+    scope: str = "layer"
+    seed: int = 0
+
+    def of(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranking:
+        """The order of a network's weights or units."""
+        return rank(kernels, self.method, self.ranking, self.scope, activations, self.seed)
+
+    def select(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a sweep that were pruned in this order, by sparsity."""
+        if table.empty:
+            return table
+        same = (
+            (table.method == self.method)
+            & (table.ranking == self.ranking)
+            & (table.scope == self.scope)
+            & (table.seed == self.seed)
+        )
+        return table[same].sort_values("sparsity")
+
+    def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
+        """Which of the sparsities a sweep does not know yet."""
+        known = set(self.select(table).sparsity) if len(table) else set()
+        return [sparsity for sparsity in sparsities if sparsity not in known]
 
 
 def sweep(
@@ -16,45 +54,51 @@ def sweep(
     labels: np.ndarray,
     sparsities: Iterable[float] = K_VALUES,
     methods: Sequence[str] = METHODS,
-    on_row: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """Prune and score a network at every sparsity by every method.
+    """Prune and score a network at every sparsity by every method, by magnitude in each layer.
 
     Args:
         kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
         images, labels: what to score on; see `core.evaluation.evaluate`.
         sparsities: the values of k, each 0 to 1.
         methods: names among `core.pruning.METHODS`.
-        on_row: called with each row as soon as it is known.
 
     Returns:
-        One row for each method and k: method, sparsity (k), zeroed (hidden weights set to zero),
-        sparsity_hidden and sparsity_network (zeroed over the weights of the hidden kernels and of all
-        kernels), accuracy (0 to 1), loss (nats).
+        One row for each method and k: method, ranking, scope, seed (of the order, see `Order`), sparsity (k),
+        zeroed (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of
+        the hidden kernels and of all kernels), accuracy (0 to 1), loss (nats).
     """
-    check_kernels(kernels)
     sparsities = list(sparsities)
-    rows = []
-    for method in methods:
-        ranks = rank(kernels, method)
-        for sparsity in sparsities:
-            pruned = prune_ranked(kernels, ranks, method, sparsity)
-            score = evaluate(pruned, images, labels)
-            row = {
-                "method": method,
-                "sparsity": float(sparsity),
-                **zeroed(kernels, method, sparsity),
-                "accuracy": score.accuracy,
-                "loss": score.loss,
-            }
-            rows.append(row)
-            on_row(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(row for method in methods for row in score(kernels, images, labels, Order(method), sparsities))
 
 
-def zeroed(kernels: Kernels, method: str, sparsity: float) -> dict[str, float]:
-    """How many weights pruning at k sets to zero, and what part of the hidden and of all weights that is."""
-    count = sum(zeroed_weights(kernels, method, sparsity))
+def score(
+    kernels: Kernels,
+    images: np.ndarray,
+    labels: np.ndarray,
+    order: Order,
+    sparsities: Iterable[float],
+    activations: Sequence[np.ndarray] | None = None,
+) -> Iterator[dict]:
+    """The rows of `sweep` for one order, each as soon as it is known."""
+    ranking = order.of(kernels, activations)
+    for sparsity in sparsities:
+        result = evaluate(ranking.prune(kernels, sparsity), images, labels)
+        yield {
+            "method": order.method,
+            "ranking": order.ranking,
+            "scope": order.scope,
+            "seed": order.seed,
+            "sparsity": float(sparsity),
+            **zeroed_parts(kernels, ranking.zeroed(kernels, sparsity)),
+            "accuracy": result.accuracy,
+            "loss": result.loss,
+        }
+
+
+def zeroed_parts(kernels: Kernels, zeroed: Sequence[int]) -> dict[str, float]:
+    """How many weights are zeroed, and what part of the hidden weights and of all weights that is."""
+    count = sum(zeroed)
     hidden = sum(kernel.size for kernel in kernels[:-1])
     return {
         "zeroed": count,
@@ -63,22 +107,64 @@ def zeroed(kernels: Kernels, method: str, sparsity: float) -> dict[str, float]:
     }
 
 
-def missing_sparsities(table: pd.DataFrame, method: str, sparsities: Iterable[float]) -> list[float]:
-    """Which of the sparsities a sweep does not know yet for a method."""
-    known = set(table.sparsity[table.method == method]) if len(table) else set()
-    return [sparsity for sparsity in sparsities if sparsity not in known]
+def plan() -> list[tuple[Order, list[float]]]:
+    """Everything that is scored of a run in the background, what is looked at first coming first.
+
+    The fine curves of the default order grow from coarse to fine; the other rankings are scored at the
+    sparsities of the original experiment.
+    """
+    stages = [(STOPS[::10], METHODS), (STOPS[::5], METHODS), (STOPS, METHODS)]
+    steps = [(Order(method), list(stops)) for stops, methods in stages for method in methods]
+    others = [("activation", "layer", 0), ("magnitude", "global", 0), ("activation", "global", 0)]
+    others += [("random", "layer", seed) for seed in RANDOM_SEEDS]
+    steps[2:2] = [(Order(method), list(K_VALUES)) for method in METHODS]
+    return steps + [(Order(method, *other), [*K_VALUES, 1.0]) for other in others for method in METHODS]
 
 
-def results_table(table: pd.DataFrame, sparsities: Iterable[float] | None = None) -> pd.DataFrame:
-    """A sweep in the layout of the published tables, one row a sparsity.
+def is_planned_work_done(table: pd.DataFrame) -> bool:
+    """Whether a sweep holds everything that `plan` asks for."""
+    return not any(order.missing(table, sparsities) for order, sparsities in plan())
+
+
+def random_baseline(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Accuracy of random pruning over its seeds.
+
+    Returns:
+        One row a sparsity that at least two seeds have been scored at: sparsity, mean, std (of the sample), count.
+    """
+    if table.empty:
+        return pd.DataFrame()
+    rows = table[(table.method == method) & (table.ranking == "random") & (table.scope == "layer")]
+    summary = rows.groupby("sparsity").accuracy.agg(["mean", "std", "count"]).reset_index()
+    return summary[summary["count"] > 1]
+
+
+def key_of(sparsities: float | Sequence[float]) -> str:
+    """How k is written in an address: "0.8", or "0.8,0.9,0.5,0" for one k a layer."""
+    each = [sparsities] if np.ndim(sparsities) == 0 else sparsities
+    return ",".join(f"{k:.10g}" for k in each)
+
+
+def parse_key(key: str, layers: int) -> float | list[float] | None:
+    """The inverse of `key_of`; None for anything that is no k, or not one for each of the layers."""
+    try:
+        each = [float(part) for part in key.split(",")]
+    except ValueError:
+        return None
+    if len(each) not in (1, layers) or not all(0 <= k <= 1 for k in each):
+        return None
+    return each[0] if len(each) == 1 else each
+
+
+def results_table(table: pd.DataFrame, sparsities: Iterable[float]) -> pd.DataFrame:
+    """A sweep in the layout of the published tables, one row a sparsity, pruned by magnitude in each layer.
 
     Returns:
         Columns sparsity, accuracy_weight, accuracy_unit, loss_weight, loss_unit.
     """
-    wide = table.pivot(index="sparsity", columns="method", values=["accuracy", "loss"])
-    wide.columns = [f"{value}_{method}" for value, method in wide.columns]
-    columns = ["accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
-    wide = wide.reindex(columns=columns)
-    if sparsities is not None:
-        wide = wide.reindex(pd.Index(sorted(sparsities), name="sparsity"))
-    return wide.reset_index()
+    by_method = {method: Order(method).select(table).set_index("sparsity") for method in METHODS}
+    results = pd.DataFrame({"sparsity": sorted(sparsities)})
+    for measure in ("accuracy", "loss"):
+        for method in METHODS:
+            results[f"{measure}_{method}"] = results.sparsity.map(by_method[method][measure])
+    return results

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import math
+import os
 import platform
 import signal
 import sys
@@ -23,10 +24,10 @@ from core import config as configuration
 from core import datasets, runs
 from core.config import ConfigError, TrainingConfig
 from core.errors import KnownError
-from core.evaluation import evaluate
+from core.evaluation import evaluate, rms_activations
 from core.files import cache_root
 from core.pruning import METHODS
-from core.sweep import missing_sparsities, results_table, sweep
+from core.sweep import Order, plan, results_table, score
 
 if TYPE_CHECKING:
     from core.network import Progress
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 _HEARTBEAT = 0.25
 """Seconds between two reports of progress, at least."""
+_ACTIVATION_IMAGES = 10_000
+"""Training images, the first ones, over which the rms activations are taken."""
 
 flags.DEFINE_string(
     "dataset",
@@ -72,6 +75,9 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "force_train", False, "If true, overwrite existing model for given hparam config, once the new one is complete."
 )
+flags.DEFINE_bool(
+    "fine_curve", True, "If true, go on to score every whole percent of sparsity, and the other rankings."
+)
 flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for checkpoints, figures, etc.")
 
 
@@ -92,8 +98,11 @@ def main(_: list[str]) -> None:
         raise ConfigError(_other_config(run, config))
     if trained:
         _say(f"Run {run.id} is trained already.")
-    table = complete_sweep(run, sparsities)
-    _say(f"\n{results_table(table, sparsities).to_string(index=False, float_format='{:.4f}'.format)}\n\n{run.folder}")
+    complete_sweep(run, [(Order(method), sparsities) for method in METHODS])
+    table = results_table(run.sweep(), sparsities)
+    _say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n\n{run.folder}")
+    if values.fine_curve:
+        complete_curve(run)
 
 
 def train(run: runs.Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
@@ -136,19 +145,17 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
     history = network.fit(model, config, data, report.batch, report.epoch)
     seconds = time.perf_counter() - began
     kernels = network.kernels_of(model)
-    training.write_model(model.save, kernels)
+    activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
+    training.write_model(model.save, kernels, activations)
 
-    training.update(phase="scoring")
     test = data.test
     dense = evaluate(kernels, test.images, test.labels)
-    scored = 0
-
-    def on_row(_: dict) -> None:
-        nonlocal scored
-        scored += 1
-        training.update(phase="scoring", scored=scored, to_score=len(METHODS) * len(sparsities))
-
-    training.write_sweep(sweep(kernels, test.images, test.labels, sparsities, on_row=on_row))
+    rows = []
+    for method in METHODS:
+        for row in score(kernels, test.images, test.labels, Order(method), sparsities):
+            rows.append(row)
+            training.update(phase="scoring", scored=len(rows), to_score=len(METHODS) * len(sparsities))
+    training.write_sweep(pd.DataFrame(rows))
     kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
     training.commit(
         test_accuracy=dense.accuracy,
@@ -191,16 +198,47 @@ class Reporter:
         )
 
 
-def complete_sweep(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
-    """Score whatever of `sparsities` the run does not know yet, and return all it knows."""
+def complete_sweep(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> int:
+    """Score whatever the run does not know yet, writing it down as it grows.
+
+    Args:
+        run: a complete run.
+        wanted: orders and sparsities, most urgent first.
+
+    Returns:
+        How many scores were missing.
+    """
+    finished = run.result()["finished"]
     known = run.sweep()
-    for method in METHODS:
-        missing = missing_sparsities(known, method, sparsities)
-        if missing:
-            _say(f"Scoring {method} pruning at {', '.join(map(str, missing))}.")
-            test = datasets.load_dataset(run.config().dataset, run.root).test
-            run.add_to_sweep(sweep(run.kernels(), test.images, test.labels, missing, [method]))
-    return run.sweep()
+    rows, written = [], time.monotonic()
+    total = 0
+    loaded = None
+    for order, sparsities in wanted:
+        missing = order.missing(pd.concat([known, pd.DataFrame(rows)]), sparsities)
+        if not missing:
+            continue
+        if loaded is None:
+            loaded = run.kernels(), datasets.load_dataset(run.config().dataset, run.root).test
+        kernels, test = loaded
+        activations = run.activations() if order.ranking == "activation" else None
+        for row in score(kernels, test.images, test.labels, order, missing, activations):
+            rows.append(row)
+            total += 1
+            if time.monotonic() - written > 1:
+                run.add_to_sweep(pd.DataFrame(rows), finished)
+                written = time.monotonic()
+    if rows:
+        run.add_to_sweep(pd.DataFrame(rows), finished)
+    return total
+
+
+def complete_curve(run: runs.Run) -> None:
+    """Score the fine curves and the other rankings, unless another process is at it."""
+    if hasattr(os, "nice"):
+        os.nice(10)  # whoever is looking at the run comes first
+    with contextlib.suppress(runs.RunBusyError), run.lock("curve", timeout=0):
+        if complete_sweep(run, plan()):
+            _say("The fine curves are complete.")
 
 
 def _wait_for(run: runs.Run) -> None:
@@ -272,6 +310,8 @@ def _run_command() -> None:
     except KnownError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(runs.CancelledError.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the pages share: cached data, the choice of a run, and how failures are shown. Imports streamlit."""
 
 import contextlib
+import dataclasses
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
-from core import datasets, jobs, runs
+from core import datasets, figures, jobs, runs
 from core.config import TrainingConfig
-from core.distributions import Distribution, distributions
+from core.distributions import Distribution, distributions, layer_names
 from core.errors import KnownError
 from core.files import cache_root
-from core.pruning import METHODS, rank
+from core.pruning import Ranking
+from core.sweep import STOPS, Order, random_baseline
 
 ASSETS = Path(__file__).parent.parent / "assets"
+PLOTLY_PATH = "library/plotly.min.js"
 ICONS = {
     "overview": ":material/home:",
     "training": ":material/model_training:",
@@ -29,12 +32,27 @@ ICONS = {
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained network with everything about it that does not depend on the sparsity."""
+    """A trained network. `finished` tells it from a later one of the same name."""
 
+    run: runs.Run
+    finished: str
     config: TrainingConfig
     kernels: list[np.ndarray]
-    ranks: dict[str, list[np.ndarray]]
-    distributions: dict[str, list[Distribution]]
+
+
+@dataclass(frozen=True)
+class RankedRun:
+    """The order of pruning of one run, with all that the live slider needs to know beforehand.
+
+    `histograms` is the figure of the dense network; `pruned` and `thresholds` have a row a sparsity of
+    `core.sweep.STOPS` and a column a hidden layer.
+    """
+
+    ranking: Ranking
+    distributions: list[Distribution]
+    pruned: list[list[int]]
+    thresholds: list[list[float | None]]
+    histograms: dict
 
 
 def load_run(run: runs.Run) -> LoadedRun:
@@ -43,21 +61,67 @@ def load_run(run: runs.Run) -> LoadedRun:
     Raises:
         RunError: if its files are damaged.
     """
-    return _load_run(run.root, run.id, run.result()["finished"])
+    result = run.result()
+    if result is None:
+        raise runs.RunError(f"Run {run.id} is no longer in the cache. Choose another run, or train it again.")
+    return _load_run(run.root, run.id, result["finished"])
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the network…")
+@st.cache_resource(max_entries=3, show_spinner="Reading the network…")
 def _load_run(root: Path, run_id: str, finished: str) -> LoadedRun:
     run = runs.open_run(run_id, root)
     kernels = run.kernels()
     for kernel in kernels:
         kernel.setflags(write=False)
-    return LoadedRun(
-        run.config(),
-        kernels,
-        {method: rank(kernels, method) for method in METHODS},
-        {method: distributions(kernels, method) for method in METHODS},
-    )
+    return LoadedRun(run, finished, run.config(), kernels)
+
+
+def rank_run(network: LoadedRun, order: Order) -> RankedRun:
+    """The network's weights or units in an order of pruning, shared by all sessions.
+
+    Raises:
+        RunError: if the order needs activations and the run's are damaged.
+    """
+    return _rank_run(network.run.root, network.run.id, network.finished, order, network)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Ranking…")
+def _rank_run(root: Path, run_id: str, finished: str, order: Order, _network: LoadedRun) -> RankedRun:
+    activations = _network.run.activations() if order.ranking == "activation" else None
+    ranking = order.of(_network.kernels, activations)
+    layers = distributions(ranking)
+    pruned = [ranking.pruned(k) for k in STOPS]
+    thresholds = [[layer.threshold(count) for layer, count in zip(layers, counts, strict=True)] for counts in pruned]
+    # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
+    figure = figures.histograms(layers, layer_names(_network.kernels)[:-1], order).to_plotly_json()
+    return RankedRun(dataclasses.replace(ranking, scores=[]), layers, pruned, thresholds, figure)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def live_curve(run_id: str, finished: str, order: Order, rows: int, _table: pd.DataFrame) -> dict:
+    """The figure of accuracy against sparsity; a sweep only grows, so its length tells whether it is the same."""
+    return figures.live_curve(_table, order, random_baseline(_table, order.method)).to_plotly_json()
+
+
+@st.cache_resource(max_entries=100, show_spinner=False)
+def complete_curve(root: Path, run_id: str, finished: str) -> None:
+    """Have what is missing of a run's curves scored in the background; asked once a server, not once a rerun."""
+    jobs.complete_curve(runs.open_run(run_id, root))
+
+
+instrument = st.components.v2.component(
+    "instrument",
+    html=(ASSETS / "instrument.html").read_text(),
+    css=(ASSETS / "instrument.css").read_text(),
+    js=(ASSETS / "instrument.js").read_text(),
+    # Plotly puts its own styles into the document.
+    isolate_styles=False,
+)
+
+
+def plotly_address() -> str:
+    """Where the app serves the Plotly library to the live slider; see `app.py`."""
+    return f"/{st.get_option('server.baseUrlPath')}/{PLOTLY_PATH}".replace("//", "/")
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the test images…")

@@ -8,7 +8,7 @@ from core import figures, runs, ui
 from core.config import K_VALUES
 from core.errors import KnownError
 from core.pruning import METHODS
-from core.sweep import missing_sparsities, results_table, sweep
+from core.sweep import Order, results_table, score
 
 MAX_RUNS = 12
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
@@ -59,24 +59,19 @@ def scored(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
         KnownError: if the run or its dataset cannot be read.
     """
     table = run.sweep()
-    missing = [(method, k) for method in METHODS for k in missing_sparsities(table, method, sparsities)]
-    if missing:
+    missing = {Order(method): Order(method).missing(table, sparsities) for method in METHODS}
+    total = sum(map(len, missing.values()))
+    if total:
         network, test = ui.load_run(run), ui.test_split(run.config().dataset)
-        done = 0
+        rows = []
         bar = st.progress(0.0, f"Pruning and scoring {run.id}")
-
-        def advance(row: dict) -> None:
-            nonlocal done
-            done += 1
-            bar.progress(done / len(missing), f"Pruning and scoring {run.id}: {row['method']} at {row['sparsity']:g}")
-
-        for method in METHODS:
-            wanted = [k for other, k in missing if other == method]
-            if wanted:
-                rows = sweep(network.kernels, test.images, test.labels, wanted, [method], advance)
-                table = pd.concat([table, rows], ignore_index=True)
-                run.add_to_sweep(rows)
+        for order, wanted in missing.items():
+            for row in score(network.kernels, test.images, test.labels, order, wanted):
+                rows.append(row)
+                bar.progress(len(rows) / total, f"Pruning and scoring {run.id}: {order.method} at {row['sparsity']:g}")
         bar.empty()
+        run.add_to_sweep(pd.DataFrame(rows), network.finished)
+        table = run.sweep()
     return table[table.sparsity.isin(sparsities)]
 
 

@@ -1,128 +1,294 @@
 """Prune a trained network under a slider and see what is left."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import figures, ui
+from core import figures, inspection, ui
+from core.config import K_VALUES
 from core.distributions import layer_names
 from core.errors import KnownError
-from core.evaluation import Score, evaluate
-from core.pruning import METHODS, prune_ranked, zeroed_weights
-from core.sweep import zeroed
+from core.evaluation import evaluate
+from core.pruning import METHODS, RANKINGS, SCOPES
+from core.sweep import STOPS, Order, is_planned_work_done, key_of, parse_key
+
+REFRESH_SECONDS = 2.0
+SHOWN_CASUALTIES = 24
+DETAILS = ("play", "forgets", "looks_at", "layers")
+
+
+def choose_order() -> Order:
+    """What to prune, and by which ranking."""
+    with st.container(horizontal=True, gap="large"):
+        method = st.segmented_control(
+            "Prune",
+            METHODS,
+            default="weight",
+            required=True,
+            key="method",
+            bind="query-params",
+            help="weight: single connections. unit: whole neurons, with all their incoming weights.",
+        )
+        ranking = st.segmented_control(
+            "Ranked by",
+            RANKINGS,
+            default="magnitude",
+            required=True,
+            key="ranking",
+            bind="query-params",
+            help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
+            "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
+            "activation × L2 norm of the outgoing weights. random: the baseline.",
+        )
+        scope = st.segmented_control(
+            "Among",
+            SCOPES,
+            default="layer",
+            required=True,
+            key="scope",
+            bind="query-params",
+            help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
+        )
+    return Order(method, ranking, scope)
+
+
+def address_key(layers: int, separable: bool) -> str:
+    """The k of the address, as the slider knows it; anything that is no k is k = 0."""
+    k = parse_key(st.query_params.get("k", ""), layers)
+    return key_of(0.0 if k is None or (not separable and np.ndim(k)) else k)
+
+
+def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:
+    """Really prune at this k and score on the full test set."""
+    test = ui.test_split(network.config.dataset)
+    k = parse_key(key, len(network.kernels) - 1)
+    score = evaluate(ranked.ranking.prune(network.kernels, k), test.images, test.labels)
+    pruned = ranked.ranking.pruned(k)
+    return {
+        "key": key,
+        "accuracy": score.accuracy,
+        "loss": score.loss,
+        "pruned": pruned,
+        "thresholds": [layer.threshold(count) for layer, count in zip(ranked.distributions, pruned, strict=True)],
+    }
+
+
+def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None:
+    """The live slider: draws by itself what it knows, while this function prunes and scores behind it."""
+    ranked = ui.rank_run(network, order)
+    names = layer_names(network.kernels)
+    view = f"{network.run.id} {network.finished} {order}"
+    separable = order.scope == "layer"
+
+    table = network.run.sweep()
+    rows = order.select(table)
+    known = {key_of(row.sparsity): [row.accuracy, row.loss] for row in rows.itertuples()}
+    at = st.session_state.get("instrument", {}).get("at")
+    if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
+        at = {"key": address_key(len(names) - 1, separable), "moving": False}
+    # While the pointer moves a score that is known already is good enough; at rest everything is measured.
+    measured = st.session_state.get("measured", {})
+    if measured.get("view") != view or measured["key"] != at["key"]:
+        measured = None
+        if not at["moving"] or at["key"] not in known:
+            measured = {"view": view, **measure(network, ranked, at["key"])}
+            st.session_state.measured = measured
+    result = network.run.result()
+    hidden = [kernel.size for kernel in network.kernels[:-1]]
+    ui.instrument(
+        key="instrument",
+        data={
+            "view": view,
+            "plotly": ui.plotly_address(),
+            "color": figures.METHOD_COLORS[order.method],
+            "k": at["key"],
+            "separable": separable,
+            "stops": [key_of(k) for k in STOPS],
+            "pruned": ranked.pruned,
+            "thresholds": ranked.thresholds,
+            "counts": [layer.counts.tolist() for layer in ranked.distributions],
+            "edges": [layer.edges.tolist() for layer in ranked.distributions],
+            "layers": [
+                {"name": name, "weights": kernel.size, "each": 1 if order.method == "weight" else len(kernel)}
+                for name, kernel in zip(names, network.kernels[:-1], strict=False)
+            ],
+            "hiddenWeights": sum(hidden),
+            "networkWeights": network.config.parameter_count,
+            "images": network.config.spec.test_size,
+            "dense": {"accuracy": result["test_accuracy"], "loss": result["test_loss"]},
+            "known": known,
+            "measured": measured,
+            "histograms": ranked.histograms,
+            "curve": ui.live_curve(network.run.id, network.finished, order, len(table), table),
+        },
+        on_at_change=lambda: None,
+    )
+    if not at["moving"]:
+        if st.query_params.get("k") != at["key"]:
+            st.query_params["k"] = at["key"]
+            if any(st.session_state.get(name) for name in DETAILS):
+                st.rerun()
+        if not complete and is_planned_work_done(table):
+            st.rerun()
+
+
+def show_play(network: ui.LoadedRun, order: Order) -> None:
+    ranked = ui.rank_run(network, order)
+    rows = order.select(network.run.sweep())
+    rows = rows[rows.sparsity.isin(K_VALUES)]
+    if len(rows) < len(K_VALUES):
+        st.caption("The sparsities of the animation are still being scored.")
+        return
+    rows = rows.assign(pruned=[ranked.ranking.pruned(k) for k in rows.sparsity])
+    st.plotly_chart(
+        figures.animation(ranked.distributions, layer_names(network.kernels)[:-1], order, rows),
+        key="animation",
+        config=figures.CONFIG,
+        alt="Animation of the histograms while the sparsity grows",
+    )
+    st.caption("What is zeroed is left out, as in the original experiment's animations.")
+
+
+def show_forgotten(network: ui.LoadedRun, order: Order, k: float | list[float]) -> None:
+    if np.ndim(k):
+        st.caption("Link the layers to one k to see what is forgotten.")
+        return
+    spec = network.config.spec
+    test = ui.test_split(network.config.dataset)
+    with st.spinner("Comparing predictions…"):
+        result = inspection.forgotten(network.kernels, ui.rank_run(network, order).ranking, k, test.images, test.labels)
+    lost = len(result.lost)
+    st.markdown(
+        f"At k = {k:.2%} the network has **{lost:,}** test images wrong that the dense one has right, "
+        f"and **{result.won:,}** right that the dense one has wrong."
+    )
+    if lost:
+        shown = result.lost.head(SHOWN_CASUALTIES)
+        st.image(
+            [
+                1 - test.images[row.index_].reshape(spec.side, spec.side)
+                for row in shown.rename(columns={"index": "index_"}).itertuples()
+            ],
+            caption=[
+                f"{spec.classes[row.label]} → {spec.classes[row.predicted]}, since {row.since:.1%}"
+                for row in shown.itertuples()
+            ],
+            width=84,
+            clamp=True,
+        )
+        st.caption(
+            f"The {len(shown)} that fell last, of {lost:,}: true class → predicted class, and the k they fell at."
+        )
+    by_class, against_dense = st.columns([2, 3], gap="large")
+    with by_class:
+        st.markdown("**Accuracy per class**")
+        table = result.classes.assign(
+            name=list(spec.classes), change=100 * (result.classes.pruned - result.classes.dense)
+        )
+        st.dataframe(
+            table,
+            hide_index=True,
+            height="content",
+            column_order=["name", "images", "dense", "pruned", "change"],
+            column_config={
+                "name": "Class",
+                "images": "Images",
+                "dense": st.column_config.NumberColumn("Dense", format="percent"),
+                "pruned": st.column_config.NumberColumn("Pruned", format="percent"),
+                "change": st.column_config.NumberColumn("Points", format="%+.2f"),
+            },
+            alt="Accuracy per class, dense and pruned",
+        )
+    with against_dense:
+        st.markdown("**Against the dense network**")
+        st.plotly_chart(
+            figures.confusion(result.confusion, spec.classes),
+            key="confusion",
+            config=figures.CONFIG,
+            alt="Classes predicted by the dense and by the pruned network",
+        )
+        st.caption("Numbers are images; off the diagonal the prediction changed.")
+
+
+def show_looks_at(network: ui.LoadedRun, order: Order, k: float | list[float]) -> None:
+    pruned = ui.rank_run(network, order).ranking.prune(network.kernels, k)
+    side = network.config.spec.side
+    pixels, units = st.columns([2, 3], gap="large")
+    with pixels:
+        st.markdown("**Live connections of each pixel**")
+        st.plotly_chart(
+            figures.pixel_map(inspection.pixel_connections(pruned), side),
+            key="pixels",
+            config=figures.CONFIG,
+            alt="Live connections of each pixel in the first layer",
+        )
+    with units:
+        numbers, weights = inspection.receptive_fields(pruned, network.kernels)
+        st.markdown("**What the strongest surviving units look at**")
+        if not len(numbers):
+            st.caption("No unit of the first layer reaches an output any more.")
+            return
+        st.plotly_chart(
+            figures.fields(numbers, weights, side),
+            key="fields",
+            config=figures.CONFIG,
+            alt="Incoming weights of the strongest surviving units",
+        )
+        st.caption("Incoming weights of first-layer units: blue excites, vermillion inhibits.")
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def layer_sensitivity(run_id: str, finished: str, order: Order, layer: int, _network: ui.LoadedRun) -> pd.DataFrame:
+    test = ui.test_split(_network.config.dataset)
+    ranking = ui.rank_run(_network, order).ranking
+    return inspection.sensitivity(_network.kernels, ranking, layer, [*K_VALUES, 1.0], test.images, test.labels)
+
+
+def show_sensitivity(network: ui.LoadedRun, order: Order) -> None:
+    names = layer_names(network.kernels)[:-1]
+    bar = st.progress(0.0, "Pruning one layer at a time")
+    tables = {}
+    for layer, name in enumerate(names):
+        bar.progress(layer / len(names), f"Pruning {name} alone")
+        own = Order(order.method, order.ranking)
+        tables[name] = layer_sensitivity(network.run.id, network.finished, own, layer, network)
+    bar.empty()
+    st.plotly_chart(
+        figures.sensitivity(tables),
+        key="sensitivity",
+        config=figures.CONFIG,
+        alt="Test accuracy when a single layer is pruned",
+    )
+    st.caption("The curve that stays up longest belongs to the layer that can lose most.")
+
 
 st.title("Pruning")
-
-picker, method_column = st.columns([3, 2], vertical_alignment="bottom")
-with picker:
-    run = ui.choose_run()
-method = method_column.segmented_control(
-    "Prune",
-    METHODS,
-    default="weight",
-    required=True,
-    key="method",
-    bind="query-params",
-    help="weight: the smallest |w| of each hidden layer. unit: whole units, those of smallest L2 norm.",
-)
-percent = st.slider(
-    "Sparsity k: the part of each hidden layer that is pruned",
-    0.0,
-    100.0,
-    0.0,
-    step=0.5,
-    format="%.1f %%",
-    key="k",
-    bind="query-params",
-)
-sparsity = round(percent / 100, 6)
+run = ui.choose_run()
+order = choose_order()
 
 try:
-    network, test = ui.load_run(run), ui.test_split(run.config().dataset)
+    network = ui.load_run(run)
+    ui.test_split(network.config.dataset)
+    ui.complete_curve(run.root, run.id, network.finished)
+    complete = is_planned_work_done(run.sweep())
+    # The curves grow in the background; the slider looks for new points until they are complete.
+    st.fragment(show_instrument, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
     ui.link_to("training", "Go to Training to retrain or delete it")
     st.stop()
 
-result = run.result()
-dense = Score(result["test_accuracy"], result["test_loss"])
-pruned = prune_ranked(network.kernels, network.ranks[method], method, sparsity)
-score = evaluate(pruned, test.images, test.labels)
-counts = zeroed(network.kernels, method, sparsity)
-
-accuracy, loss, hidden, whole = st.columns(4)
-accuracy.metric(
-    "Test accuracy",
-    f"{score.accuracy:.2%}",
-    f"{100 * (score.accuracy - dense.accuracy):+.2f} points",
-    delta_color="off" if score.accuracy == dense.accuracy else "normal",
-    help=f"On all {len(test.labels):,} test images; the change is from the dense network.",
-)
-loss.metric(
-    "Test loss",
-    f"{score.loss:.4f}",
-    f"{score.loss - dense.loss:+.4f}",
-    delta_color="off" if score.loss == dense.loss else "inverse",
-    help="Mean cross-entropy in nats; the change is from the dense network.",
-)
-hidden.metric(
-    "Zeroed of the hidden kernels",
-    f"{counts['sparsity_hidden']:.2%}",
-    f"{counts['zeroed']:,} weights",
-    delta_color="off",
-    delta_arrow="off",
-)
-whole.metric(
-    "Zeroed of the whole network",
-    f"{counts['sparsity_network']:.2%}",
-    f"of {network.config.parameter_count:,} weights",
-    delta_color="off",
-    delta_arrow="off",
-    help="The output layer is never pruned, so the whole network is a little less sparse.",
-)
-
-st.subheader("What is pruned")
-columns = st.columns(2)
-names = layer_names(network.kernels)
-for index, distribution in enumerate(network.distributions[method]):
-    columns[index % 2].plotly_chart(
-        figures.histogram(distribution, method, sparsity, names[index]),
-        key=f"histogram_{index}",
-        config=figures.CONFIG,
-        alt=f"Histogram of {names[index]}: dense and surviving",
-    )
-st.caption("Grey: pruned away. Colour: surviving. Dashed: the smallest value that survives.")
-
-curve, layers = st.columns([3, 2], gap="large")
-with curve:
-    st.subheader("Where this stands")
-    st.plotly_chart(
-        figures.pruning_curves([(run.id, run.sweep())], "accuracy", marker=(method, sparsity, score.accuracy)),
-        key="curve",
-        config=figures.CONFIG,
-        alt="Test accuracy against sparsity with the chosen k marked",
-    )
-with layers:
-    st.subheader("Layer by layer")
-    zeroed_in = [*zeroed_weights(network.kernels, method, sparsity), 0]
-    table = pd.DataFrame(
-        {
-            "Layer": names,
-            "Weights": [kernel.size for kernel in network.kernels],
-            "Zeroed": zeroed_in,
-            "Sparsity": [count / kernel.size for count, kernel in zip(zeroed_in, network.kernels, strict=True)],
-            "Units": [kernel.shape[1] for kernel in network.kernels],
-            "Units left": [int((kernel != 0).any(axis=0).sum()) for kernel in pruned],
-        }
-    )
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            "Sparsity": st.column_config.NumberColumn(format="percent"),
-            **{
-                name: st.column_config.NumberColumn(format="localized")
-                for name in ("Weights", "Zeroed", "Units", "Units left")
-            },
-        },
-        alt="Weights zeroed in each layer",
-    )
+st.space("small")
+k = parse_key(address_key(len(network.kernels) - 1, order.scope == "layer"), len(network.kernels) - 1)
+with st.expander("Play the sparsification", icon=":material/play_circle:", key="play", on_change="rerun") as play:
+    if play.open:
+        show_play(network, order)
+with st.expander("What it forgets", icon=":material/person_off:", key="forgets", on_change="rerun") as forgets:
+    if forgets.open:
+        show_forgotten(network, order, k)
+with st.expander("What it looks at", icon=":material/visibility:", key="looks_at", on_change="rerun") as looks_at:
+    if looks_at.open:
+        show_looks_at(network, order, k)
+with st.expander("Which layer matters", icon=":material/layers:", key="layers", on_change="rerun") as layers:
+    if layers.open:
+        show_sensitivity(network, order)

@@ -194,7 +194,7 @@ def animation(
         )
     titles = []
     for row in rows.itertuples():
-        title = f"k = {row.sparsity:.1%} · test accuracy {row.accuracy:.2%}"
+        title = f"k = {100 * row.sparsity:g}% · test accuracy {row.accuracy:.2%}"
         titles.append(title)
         bars = [
             go.Bar(y=distribution.surviving(pruned).tolist())
@@ -202,15 +202,18 @@ def animation(
         ]
         figure.frames += (
             go.Frame(
-                data=bars, traces=list(range(len(bars))), name=f"{row.sparsity:.1%}", layout={"title": {"text": title}}
+                data=bars,
+                traces=list(range(len(bars))),
+                name=f"{100 * row.sparsity:g}%",
+                layout={"title": {"text": title}},
             ),
         )
     speed = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
     still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
     figure.update_layout(
-        height=560,
+        height=600,
         title={"text": titles[0], "font": {"size": 16}, "x": 0.5, "xanchor": "center"},
-        margin={"t": 72, "b": 110},
+        margin={"t": 72, "b": 140},
         updatemenus=[
             {
                 "type": "buttons",
@@ -260,8 +263,8 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> go.Figure:
         ygap=1,
     )
     figure.update_layout(hovermode="closest", margin={"t": 8})
-    figure.update_xaxes(title="Predicted after pruning", type="category")
-    figure.update_yaxes(title="Predicted by the dense network", type="category", autorange="reversed")
+    figure.update_xaxes(title="Predicted after pruning", type="category", showgrid=False)
+    figure.update_yaxes(title="Predicted by the dense network", type="category", autorange="reversed", showgrid=False)
     return figure
 
 

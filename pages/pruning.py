@@ -123,6 +123,8 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
         },
         on_at_change=lambda: None,
     )
+    if not complete:
+        st.caption("The curves are still growing in the background; a number that is not known yet shows as …")
     if not at["moving"]:
         if st.query_params.get("k") != at["key"]:
             st.query_params["k"] = at["key"]
@@ -170,10 +172,10 @@ def show_forgotten(network: ui.LoadedRun, order: Order, k: float | list[float]) 
                 for row in shown.rename(columns={"index": "index_"}).itertuples()
             ],
             caption=[
-                f"{spec.classes[row.label]} → {spec.classes[row.predicted]}, since {row.since:.1%}"
+                f"{spec.classes[row.label]} → {spec.classes[row.predicted]}, {100 * row.since:g}%"
                 for row in shown.itertuples()
             ],
-            width=84,
+            width=96,
             clamp=True,
         )
         st.caption(

@@ -7,8 +7,8 @@ from core import datasets
 from core.config import K_VALUES
 from core.distributions import distributions
 from core.evaluation import evaluate, live_units, logits
-from core.pruning import METHODS, magnitude, prune
-from core.sweep import results_table, sweep, zeroed
+from core.pruning import METHODS, prune, rank
+from core.sweep import results_table, sweep, zeroed_parts
 
 
 def slow_logits(kernels, images):
@@ -80,13 +80,12 @@ def test_a_trained_network_scores_as_keras_scores_it(trained_run):
 
 def test_sweep_agrees_with_pruning_and_scoring_by_hand(kernels, images):
     labels = np.arange(50) % 10
-    seen = []
-    table = sweep(kernels, images, labels, [0, 0.5, 0.9, 1], on_row=seen.append)
-    assert len(seen) == len(table) == 8
+    table = sweep(kernels, images, labels, [0, 0.5, 0.9, 1])
+    assert len(table) == 8
     for row in table.itertuples():
         score = evaluate(prune(kernels, row.method, row.sparsity), images, labels)
         assert (row.accuracy, row.loss) == (score.accuracy, score.loss)
-    wide = results_table(table)
+    wide = results_table(table, [0, 0.5, 0.9, 1])
     assert wide.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
     unit = table[table.method == "unit"].set_index("sparsity")
     np.testing.assert_array_equal(wide.accuracy_unit, unit.accuracy.loc[wide.sparsity])
@@ -94,7 +93,7 @@ def test_sweep_agrees_with_pruning_and_scoring_by_hand(kernels, images):
 
 def test_sparsity_is_said_with_its_scope():
     kernels = [np.ones(shape, np.float32) for shape in [(784, 1000), (1000, 1000), (1000, 500), (500, 200), (200, 10)]]
-    counts = zeroed(kernels, "weight", 0.9)
+    counts = zeroed_parts(kernels, rank(kernels, "weight").zeroed(kernels, 0.9))
     assert counts["zeroed"] == 2_145_600
     assert counts["sparsity_hidden"] == pytest.approx(0.9)
     assert counts["sparsity_network"] == pytest.approx(0.8992, abs=5e-5)
@@ -102,17 +101,23 @@ def test_sparsity_is_said_with_its_scope():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_surviving_bins_are_the_histogram_of_what_survives(kernels, method):
+    ranking = rank(kernels, method)
     for k in (0, 0.29, 0.5, 0.9, 1):
-        pruned = prune(kernels, method, k)
-        for dense, small, distribution in zip(kernels[:-1], pruned, distributions(kernels, method), strict=False):
-            values = magnitude(dense, method)
-            kept = small != 0 if method == "weight" else (small != 0).any(axis=0)
-            # Weights that were zero before are pruned first, so they are missing from the survivors unless k is 0.
-            kept = kept | (values == 0) if k == 0 else kept
-            counts, _ = np.histogram(values[kept], distribution.edges)
-            if distribution.pruned(k) >= np.count_nonzero(values == 0):
-                np.testing.assert_array_equal(distribution.surviving(k), counts)
-            assert distribution.surviving(k).sum() == values.size - distribution.pruned(k)
-            threshold = distribution.threshold(k)
-            if threshold is not None:
-                assert threshold == np.sort(values, axis=None)[distribution.pruned(k)]
+        for scores, ranks, pruned, layer in zip(
+            ranking.scores, ranking.ranks, ranking.pruned(k), distributions(ranking), strict=True
+        ):
+            counts, _ = np.histogram(scores[ranks >= pruned], layer.edges)
+            np.testing.assert_array_equal(layer.surviving(pruned), counts)
+            if 0 < pruned < scores.size:
+                assert layer.threshold(pruned) == scores[ranks >= pruned].min()
+            else:
+                assert layer.threshold(pruned) is None
+
+
+def test_sparse_and_dense_products_agree():
+    generator = np.random.default_rng(0)
+    kernels = [generator.normal(size=shape).astype(np.float32) for shape in ((64, 300), (300, 200), (200, 10))]
+    images = generator.random((70, 64), np.float32)
+    for k in (0.95, 0.97, 0.99, 0.999):
+        pruned = prune(kernels, "weight", k)
+        np.testing.assert_allclose(logits(pruned, images), slow_logits(pruned, images), rtol=1e-4, atol=1e-3)

@@ -1,6 +1,7 @@
 """Each page by AppTest, in an empty cache, a full one and a damaged one. Training itself is not started
 here: the boundary to it, `core.jobs`, is replaced."""
 
+import json
 import shutil
 
 import pytest
@@ -8,9 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
 from core.config import TrainingConfig
+from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate
-from core.pruning import prune
+from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from tests.conftest import PROJECT, SMALL
 
 PAGES = ("overview", "training", "pruning", "comparison")
@@ -23,6 +25,12 @@ def open_page(name: str, **query: str) -> AppTest:
     app.run()
     assert not app.exception, app.exception
     return app
+
+
+@pytest.fixture(autouse=True)
+def no_background_work(monkeypatch):
+    """A session of the app starts at most what its test asks for."""
+    monkeypatch.setattr(jobs, "complete_curve", lambda run: None)
 
 
 @pytest.fixture
@@ -126,17 +134,59 @@ def test_deleting_asks_first(full):
     assert not app.exception
 
 
-@pytest.mark.parametrize("method", ["weight", "unit"])
-def test_pruning_shows_what_prune_and_evaluate_give(full, method):
-    from core.datasets import load_dataset
+def instrument(app: AppTest) -> dict:
+    """What Python tells the live slider."""
+    return json.loads(app.get("bidi_component")[0].proto.json)
 
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("key", ["0", "0.8", "0.333", "1", "0.5,0.9"])
+def test_pruning_measures_what_prune_and_evaluate_give(full, method, key):
     test = load_dataset("optdigits").test
-    app = open_page("pruning", method=method, k="80")
-    score = evaluate(prune(full.kernels(), method, 0.8), test.images, test.labels)
-    metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["Test accuracy"] == f"{score.accuracy:.2%}"
-    assert metrics["Test loss"] == f"{score.loss:.4f}"
-    assert not app.exception
+    told = instrument(open_page("pruning", method=method, k=key))
+    k = [float(part) for part in key.split(",")]
+    score = evaluate(prune(full.kernels(), method, k[0] if len(k) == 1 else k), test.images, test.labels)
+    assert told["measured"]["key"] == told["k"] == key
+    assert (told["measured"]["accuracy"], told["measured"]["loss"]) == (score.accuracy, score.loss)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_slider_is_told_the_exact_counts_and_only_true_scores(full, method):
+    test = load_dataset("optdigits").test
+    told = instrument(open_page("pruning", method=method))
+    kernels = full.kernels()
+    assert len(told["known"]) == len(told["stops"])
+    for stop, counts in list(zip(told["stops"], told["pruned"], strict=True))[::9]:
+        pruned = prune(kernels, method, float(stop))
+        zeros = [count * layer["each"] for count, layer in zip(counts, told["layers"], strict=True)]
+        assert zeros == [int((kernel == 0).sum()) for kernel in pruned[:-1]]
+        score = evaluate(pruned, test.images, test.labels)
+        assert told["known"][stop] == pytest.approx([score.accuracy, score.loss], abs=1e-12)
+
+
+@pytest.mark.parametrize("key", ["", "a", "2", "-1", "nan", "0.5,0.5,0.5", "0.5,"])
+def test_an_address_that_is_no_k_is_dense(full, key):
+    assert instrument(open_page("pruning", k=key))["k"] == "0"
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_ranking_can_be_chosen(full, ranking, scope):
+    told = instrument(open_page("pruning", ranking=ranking, scope=scope, k="0.5"))
+    assert 0 <= told["measured"]["accuracy"] <= 1
+    assert told["separable"] == (scope == "layer")
+
+
+@pytest.mark.parametrize("k", ["0", "0.9", "1", "0.5,0.9"])
+def test_every_fold_opens(full, k):
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    app.query_params["k"] = k
+    for name in ("play", "forgets", "looks_at", "layers"):
+        app.session_state[name] = True
+    app.run()
+    assert not app.exception, app.exception
+    assert not app.error
+    assert len(app.get("plotly_chart")) >= 2
 
 
 def test_an_unknown_run_in_a_link_is_said(full):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.pruning import METHODS, prune, prune_count, prune_ranked, rank, zeroed_weights
+from core.evaluation import rms_activations
+from core.pruning import METHODS, RANKINGS, SCOPES, prune, prune_count, rank
 
 sparsities = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 finite = st.floats(-2, 2, width=32).map(lambda value: round(value, 1) or 0.5)  # many ties, no zeros
@@ -27,7 +28,7 @@ def test_exactly_the_smallest_go_and_nothing_else_changes(kernels, k, method):
         np.testing.assert_array_equal(kernel, kept)
     np.testing.assert_array_equal(pruned[-1], kernels[-1])
     assert not np.shares_memory(pruned[-1], kernels[-1])
-    for dense, small, zeros in zip(kernels[:-1], pruned[:-1], zeroed_weights(kernels, method, k), strict=True):
+    for dense, small, zeros in zip(kernels[:-1], pruned[:-1], rank(kernels, method).zeroed(kernels, k), strict=True):
         gone = small == 0
         assert gone.sum() == zeros
         assert small.dtype == dense.dtype
@@ -95,9 +96,69 @@ def test_bad_methods_and_shapes_are_refused(kernels):
         prune([], "weight", 0.5)
 
 
+@pytest.fixture
+def activations(kernels):
+    return rms_activations(kernels, np.random.default_rng(3).random((40, 20), np.float32))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_pruning_by_known_ranks_is_the_same(kernels, method):
-    ranks = rank(kernels, method)
+@pytest.mark.parametrize("name", RANKINGS)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_ranking_prunes_exact_counts_that_nest_and_spares_the_output(kernels, activations, method, name, scope):
+    ranking = rank(kernels, method, name, scope, activations)
+    before = None
     for k in (0, 0.29, 0.5, 0.97, 1):
-        for one, other in zip(prune(kernels, method, k), prune_ranked(kernels, ranks, method, k), strict=True):
-            np.testing.assert_array_equal(one, other)
+        pruned = ranking.prune(kernels, k)
+        counts = ranking.pruned(k)
+        sizes = [ranks.size for ranks in ranking.ranks]
+        if scope == "layer":
+            assert counts == [prune_count(size, k) for size in sizes]
+        assert sum(counts) == sum(prune_count(size, k) for size in ([sum(sizes)] if scope == "global" else sizes))
+        np.testing.assert_array_equal(pruned[-1], kernels[-1])
+        gone = [ranks < count for ranks, count in zip(ranking.ranks, ranking._counts(k), strict=True)]
+        for dense, small, mask, zeros in zip(kernels, pruned, gone, ranking.zeroed(kernels, k), strict=False):
+            full = np.broadcast_to(mask, dense.shape)
+            assert full.sum() == zeros
+            np.testing.assert_array_equal(small, np.where(full, 0, dense))
+        if before is not None:
+            assert all((now | ~then).all() for now, then in zip(gone, before, strict=True))
+        before = gone
+
+
+def test_global_pruning_takes_the_smallest_of_all_layers(kernels):
+    pruned = rank(kernels, "weight", scope="global").prune(kernels, 0.5)
+    gone = np.concatenate([np.abs(d[p == 0]) for d, p in zip(kernels[:-1], pruned, strict=False)])
+    kept = np.concatenate([np.abs(p[p != 0]) for p in pruned[:-1]])
+    assert gone.max() <= kept.min()
+
+
+def test_activation_ranking_is_weight_times_input(kernels, activations):
+    weights = rank(kernels, "weight", "activation", activations=activations).scores
+    np.testing.assert_allclose(weights[1], np.abs(kernels[1]) * activations[1][:, None])
+    units = rank(kernels, "unit", "activation", activations=activations).scores
+    np.testing.assert_allclose(units[0], activations[1] * np.linalg.norm(kernels[1], axis=1), rtol=1e-6)
+    with pytest.raises(ValueError, match="needs the rms"):
+        rank(kernels, "unit", "activation")
+
+
+def test_random_ranking_follows_its_seed(kernels):
+    one, same, other = (rank(kernels, "weight", "random", seed=seed).ranks[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_each_layer_can_have_its_own_k(kernels):
+    pruned = prune(kernels, "unit", [0.5, 0])
+    assert (pruned[0] == 0).all(axis=0).sum() == 15
+    np.testing.assert_array_equal(pruned[1], kernels[1])
+    with pytest.raises(ValueError, match="one a hidden layer"):
+        prune(kernels, "unit", [0.5, 0, 0])
+
+
+def test_rms_activations_are_those_of_the_forward_pass(kernels):
+    images = np.random.default_rng(2).random((30, 20), np.float32)
+    hidden = np.maximum(images @ kernels[0], 0)
+    rms = rms_activations(kernels, images)
+    assert [len(values) for values in rms] == [20, 30, 25]
+    np.testing.assert_allclose(rms[0], np.sqrt((images**2).mean(axis=0)), rtol=1e-5)
+    np.testing.assert_allclose(rms[1], np.sqrt((hidden**2).mean(axis=0)), rtol=1e-5)

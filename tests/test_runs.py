@@ -14,12 +14,13 @@ from core.runs import CancelledError, RunBusyError, RunError, RunIdError, list_r
 
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
 KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]
-ROWS = pd.DataFrame({"method": ["weight"], "sparsity": [0.5], "accuracy": [0.25], "loss": [2.0]})
+DEFAULT = {"method": "weight", "ranking": "magnitude", "scope": "layer", "seed": 0}
+ROWS = pd.DataFrame([{**DEFAULT, "sparsity": 0.5, "accuracy": 0.25, "loss": 2.0}])
 
 
 def fill(training: runs.Training, accuracy: float = 0.5) -> None:
     training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "seconds": [0.1]}))
-    training.write_model(lambda path: path.write_bytes(b"model"), KERNELS)
+    training.write_model(lambda path: path.write_bytes(b"model"), KERNELS, KERNELS)
     training.write_sweep(ROWS)
     training.commit(test_accuracy=accuracy, test_loss=1.0)
 
@@ -138,9 +139,15 @@ def test_a_pickle_is_never_opened(run):
 
 
 def test_scores_are_added_and_replaced(run):
-    more = pd.DataFrame({"method": ["weight", "weight"], "sparsity": [0.5, 0.9], "accuracy": [0.3, 0.1], "loss": 2.0})
-    run.add_to_sweep(more)
-    assert run.sweep().accuracy.tolist() == [0.3, 0.1]
+    more = pd.DataFrame([{**DEFAULT, "sparsity": k, "accuracy": k / 2, "loss": 2.0} for k in (0.9, 0.5)])
+    run.add_to_sweep(more, run.result()["finished"])
+    assert run.sweep().sparsity.tolist() == [0.5, 0.9]
+    assert run.sweep().accuracy.tolist() == [0.25, 0.45]
+
+
+def test_scores_of_an_earlier_network_are_never_added_to_a_later_one(run):
+    run.add_to_sweep(ROWS.assign(sparsity=0.9), finished="2020-01-01T00:00:00+00:00")
+    assert run.sweep().sparsity.tolist() == [0.5]
 
 
 def test_deleting_leaves_nothing(run):
@@ -188,7 +195,7 @@ def test_a_disk_that_fills_up_fails_the_training_in_words(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(RunError, match="No space left on device"), run.train(CONFIG) as training:
-        training.write_model(full, KERNELS)
+        training.write_model(full, KERNELS, KERNELS)
     assert "No space left" in run.training()["message"]
     assert run.is_complete()
 

@@ -9,6 +9,7 @@ import pytest
 from core import runs
 from core.config import K_VALUES
 from core.pruning import METHODS
+from core.sweep import STOPS, Order, is_planned_work_done
 from tests.conftest import PROJECT, SMALL, run_train
 
 
@@ -79,9 +80,11 @@ def test_the_command_leaves_a_complete_run(trained_run):
     assert trained_run.config() == SMALL
     result = trained_run.result()
     table = trained_run.sweep()
-    assert sorted(table.sparsity.unique()) == sorted(K_VALUES)
+    assert is_planned_work_done(table)
     for method in METHODS:
-        dense = table[(table.method == method) & (table.sparsity == 0)].iloc[0]
+        rows = Order(method).select(table)
+        assert rows.sparsity.tolist() == sorted(STOPS)
+        dense = rows.iloc[0]
         assert dense.accuracy == result["test_accuracy"]
         assert dense.loss == result["test_loss"]
     history = trained_run.history()
@@ -98,7 +101,7 @@ def copied_run(trained_run, tmp_path):
 
 def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
     before = (copied_run.folder / runs.KERNELS).read_bytes()
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333", "--nofine_curve")
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
     assert "Epoch" not in done.stdout
@@ -109,7 +112,7 @@ def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
 
 def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):
     (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train", "--nofine_curve")
     assert done.returncode == 0, done.stderr
     for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
         np.testing.assert_array_equal(kernel, same)
@@ -132,7 +135,7 @@ def test_an_experiment_id_is_never_another_network(copied_run):
 
 
 def test_two_askers_train_once(tmp_path):
-    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}"]
+    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}", "--nofine_curve"]
     both = [
         subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
@@ -146,7 +149,9 @@ def test_two_askers_train_once(tmp_path):
 
 def test_real_mnist_for_one_epoch(mnist, tmp_path):
     """The whole path on the real images, with a network that trains in seconds."""
-    done = run_train("--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1")
+    done = run_train(
+        "--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1", "--nofine_curve"
+    )
     assert done.returncode == 0, done.stderr
     (run,) = runs.list_runs(tmp_path)
     assert run.result()["test_accuracy"] > 0.9

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from core.evaluation import predict
+from core.inspection import forgotten, pixel_connections, receptive_fields, sensitivity
+from core.pruning import prune, rank
+from core.sweep import Order, key_of, parse_key, plan
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(1).random((200, 20), np.float32)
+
+
+@pytest.fixture
+def labels(kernels, images):
+    """What the dense network says, but for every fifth image."""
+    labels = predict(kernels, images)
+    labels[::5] = (labels[::5] + 1) % 10
+    return labels
+
+
+@pytest.mark.parametrize("k", [0, 0.42, 0.9, 1])
+def test_the_forgotten_are_those_that_turn_wrong(kernels, images, labels, k):
+    result = forgotten(kernels, rank(kernels, "weight"), k, images, labels)
+    dense, pruned = predict(kernels, images), predict(prune(kernels, "weight", k), images)
+    right, still = dense == labels, pruned == labels
+    assert sorted(result.lost["index"]) == np.flatnonzero(right & ~still).tolist()
+    assert (result.lost.label != result.lost.predicted).all()
+    assert result.won == np.count_nonzero(~right & still)
+    assert result.confusion.sum() == len(images)
+    assert np.trace(result.confusion) == np.count_nonzero(dense == pruned)
+    change = (result.classes.pruned - result.classes.dense).fillna(0) * result.classes.images
+    assert change.sum() == pytest.approx(result.won - len(result.lost))
+
+
+def test_the_newest_casualties_come_first_and_stay_fallen(kernels, images, labels):
+    result = forgotten(kernels, rank(kernels, "weight"), 0.9, images, labels)
+    since = result.lost.since.to_numpy()
+    assert len(since)
+    assert (np.diff(since) <= 0).all()
+    assert since.max() <= 0.9
+    for row in result.lost.rename(columns={"index": "image"}).itertuples():
+        at = predict(prune(kernels, "weight", row.since), images[[row.image]])
+        assert at[0] != row.label
+
+
+def test_live_connections_do_not_count_dead_units():
+    first = np.array([[1, 1], [0, 1]], np.float32)
+    second = np.array([[1], [0]], np.float32)  # the second unit reaches nothing
+    assert pixel_connections([first, second]).tolist() == [1, 0]
+
+
+def test_receptive_fields_are_the_strongest_that_survive(kernels):
+    pruned = prune(kernels, "unit", 0.5)
+    units, weights = receptive_fields(pruned, kernels, count=4)
+    norms = np.linalg.norm(kernels[0], axis=0)
+    assert units.tolist() == np.argsort(-norms, kind="stable")[:4].tolist()
+    np.testing.assert_array_equal(weights, kernels[0].T[units])
+    assert len(receptive_fields(prune(kernels, "unit", 1), kernels)[0]) == 0
+
+
+def test_sensitivity_prunes_one_layer_alone(kernels, images, labels):
+    table = sensitivity(kernels, rank(kernels, "unit"), 1, [0, 0.5, 1], images, labels)
+    alone = [kernels[0], prune(kernels, "unit", 0.5)[1], kernels[2]]
+    assert table.accuracy[1] == np.mean(predict(alone, images) == labels)
+
+
+@pytest.mark.parametrize("k", [0.0, 0.29, 0.57, 0.995, 1.0, [0.5, 0.9], [0.0, 1.0]])
+def test_a_k_survives_its_address(k):
+    assert parse_key(key_of(k), 2) == k
+
+
+def test_the_plan_asks_for_nothing_twice_once_done():
+    orders = {order for order, _ in plan()}
+    assert Order("weight") in orders
+    assert {order.ranking for order in orders} == {"magnitude", "activation", "random"}

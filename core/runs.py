@@ -149,6 +149,13 @@ class Run:
         """One row for each method and sparsity scored so far; see `core.sweep.sweep`."""
         return self._read_table(SWEEP, self.folder)
 
+    def sweep_version(self) -> int:
+        """A number that changes whenever `sweep` does."""
+        try:
+            return (self.folder / SWEEP).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def kernels(self) -> list[np.ndarray]:
         """The trained kernels, float32 of shape (inputs, units), hidden layers first, output layer last.
 

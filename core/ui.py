@@ -16,9 +16,10 @@ from core import datasets, figures, jobs, runs
 from core.config import TrainingConfig
 from core.distributions import Distribution, distributions, layer_names
 from core.errors import KnownError
+from core.evaluation import Score
 from core.files import cache_root
 from core.pruning import Ranking
-from core.sweep import STOPS, Order, random_baseline
+from core.sweep import STOPS, Order, is_planned_work_done, key_of, random_baseline
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PLOTLY_PATH = "library/plotly.min.js"
@@ -32,12 +33,13 @@ ICONS = {
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained network. `finished` tells it from a later one of the same name."""
+    """A trained network and its test score. `finished` tells it from a later one of the same name."""
 
     run: runs.Run
     finished: str
     config: TrainingConfig
     kernels: list[np.ndarray]
+    dense: Score
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def _load_run(root: Path, run_id: str, finished: str) -> LoadedRun:
     kernels = run.kernels()
     for kernel in kernels:
         kernel.setflags(write=False)
-    return LoadedRun(run, finished, run.config(), kernels)
+    result = run.result()
+    dense = Score(result["test_accuracy"], result["test_loss"])
+    return LoadedRun(run, finished, run.config(), kernels, dense)
 
 
 def rank_run(network: LoadedRun, order: Order) -> RankedRun:
@@ -97,10 +101,29 @@ def _rank_run(root: Path, run_id: str, finished: str, order: Order, _network: Lo
     return RankedRun(dataclasses.replace(ranking, scores=[]), layers, pruned, thresholds, figure)
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def live_curve(run_id: str, finished: str, order: Order, rows: int, _table: pd.DataFrame) -> dict:
-    """The figure of accuracy against sparsity; a sweep only grows, so its length tells whether it is the same."""
-    return figures.live_curve(_table, order, random_baseline(_table, order.method)).to_plotly_json()
+@dataclass(frozen=True)
+class LiveScores:
+    """What is known of an order so far: accuracy and loss by the key of k, and the figure of the curves."""
+
+    known: dict[str, list[float]]
+    curve: dict
+    complete: bool
+
+
+def live_scores(network: LoadedRun, order: Order) -> LiveScores:
+    """The scores of a run, read again only when there are new ones."""
+    run = network.run
+    return _live_scores(run.root, run.id, network.finished, order, run.sweep_version())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _live_scores(root: Path, run_id: str, finished: str, order: Order, version: int) -> LiveScores:
+    table = runs.open_run(run_id, root).sweep()
+    return LiveScores(
+        known={key_of(row.sparsity): [row.accuracy, row.loss] for row in order.select(table).itertuples()},
+        curve=figures.live_curve(table, order, random_baseline(table, order.method)).to_plotly_json(),
+        complete=is_planned_work_done(table),
+    )
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)

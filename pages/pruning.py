@@ -1,5 +1,7 @@
 """Prune a trained network under a slider and see what is left."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -10,7 +12,7 @@ from core.distributions import layer_names
 from core.errors import KnownError
 from core.evaluation import evaluate
 from core.pruning import METHODS, RANKINGS, SCOPES
-from core.sweep import STOPS, Order, is_planned_work_done, key_of, parse_key
+from core.sweep import STOPS, Order, key_of, parse_key
 
 REFRESH_SECONDS = 2.0
 SHOWN_CASUALTIES = 24
@@ -80,9 +82,7 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
     view = f"{network.run.id} {network.finished} {order}"
     separable = order.scope == "layer"
 
-    table = network.run.sweep()
-    rows = order.select(table)
-    known = {key_of(row.sparsity): [row.accuracy, row.loss] for row in rows.itertuples()}
+    scores = ui.live_scores(network, order)
     at = st.session_state.get("instrument", {}).get("at")
     if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
         at = {"key": address_key(len(names) - 1, separable), "moving": False}
@@ -90,10 +90,9 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
     measured = st.session_state.get("measured", {})
     if measured.get("view") != view or measured["key"] != at["key"]:
         measured = None
-        if not at["moving"] or at["key"] not in known:
+        if not at["moving"] or at["key"] not in scores.known:
             measured = {"view": view, **measure(network, ranked, at["key"])}
             st.session_state.measured = measured
-    result = network.run.result()
     hidden = [kernel.size for kernel in network.kernels[:-1]]
     ui.instrument(
         key="instrument",
@@ -115,11 +114,11 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
             "hiddenWeights": sum(hidden),
             "networkWeights": network.config.parameter_count,
             "images": network.config.spec.test_size,
-            "dense": {"accuracy": result["test_accuracy"], "loss": result["test_loss"]},
-            "known": known,
+            "dense": dataclasses.asdict(network.dense),
+            "known": scores.known,
             "measured": measured,
             "histograms": ranked.histograms,
-            "curve": ui.live_curve(network.run.id, network.finished, order, len(table), table),
+            "curve": scores.curve,
         },
         on_at_change=lambda: None,
     )
@@ -130,7 +129,7 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in DETAILS):
                 st.rerun()
-        if not complete and is_planned_work_done(table):
+        if not complete and scores.complete:
             st.rerun()
 
 
@@ -272,7 +271,7 @@ try:
     network = ui.load_run(run)
     ui.test_split(network.config.dataset)
     ui.complete_curve(run.root, run.id, network.finished)
-    complete = is_planned_work_done(run.sweep())
+    complete = ui.live_scores(network, order).complete
     # The curves grow in the background; the slider looks for new points until they are complete.
     st.fragment(show_instrument, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
 except KnownError as error:

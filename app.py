@@ -17,6 +17,6 @@ def plotly_library(_: object) -> FileResponse:
 
 app = st.App(
     Path(__file__).parent / "pages" / "router.py",
-    routes=[Route(f"/{ui.PLOTLY_PATH}", plotly_library)],
+    routes=[Route(ui.plotly_address(), plotly_library)],
     on_script_error=ui.show_bug,
 )

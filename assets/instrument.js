@@ -65,18 +65,28 @@ class Instrument {
     }
     for (const [key, [accuracy, loss]] of Object.entries(data.known)) this.learn(key, { accuracy, loss });
     if (data.measured) this.learn(data.measured.key, { ...data.measured, confirmed: true });
-    const Plotly = await loadPlotly(data.plotly);
+    this.histograms.style.height = `${240 * Math.ceil(data.layers.length / 2)}px`;
+    this.draw();
+    let Plotly;
+    try {
+      Plotly = await loadPlotly(data.plotly);
+    } catch (error) {
+      this.find(".status").textContent = `The figures cannot be drawn: ${error.message}. Reload the page.`;
+      return;
+    }
     if (this.data !== data || !this.root.isConnected) return;
     const config = { displayModeBar: false, responsive: true };
     const look = JSON.stringify(this.colors());
     if (fresh || look !== this.look) {
       await Plotly.react(this.histograms, data.histograms.data, this.themed(data.histograms.layout), config);
     }
+    if (this.data !== data) return;
     const curve = JSON.stringify([data.curve, look]);
     if (fresh || curve !== this.drawnCurve) {
       await Plotly.react(this.curve, data.curve.data, this.themed(data.curve.layout), config);
       this.drawnCurve = curve;
     }
+    if (this.data !== data) return;
     this.look = look;
     this.Plotly = Plotly;
     this.draw();
@@ -119,14 +129,20 @@ class Instrument {
 
   type() {
     const value = this.percent.valueAsNumber;
+    this.percent.blur();
     if (!(value >= 0 && value <= 100)) return this.draw();
-    this.move(String(Math.round(value * 100) / 1e4), false);
+    this.move(String(Math.round(value * 1e4) / 1e6), false);
   }
 
   link(linked) {
     this.ks = linked ? [this.ks[0]] : this.each;
     this.draw();
     this.settle();
+  }
+
+  nearestStop(k) {
+    const { stops } = this.data;
+    return stops.reduce((best, stop, index) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
   }
 
   // How many weights or units of each layer are pruned, and the smallest that survives; null where not known yet.
@@ -141,23 +157,22 @@ class Instrument {
   }
 
   draw() {
-    if (!this.Plotly) return;
+    if (!this.data) return;
     const layers = this.layersNow();
     const score = this.known.get(this.key) ?? {};
     this.drawControls();
     this.drawMetrics(layers, score);
-    this.drawFigures(layers, score);
+    if (this.Plotly) this.drawFigures(layers, score);
     this.root.dataset.key = this.key;
     this.root.dataset.state = score.confirmed ? "confirmed" : "following";
   }
 
   drawControls() {
-    const { stops } = this.data;
     const mean = this.each.reduce((sum, k) => sum + Number(k), 0) / this.each.length;
     const k = this.ks.length === 1 ? this.ks[0] : String(mean);
-    const nearest = stops.reduce((best, stop, index) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
-    this.slider.value = nearest;
-    if (document.activeElement !== this.percent || this.percent.valueAsNumber !== k * 100) this.percent.value = +(k * 100).toFixed(2);
+    this.slider.value = this.nearestStop(k);
+    // What is being typed is left alone.
+    if (document.activeElement !== this.percent) this.percent.value = +(k * 100).toFixed(4);
     this.slider.setAttribute("aria-valuetext", `${this.percent.value} %`);
     this.linked.checked = this.ks.length === 1;
     this.root.dataset.linked = this.linked.checked;
@@ -179,7 +194,7 @@ class Instrument {
       const { weights } = this.data.layers[index];
       const cells = row.querySelectorAll("td");
       const slider = row.querySelector("input");
-      if (slider) slider.value = Math.max(0, this.data.stops.indexOf(this.each[index]));
+      if (slider) slider.value = this.nearestStop(this.each[index]);
       cells[2].textContent = percent(zeroed[index] === null ? null : zeroed[index] / weights);
       cells[3].textContent = zeroed[index] === null ? PENDING : count(zeroed[index]);
     });
@@ -206,7 +221,7 @@ class Instrument {
       ];
     }));
     const at = scales(this.curve, this.data.curve.layout, 0);
-    const x = this.hiddenSparsity, y = score.accuracy;
+    const x = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity, y = score.accuracy;
     this.overCurve.draw(x === null ? [] : [
       ["path", { d: `M${at.x(x)},${at.bottom}V${at.top}`, class: "cursor" }],
       ...(y === undefined ? [] : [["circle", { cx: at.x(x), cy: at.y(y), r: 6.5, fill: color, class: "point" }]]),

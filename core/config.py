@@ -208,7 +208,7 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         ConfigError: for an empty list or anything but whole numbers in range.
     """
     parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
-    return _sizes([int(part) if part.isdecimal() else part for part in parts])
+    return _sizes([int(part) if part.isdecimal() and len(part) < 10 else part for part in parts])
 
 
 def _sizes(values: Any) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ FAINT = "rgba(128, 138, 150, 0.28)"
 LAYER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 METHOD_NAMES = {"weight": "Weight pruning", "unit": "Unit pruning"}
-_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
+_DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
@@ -78,7 +78,7 @@ def pruning_curves(
     Args:
         curves: pairs of a run's name and its sweep (columns method, sparsity, accuracy, loss).
         measure: "accuracy" or "loss".
-        published: a table with columns sparsity and `{measure}_{method}`, drawn thin and grey behind.
+        published: a table with columns sparsity and `{measure}_{method}`, drawn thin and dashed behind.
     """
     label, ticks, numbers = _MEASURES[measure]
     figure = _figure(height=height)
@@ -104,7 +104,7 @@ def pruning_curves(
                 name=METHOD_NAMES[method] + (f", {run}" if len(curves) > 1 else ""),
                 mode="lines+markers" if len(rows) < 40 else "lines",
                 line={"color": color, "dash": _DASHES[index % len(_DASHES)], "width": 2},
-                marker={"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
+                marker={"symbol": _SYMBOLS[(index + index // len(_DASHES)) % len(_SYMBOLS)], "size": 7},
                 hovertemplate=f"%{{y:{numbers}}}",
             )
     figure.update_xaxes(title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02])
@@ -211,7 +211,7 @@ def animation(
     speed = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
     still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
     figure.update_layout(
-        height=600,
+        height=120 + 240 * histogram_rows(len(names)),
         title={"text": titles[0], "font": {"size": 16}, "x": 0.5, "xanchor": "center"},
         margin={"t": 72, "b": 140},
         updatemenus=[
@@ -316,7 +316,11 @@ def sensitivity(tables: dict[str, pd.DataFrame]) -> go.Figure:
             y=table.accuracy.tolist(),
             name=name,
             mode="lines+markers",
-            line={"color": LAYER_COLORS[index % len(LAYER_COLORS)], "width": 2},
+            line={
+                "color": LAYER_COLORS[index % len(LAYER_COLORS)],
+                "dash": _DASHES[index // len(LAYER_COLORS)],
+                "width": 2,
+            },
             hovertemplate="%{y:.2%}",
         )
     figure.update_xaxes(title="Sparsity k of that layer alone", tickformat=".0%", range=[-0.02, 1.02])
@@ -337,8 +341,12 @@ def _picture(figure: go.Figure) -> go.Figure:
 
 def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
     """Empty histograms of the hidden layers, two a row, with the axes of the dense network."""
+    rows = histogram_rows(len(names))
+    places = [[{}, {}] for _ in range(rows)]
+    if len(names) % 2:
+        places[-1][1] = None
     figure = make_subplots(
-        rows=(len(names) + 1) // 2, cols=2, subplot_titles=names, vertical_spacing=0.24, horizontal_spacing=0.1
+        rows=rows, cols=2, specs=places, subplot_titles=names, vertical_spacing=0.48 / rows, horizontal_spacing=0.1
     )
     for index, distribution in enumerate(distributions):
         largest = float(distribution.edges[-1])
@@ -358,12 +366,17 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
     return figure
 
 
+def histogram_rows(layers: int) -> int:
+    """How many rows the histograms of so many layers take."""
+    return (layers + 1) // 2
+
+
 def _place(index: int) -> dict[str, int]:
     return {"row": index // 2 + 1, "col": index % 2 + 1}
 
 
 def _centres(distribution: Distribution) -> list[float]:
-    return ((distribution.edges[:-1] + distribution.edges[1:]) / 2).round(6).tolist()
+    return [float(f"{centre:.6g}") for centre in (distribution.edges[:-1] + distribution.edges[1:]) / 2]
 
 
 def _kind(order: Order) -> str:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-from core.config import K_VALUES, TrainingConfig
+from core.config import TrainingConfig
+from core.datasets import is_cached
 from core.errors import KnownError
 from core.runs import LOG, Run, RunBusyError
 
@@ -24,9 +24,7 @@ class JobError(KnownError):
     """A process could not be started or ended with an error; the message ends with what it said."""
 
 
-def start_training(
-    run: Run, config: TrainingConfig, replace: bool = False, sparsities: Iterable[float] = K_VALUES
-) -> None:
+def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> None:
     """Train a run in a process of its own, by the same command that a person types.
 
     Returns as soon as the run's state is in the cache. If the run is being trained already, nothing is
@@ -39,7 +37,6 @@ def start_training(
         return
     command = [
         *("-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"),
-        f"--k_vals={','.join(map(str, sparsities))}",
         *config.to_flags(),
         *(["--force_train"] if replace else []),
     ]
@@ -60,7 +57,7 @@ def start_training(
     threading.Thread(target=process.wait, daemon=True).start()
 
     deadline = time.monotonic() + _START_SECONDS
-    while run.training() is None:
+    while run.training() is None and (replace or not run.is_complete()):
         ended = process.poll()
         if ended == 0:
             return
@@ -69,14 +66,14 @@ def start_training(
         time.sleep(0.05)
 
 
-def complete_curve(run: Run) -> None:
+def start_scoring(run: Run) -> None:
     """Score in the background what is still missing of a complete run's curves.
 
     Does not wait, and does nothing while another process is at it. What comes out shows in the run's sweep.
     """
     if run.is_busy("curve") or run.is_training():
         return
-    command = ["-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    command = ["-m", "core.train", "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     process = _python(
         [*command, *run.config().to_flags()],
         run.root,
@@ -101,13 +98,14 @@ def prepare_dataset(name: str, root: Path) -> None:
         text=True,
     )
     _, errors = process.communicate()
-    if process.returncode:
+    if process.returncode or not is_cached(name, root):
         raise JobError(_last_line(errors))
 
 
 def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.Popen:
     # The module path rather than the working folder: relative paths in the environment stay true.
-    environment = os.environ | {"PYTHONPATH": str(_PROJECT), "NETWORK_PRUNING_CACHE": str(cache)}
+    path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "NETWORK_PRUNING_CACHE": str(cache)}
     return subprocess.Popen([sys.executable, *arguments], env=environment, stdin=subprocess.DEVNULL, **options)
 
 

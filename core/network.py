@@ -17,7 +17,7 @@ from core.datasets import Dataset
 
 
 @dataclass(frozen=True)
-class Progress:
+class Step:
     """Where a fit is: both counts start at 1, and the batch is the last one done."""
 
     epoch: int
@@ -55,7 +55,7 @@ def fit(
     model: keras.Model,
     config: TrainingConfig,
     data: Dataset,
-    on_batch: Callable[[Progress], None] = lambda progress: None,
+    on_batch: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
 ) -> pd.DataFrame:
     """Train, and leave the kept epoch's weights in the model.
@@ -99,7 +99,7 @@ class _Watcher(keras.callbacks.Callback):
     def __init__(
         self,
         config: TrainingConfig,
-        on_batch: Callable[[Progress], None],
+        on_batch: Callable[[Step], None],
         on_epoch: Callable[[pd.DataFrame], None],
     ):
         super().__init__()
@@ -111,7 +111,7 @@ class _Watcher(keras.callbacks.Callback):
         self._epoch, self._began = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._on_batch(Progress(self._epoch, batch + 1, self.params["steps"]))
+        self._on_batch(Step(self._epoch, batch + 1, self.params["steps"]))
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         row = {

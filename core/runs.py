@@ -42,7 +42,8 @@ CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
 MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
 LOG, CANCEL = "log.txt", "cancel"
 
-ENDED = ("complete", "failed", "cancelled", "interrupted")
+ENDED = ("failed", "cancelled", "interrupted")
+"""Phases of a training that came to nothing; one that came to a run is in the run's folder, not in `.part`."""
 SWEEP_KEY = ["method", "ranking", "scope", "seed", "sparsity"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = ("datasets",)
@@ -210,9 +211,11 @@ class Run:
             self._write_table(table, self.folder / SWEEP)
 
     def request_cancel(self) -> None:
-        """Ask the training process to stop; it looks several times a second."""
+        """Ask the training process to stop; it looks at every report, several times a second while it fits."""
         if self.is_training():
-            (self.part / CANCEL).touch()
+            # The training may end, and its folder go, between the two lines.
+            with contextlib.suppress(FileNotFoundError):
+                (self.part / CANCEL).touch()
 
     def delete(self) -> None:
         """Remove the run and whatever an early end left of it.
@@ -275,13 +278,14 @@ class Run:
         what = f"write to {self.root}"
         with _writing(what), self.lock():
             self.part.mkdir(exist_ok=True)
-            for name in (STATE, HISTORY, MODEL, KERNELS, ACTIVATIONS, SWEEP, CANCEL):
-                (self.part / name).unlink(missing_ok=True)
-            write_text(self.part / CONFIG, json.dumps(config.to_dict(), indent=2))
+            for left in self.part.iterdir():
+                if left.name != LOG:
+                    left.unlink()
             training = Training(self)
-            training.update(phase="starting")
             try:
                 with _writing(what):
+                    write_text(self.part / CONFIG, json.dumps(config.to_dict(), indent=2))
+                    training.update(phase="starting")
                     yield training
             except BaseException as error:
                 training.end(error)
@@ -356,17 +360,24 @@ class Training:
         self.run._write_table(sweep, self.run.part / SWEEP)
 
     def commit(self, **result: Any) -> None:
-        """Make this the run, replacing an earlier one, in one rename."""
+        """Make this the run by a rename, replacing an earlier one.
+
+        Raises:
+            RunError: if the scores of the earlier run are being written for longer than half a minute.
+        """
         self.update(phase="complete", finished=_now(), **result)
         run = self.run
         (run.part / LOG).unlink(missing_ok=True)
         _fsync(run.part)
         shutil.rmtree(run._old, ignore_errors=True)
-        # Held so that scores of the earlier network are never written into the folder of the new one.
-        with run.lock("sweep", timeout=30):
-            if run.folder.exists():
-                run.folder.rename(run._old)
-            run.part.rename(run.folder)
+        try:
+            # Held so that scores of the earlier network are never written into the folder of the new one.
+            with run.lock("sweep", timeout=30):
+                if run.folder.exists():
+                    run.folder.rename(run._old)
+                run.part.rename(run.folder)
+        except RunBusyError as error:
+            raise RunError(str(error)) from None
         _fsync(run.root)
         shutil.rmtree(run._old, ignore_errors=True)
 
@@ -433,11 +444,12 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
         except KnownError:
             continue
         training, result = run.training(), run.result() or {}
-        status = training["phase"] if training else result["phase"]
+        if not training and not result:
+            continue  # it is just being started or deleted
         rows.append(
             {
                 "run": run.id,
-                "status": "complete" if result and status in ENDED else status,
+                "status": "complete" if result and not run.is_training() else training["phase"],
                 **config.to_dict(),
                 "test_accuracy": result.get("test_accuracy"),
                 "test_loss": result.get("test_loss"),

@@ -30,7 +30,7 @@ from core.pruning import METHODS
 from core.sweep import Order, plan, results_table, score
 
 if TYPE_CHECKING:
-    from core.network import Progress
+    from core.network import Step
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 _HEARTBEAT = 0.25
@@ -75,6 +75,7 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "force_train", False, "If true, overwrite existing model for given hparam config, once the new one is complete."
 )
+flags.DEFINE_bool("train", True, "If false, never train: only run pruning experiments on a run that exists.")
 flags.DEFINE_bool(
     "fine_curve", True, "If true, go on to score every whole percent of sparsity, and the other rankings."
 )
@@ -92,6 +93,8 @@ def main(_: list[str]) -> None:
     run = runs.open_run(values.experiment_id or config.run_id, Path(values.output_dir).expanduser())
 
     trained = run.is_complete() and not values.force_train
+    if not trained and not values.train:
+        raise runs.RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
     if not trained:
         train(run, config, sparsities, replace=values.force_train)
     if run.config() != config:
@@ -102,7 +105,7 @@ def main(_: list[str]) -> None:
     table = results_table(run.sweep(), sparsities)
     _say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n\n{run.folder}")
     if values.fine_curve:
-        complete_curve(run)
+        complete_plan(run)
 
 
 def train(run: runs.Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
@@ -173,9 +176,9 @@ class Reporter:
         self._training, self._config = training, config
         self._reported = time.monotonic()
 
-    def batch(self, progress: "Progress") -> None:
+    def batch(self, step: "Step") -> None:
         if time.monotonic() - self._reported >= _HEARTBEAT:
-            self._training.update(phase="training", **dataclasses.asdict(progress))
+            self._training.update(phase="training", **dataclasses.asdict(step))
             self._reported = time.monotonic()
 
     def epoch(self, history: pd.DataFrame) -> None:
@@ -208,10 +211,9 @@ def complete_sweep(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> in
     Returns:
         How many scores were missing.
     """
-    finished = run.result()["finished"]
+    finished = (run.result() or {}).get("finished")
     known = run.sweep()
     rows, written = [], time.monotonic()
-    total = 0
     loaded = None
     for order, sparsities in wanted:
         missing = order.missing(pd.concat([known, pd.DataFrame(rows)]), sparsities)
@@ -223,17 +225,22 @@ def complete_sweep(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> in
         activations = run.activations() if order.ranking == "activation" else None
         for row in score(kernels, test.images, test.labels, order, missing, activations):
             rows.append(row)
-            total += 1
             if time.monotonic() - written > 1:
-                run.add_to_sweep(pd.DataFrame(rows), finished)
+                _write_scores(run, rows, finished)
                 written = time.monotonic()
+    _write_scores(run, rows, finished)
+    return len(rows)
+
+
+def _write_scores(run: runs.Run, rows: list[dict], finished: str | None) -> None:
+    if finished is None or (run.result() or {}).get("finished") != finished:
+        raise runs.RunError(f"Run {run.id} was deleted or replaced while it was being scored. Run the command again.")
     if rows:
         run.add_to_sweep(pd.DataFrame(rows), finished)
-    return total
 
 
-def complete_curve(run: runs.Run) -> None:
-    """Score the fine curves and the other rankings, unless another process is at it."""
+def complete_plan(run: runs.Run) -> None:
+    """Score all that `core.sweep.plan` asks for, unless another process is at it."""
     if hasattr(os, "nice"):
         os.nice(10)  # whoever is looking at the run comes first
     with contextlib.suppress(runs.RunBusyError), run.lock("curve", timeout=0):

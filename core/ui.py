@@ -39,6 +39,7 @@ class LoadedRun:
     finished: str
     config: TrainingConfig
     kernels: list[np.ndarray]
+    activations: list[np.ndarray]
     dense: Score
 
 
@@ -77,7 +78,7 @@ def _load_run(root: Path, run_id: str, finished: str) -> LoadedRun:
         kernel.setflags(write=False)
     result = run.result()
     dense = Score(result["test_accuracy"], result["test_loss"])
-    return LoadedRun(run, finished, run.config(), kernels, dense)
+    return LoadedRun(run, finished, run.config(), kernels, run.activations(), dense)
 
 
 def rank_run(network: LoadedRun, order: Order) -> RankedRun:
@@ -91,8 +92,7 @@ def rank_run(network: LoadedRun, order: Order) -> RankedRun:
 
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, finished: str, order: Order, _network: LoadedRun) -> RankedRun:
-    activations = _network.run.activations() if order.ranking == "activation" else None
-    ranking = order.of(_network.kernels, activations)
+    ranking = order.of(_network.kernels, _network.activations)
     layers = distributions(ranking)
     pruned = [ranking.pruned(k) for k in STOPS]
     thresholds = [[layer.threshold(count) for layer, count in zip(layers, counts, strict=True)] for counts in pruned]
@@ -126,10 +126,10 @@ def _live_scores(root: Path, run_id: str, finished: str, order: Order, version: 
     )
 
 
-@st.cache_resource(max_entries=100, show_spinner=False)
-def complete_curve(root: Path, run_id: str, finished: str) -> None:
-    """Have what is missing of a run's curves scored in the background; asked once a server, not once a rerun."""
-    jobs.complete_curve(runs.open_run(run_id, root))
+@st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
+def complete_scores(root: Path, run_id: str, finished: str) -> None:
+    """Have what is missing of a run's curves scored in the background; asked once a minute, not once a rerun."""
+    jobs.start_scoring(runs.open_run(run_id, root))
 
 
 instrument = st.components.v2.component(

@@ -16,7 +16,11 @@ DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
 
 def choose_runs(ids: list[str]) -> list[str]:
     """The runs to compare. The address is the truth and always names them, as for a single run."""
-    wanted = [run_id for run_id in st.query_params.get_all("runs") if run_id in ids]
+    named = dict.fromkeys(filter(None, st.query_params.get_all("runs")))
+    wanted = [run_id for run_id in named if run_id in ids][:MAX_RUNS]
+    missing = [run_id for run_id in named if run_id not in ids]
+    if missing:
+        st.warning(f"This cache holds no complete run named {', '.join(missing)}.")
     if "runs" not in st.query_params:
         st.query_params["runs"] = wanted = ids[:1]
     st.session_state.runs = wanted
@@ -26,7 +30,7 @@ def choose_runs(ids: list[str]) -> list[str]:
         max_selections=MAX_RUNS,
         key="runs",
         on_change=name_runs_in_address,
-        help="Each run is drawn in a dash of its own.",
+        help="Colour tells the method; dash and symbol tell the run.",
     )
     return wanted
 
@@ -70,8 +74,10 @@ def scored(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
                 rows.append(row)
                 bar.progress(len(rows) / total, f"Pruning and scoring {run.id}: {order.method} at {row['sparsity']:g}")
         bar.empty()
-        run.add_to_sweep(pd.DataFrame(rows), network.finished)
-        table = run.sweep()
+        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+        # A cache that cannot be written costs scoring again next time, not the view.
+        with ui.known_errors():
+            run.add_to_sweep(pd.DataFrame(rows), network.finished)
     return table[table.sparsity.isin(sparsities)]
 
 

@@ -77,6 +77,8 @@ def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:
 
 def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None:
     """The live slider: draws by itself what it knows, while this function prunes and scores behind it."""
+    if ui.load_run(network.run).finished != network.finished:
+        st.rerun()
     ranked = ui.rank_run(network, order)
     names = layer_names(network.kernels)
     view = f"{network.run.id} {network.finished} {order}"
@@ -131,6 +133,12 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
                 st.rerun()
         if not complete and scores.complete:
             st.rerun()
+
+
+def live_slider(network: ui.LoadedRun, order: Order, complete: bool) -> None:
+    """A fragment is on its own when it reruns, so it shows its failures itself."""
+    with ui.known_errors():
+        show_instrument(network, order, complete)
 
 
 def show_play(network: ui.LoadedRun, order: Order) -> None:
@@ -270,10 +278,11 @@ order = choose_order()
 try:
     network = ui.load_run(run)
     ui.test_split(network.config.dataset)
-    ui.complete_curve(run.root, run.id, network.finished)
     complete = ui.live_scores(network, order).complete
+    if not complete:
+        ui.complete_scores(run.root, run.id, network.finished)
     # The curves grow in the background; the slider looks for new points until they are complete.
-    st.fragment(show_instrument, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
+    st.fragment(live_slider, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
     ui.link_to("training", "Go to Training to retrain or delete it")

@@ -9,6 +9,7 @@ import streamlit as st
 from core import config as configuration
 from core import figures, jobs, runs, ui
 from core.config import DATASETS, ConfigError, TrainingConfig
+from core.distributions import layer_names
 from core.errors import KnownError
 
 DEFAULTS = TrainingConfig()
@@ -53,7 +54,7 @@ def choose_config() -> TrainingConfig:
     )
     learning_rate = left.number_input(
         "Learning rate",
-        0.000001,
+        0.0,
         1.0,
         DEFAULTS.learning_rate,
         step=0.0005,
@@ -128,7 +129,7 @@ def show_architecture(config: TrainingConfig) -> None:
     shapes = config.layer_shapes
     layers = pd.DataFrame(
         {
-            "Layer": [*(f"Hidden {index}" for index in range(1, len(shapes))), "Output"],
+            "Layer": layer_names(shapes),
             "Inputs": [inputs for inputs, _ in shapes],
             "Units": [units for _, units in shapes],
             "Activation": ["ReLU"] * (len(shapes) - 1) + ["softmax"],
@@ -192,6 +193,11 @@ def watch(run: runs.Run) -> None:
     state = run.training()
     if state is None or state["phase"] in runs.ENDED:
         st.rerun()
+    with ui.known_errors():
+        show_progress(run, state)
+
+
+def show_progress(run: runs.Run, state: dict) -> None:
     history = run.history(of_training=True)
     progress = runs.progress(state, history)
     st.progress(min(progress.fraction, 1.0), text=describe(state, progress))
@@ -211,6 +217,8 @@ def describe(state: dict, progress: runs.Progress) -> str:
         return text
     if state["phase"] == "scoring":
         return f"Pruning and scoring: {state.get('scored', 0)} of {state.get('to_score', '…')} done"
+    if state["phase"] == "complete":
+        return "Putting the network into the cache"
     return "Getting ready: reading the images and starting TensorFlow"
 
 

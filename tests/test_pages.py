@@ -4,6 +4,8 @@ here: the boundary to it, `core.jobs`, is replaced."""
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -11,7 +13,7 @@ from core import jobs, runs
 from core.config import TrainingConfig
 from core.datasets import load_dataset
 from core.errors import KnownError
-from core.evaluation import evaluate
+from core.evaluation import evaluate, rms_activations
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from tests.conftest import PROJECT, SMALL
 
@@ -30,7 +32,7 @@ def open_page(name: str, **query: str) -> AppTest:
 @pytest.fixture(autouse=True)
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
-    monkeypatch.setattr(jobs, "complete_curve", lambda run: None)
+    monkeypatch.setattr(jobs, "start_scoring", lambda run: None)
 
 
 @pytest.fixture
@@ -187,6 +189,46 @@ def test_every_fold_opens(full, k):
     assert not app.exception, app.exception
     assert not app.error
     assert len(app.get("plotly_chart")) >= 2
+
+
+def test_a_run_deleted_in_another_tab_is_said(full):
+    app = open_page("pruning")
+    full.delete()
+    app.run()
+    assert not app.exception
+    assert "No trained network yet" in " ".join(element.value for element in app.markdown)
+
+
+def test_more_runs_than_fit_and_unknown_ones_in_a_link(full):
+    for index in range(13):
+        shutil.copytree(full.folder, full.root / f"copy-{index}")
+    app = AppTest.from_file(PROJECT / "pages" / "comparison.py", default_timeout=60)
+    app.query_params["runs"] = [f"copy-{index}" for index in range(13)] + ["copy-0", "gone"]
+    app.run()
+    assert not app.exception
+    assert len(app.multiselect(key="runs").value) == 12
+    assert "gone" in app.warning[0].value
+
+
+@pytest.mark.parametrize("layers", [(8,), (8, 7, 6), (6, 6, 6, 6, 6)])
+def test_networks_of_any_depth_can_be_looked_at(cache, layers):
+    config = TrainingConfig(dataset="optdigits", hidden_units=layers)
+    generator = np.random.default_rng(0)
+    kernels = [generator.normal(size=shape).astype(np.float32) for shape in config.layer_shapes]
+    run = runs.open_run(config.run_id)
+    images = load_dataset("optdigits").train.images
+    with run.train(config) as training:
+        training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "accuracy": [0.5], "seconds": [1.0]}))
+        training.write_model(lambda path: path.touch(), kernels, rms_activations(kernels, images))
+        training.write_sweep(pd.DataFrame(columns=runs.SWEEP_KEY))
+        training.commit(test_accuracy=0.1, test_loss=2.0, kept_epoch=1, training_seconds=1.0)
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    for name in ("play", "forgets", "looks_at", "layers"):
+        app.session_state[name] = True
+    app.run()
+    assert not app.exception, app.exception
+    assert not app.error
+    assert len(instrument(app)["layers"]) == len(layers)
 
 
 def test_an_unknown_run_in_a_link_is_said(full):

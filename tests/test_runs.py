@@ -228,3 +228,18 @@ def test_progress_counts_epochs_and_batches():
 
 def test_state_is_plain_json(run):
     assert json.loads((run.folder / runs.STATE).read_text())["phase"] == "complete"
+
+
+def test_a_training_is_not_taken_for_a_run_before_it_is_in_its_place(run):
+    """The state says "complete" a moment before the rename; a process killed there leaves it behind."""
+    part = run.root / "two.part"
+    shutil.copytree(run.folder, part)
+    two = open_run("two")
+    assert two.training()["phase"] == "interrupted"
+    assert dict(zip(runs_table().run, runs_table().status, strict=True)) == {"one": "complete", "two": "interrupted"}
+
+
+def test_a_folder_without_a_state_is_passed_over(run):
+    (run.root / "two.part").mkdir()
+    shutil.copy(run.folder / runs.CONFIG, run.root / "two.part")
+    assert runs_table().run.tolist() == ["one"]

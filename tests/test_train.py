@@ -134,6 +134,13 @@ def test_an_experiment_id_is_never_another_network(copied_run):
     assert "epochs 3 (asked: 9)" in done.stderr
 
 
+def test_a_run_that_does_not_exist_is_not_trained_by_notrain(tmp_path):
+    done = run_train(*SMALL.to_flags(), f"--output_dir={tmp_path}", "--notrain")
+    assert done.returncode == 1
+    assert "no complete run" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_askers_train_once(tmp_path):
     command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}", "--nofine_curve"]
     both = [

@@ -61,6 +61,7 @@ class Instrument {
       this.slider.max = data.stops.length - 1;
       this.root.style.setProperty("--method-color", data.color);
       this.linked.closest("label").hidden = !data.separable;
+      this.find(".hint").textContent = data.separable ? "of each hidden layer" : "of all hidden layers together";
       this.buildLayers();
     }
     for (const [key, [accuracy, loss]] of Object.entries(data.known)) this.learn(key, { accuracy, loss });
@@ -140,9 +141,12 @@ class Instrument {
     this.settle();
   }
 
-  nearestStop(k) {
+  // Put a slider's thumb at the stop nearest to k.
+  place(slider, k) {
     const { stops } = this.data;
-    return stops.reduce((best, stop, index) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
+    const nearest = stops.reduce((best, stop, index) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
+    slider.value = nearest;
+    slider.style.setProperty("--at", `${100 * nearest / (stops.length - 1)}%`);
   }
 
   // How many weights or units of each layer are pruned, and the smallest that survives; null where not known yet.
@@ -170,7 +174,7 @@ class Instrument {
   drawControls() {
     const mean = this.each.reduce((sum, k) => sum + Number(k), 0) / this.each.length;
     const k = this.ks.length === 1 ? this.ks[0] : String(mean);
-    this.slider.value = this.nearestStop(k);
+    this.place(this.slider, k);
     // What is being typed is left alone.
     if (document.activeElement !== this.percent) this.percent.value = +(k * 100).toFixed(4);
     this.slider.setAttribute("aria-valuetext", `${this.percent.value} %`);
@@ -194,7 +198,7 @@ class Instrument {
       const { weights } = this.data.layers[index];
       const cells = row.querySelectorAll("td");
       const slider = row.querySelector("input");
-      if (slider) slider.value = this.nearestStop(this.each[index]);
+      if (slider) this.place(slider, this.each[index]);
       cells[2].textContent = percent(zeroed[index] === null ? null : zeroed[index] / weights);
       cells[3].textContent = zeroed[index] === null ? PENDING : count(zeroed[index]);
     });

@@ -412,9 +412,9 @@ def _score_name(order: Order) -> str:
     """What the horizontal axis of a histogram is: the score that pruning goes by."""
     return {
         ("weight", "magnitude"): "|w|",
-        ("unit", "magnitude"): "L2 norm of incoming weights",
+        ("unit", "magnitude"): "L2 norm",
         ("weight", "activation"): "|w| × rms input",
-        ("unit", "activation"): "rms activation × L2 norm of outgoing weights",
+        ("unit", "activation"): "rms activation × outgoing norm",
     }.get((order.method, order.ranking), "random number")
 
 

@@ -17,7 +17,10 @@ export default function (component) {
   }
   instrument.tell = (at) => setStateValue("at", at);
   instrument.receive(data);
-  return () => instrument.close();
+  return () => {
+    instruments.delete(parentElement);
+    instrument.close();
+  };
 }
 
 function loadPlotly(url) {
@@ -47,6 +50,10 @@ class Instrument {
     this.resized.observe(root);
     this.slider.oninput = () => this.move(this.data.stops[this.slider.value], true);
     this.slider.onchange = () => this.settle();
+    // What hovering says costs a new layout of the bars, so it is brought up to date when the pointer comes.
+    this.histograms.onpointerenter = () => {
+      if (this.left && this.Plotly) this.Plotly.restyle(this.histograms, { customdata: this.left });
+    };
     this.percent.onchange = () => this.type();
     this.linked.onchange = () => this.link(this.linked.checked);
   }
@@ -167,8 +174,9 @@ class Instrument {
     this.drawControls();
     this.drawMetrics(layers, score);
     if (this.Plotly) this.drawFigures(layers, score);
+    this.root.dataset.measured = this.data.measured?.key ?? "";
     this.root.dataset.key = this.key;
-    this.root.dataset.state = score.confirmed ? "confirmed" : "following";
+    this.root.dataset.state = score.confirmed && this.Plotly ? "confirmed" : "following";
   }
 
   drawControls() {
@@ -230,9 +238,7 @@ class Instrument {
       ["path", { d: `M${at.x(x)},${at.bottom}V${at.top}`, class: "cursor" }],
       ...(y === undefined ? [] : [["circle", { cx: at.x(x), cy: at.y(y), r: 6.5, fill: color, class: "point" }]]),
     ]);
-    // What hovering says is read at rest only, and costs a new layout of the bars.
-    clearTimeout(this.resting);
-    if (known) this.resting = setTimeout(() => this.Plotly.restyle(this.histograms, { customdata: left }), 250);
+    this.left = left;
   }
 
   buildLayers() {
@@ -268,8 +274,8 @@ class Instrument {
 
   close() {
     clearTimeout(this.timer);
-    clearTimeout(this.resting);
     this.resized.disconnect();
+    for (const overlay of [this.overHistograms, this.overCurve]) overlay.svg.remove();
     if (this.Plotly) for (const figure of [this.histograms, this.curve]) this.Plotly.purge(figure);
   }
 }

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -39,8 +40,12 @@ NOTE_TIMES = """() => {
   }, true);
   const instrument = document.querySelector(".instrument"), app = document.querySelector("[data-testid=stApp]");
   window.drawn = new Set();
+  window.measured = new Set();
   const note = () => {
-    if (instrument) drawn.add(instrument.dataset.key);
+    if (instrument) {
+      drawn.add(instrument.dataset.key);
+      measured.add(instrument.dataset.measured);
+    }
     const done = instrument ? instrument.dataset.state === "confirmed" : app.dataset.testScriptState === "notRunning";
     if (times.released !== null && done) times.final ??= performance.now();
   };
@@ -145,6 +150,11 @@ def main() -> None:
             drag(page, ".instrument .slider", 0, 1, len(STOPS) - 1, 50)
             final_after(page)
             print(f"{method}: {page.evaluate('drawn.size')} of {len(STOPS)} stops drawn in a drag at 20 a second")
+            page.evaluate("measured.clear()")
+            began = time.perf_counter()
+            drag(page, ".instrument .slider", 0.5, 1, len(STOPS) // 2, 50)
+            rate = page.evaluate("measured.size") / (time.perf_counter() - began)
+            print(f"{method}: {rate:.1f} sparsities a second pruned and scored while dragging from 50 to 100 %")
             final, changed = releases(page, ".instrument .slider")
             print(
                 f"{method}: release to the last change of a number, median {changed:.0f} ms; to the end of the "

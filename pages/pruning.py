@@ -60,6 +60,12 @@ def address_key(layers: int, separable: bool) -> str:
     return key_of(0.0 if k is None or (not separable and np.ndim(k)) else k)
 
 
+def is_quick(order: Order, key: str) -> bool:
+    """Whether scoring costs a fraction of the dense network: at least half of the units are gone."""
+    k = parse_key(key, 1)
+    return order.method == "unit" and k is not None and k >= 0.5
+
+
 def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:
     """Really prune at this k and score on the full test set."""
     test = ui.test_split(network.config.dataset)
@@ -88,11 +94,12 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
     at = st.session_state.get("instrument", {}).get("at")
     if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
         at = {"key": address_key(len(names) - 1, separable), "moving": False}
-    # While the pointer moves a score that is known already is good enough; at rest everything is measured.
+    # At rest everything is measured. While the pointer moves, what is quick to score is measured, too, and what
+    # is not known yet; the rest would take both cores from the browser that draws.
     measured = st.session_state.get("measured", {})
     if measured.get("view") != view or measured["key"] != at["key"]:
         measured = None
-        if not at["moving"] or at["key"] not in scores.known:
+        if not at["moving"] or at["key"] not in scores.known or is_quick(order, at["key"]):
             measured = {"view": view, **measure(network, ranked, at["key"])}
             st.session_state.measured = measured
     hidden = [kernel.size for kernel in network.kernels[:-1]]

@@ -95,7 +95,7 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
     if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
         at = {"key": address_key(len(names) - 1, separable), "moving": False}
     # At rest everything is measured. While the pointer moves, what is quick to score is measured, too, and what
-    # is not known yet; the rest would take both cores from the browser that draws.
+    # is not known yet; the rest would only keep the measurement at rest waiting, twice as long by weight.
     measured = st.session_state.get("measured", {})
     if measured.get("view") != view or measured["key"] != at["key"]:
         measured = None

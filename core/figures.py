@@ -90,7 +90,7 @@ def pruning_curves(
                 name=f"{METHOD_NAMES[method]}, published",
                 mode="lines",
                 line={"color": color, "dash": "dash", "width": 1.5},
-                opacity=0.55,
+                opacity=0.8,
                 hovertemplate=f"%{{y:{numbers}}}",
             )
     for index, (run, table) in enumerate(curves):

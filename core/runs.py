@@ -446,10 +446,14 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
         training, result = run.training(), run.result() or {}
         if not training and not result:
             continue  # it is just being started or deleted
+        if training and training["phase"] not in ENDED:
+            status = "training"
+        else:
+            status = "complete" if result else training["phase"]
         rows.append(
             {
                 "run": run.id,
-                "status": "complete" if result and not run.is_training() else training["phase"],
+                "status": status,
                 **config.to_dict(),
                 "test_accuracy": result.get("test_accuracy"),
                 "test_loss": result.get("test_loss"),

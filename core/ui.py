@@ -167,9 +167,9 @@ def published(dataset: str) -> pd.DataFrame | None:
 
 
 def complete_runs() -> list[str]:
-    """The ids of all complete runs, newest first."""
+    """The ids of all complete runs, newest first; one that is being retrained stays complete meanwhile."""
     table = runs.runs_table()
-    return table.run[table.status == "complete"].tolist()
+    return table.run[table.finished.notna()].tolist()
 
 
 def choose_run() -> runs.Run:

@@ -43,7 +43,7 @@ with chart:
         bind="query-params",
     )
     table = runs.runs_table()
-    own = table[(table.status == "complete") & (table.dataset == dataset)].run.head(1).tolist()
+    own = table[table.finished.notna() & (table.dataset == dataset)].run.head(1).tolist()
     curves = [(run_id, runs.open_run(run_id).sweep()) for run_id in own]
     st.plotly_chart(
         figures.pruning_curves(curves, "accuracy", ui.published(dataset)),

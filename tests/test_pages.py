@@ -199,6 +199,15 @@ def test_a_run_deleted_in_another_tab_is_said(full):
     assert "No trained network yet" in " ".join(element.value for element in app.markdown)
 
 
+@pytest.mark.parametrize("page", ["pruning", "comparison"])
+def test_a_run_can_be_looked_at_while_it_is_retrained(full, page):
+    with pytest.raises(KnownError), full.train(SMALL) as training:
+        training.update(phase="training", epoch=1, epochs=3)
+        app = open_page(page)
+        assert "No trained network" not in " ".join(element.value for element in app.markdown)
+        raise KnownError("enough")
+
+
 def test_more_runs_than_fit_and_unknown_ones_in_a_link(full):
     for index in range(13):
         shutil.copytree(full.folder, full.root / f"copy-{index}")

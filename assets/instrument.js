@@ -4,6 +4,7 @@
 
 const instruments = new WeakMap();
 const FOLLOW_MS = 120;
+const REST_MS = 200;
 const PENDING = "…";
 const SVG = "http://www.w3.org/2000/svg";
 let plotly = null;
@@ -46,8 +47,13 @@ class Instrument {
     this.curve = this.find(".curve");
     this.overHistograms = new Overlay(this.histograms);
     this.overCurve = new Overlay(this.curve);
-    this.resized = new ResizeObserver(() => this.draw());
-    this.resized.observe(root);
+    this.sizes = new Map();
+    this.resized = new ResizeObserver(() => {
+      // Asking for a size in the middle of drawing would lay the page out anew each time.
+      for (const figure of [this.histograms, this.curve]) this.sizes.set(figure, { width: figure.clientWidth, height: figure.clientHeight });
+      this.draw();
+    });
+    for (const element of [root, this.histograms, this.curve]) this.resized.observe(element);
     this.slider.oninput = () => this.move(this.data.stops[this.slider.value], true);
     this.slider.onchange = () => this.settle();
     // What hovering says costs a new layout of the bars, so it is brought up to date when the pointer comes.
@@ -123,12 +129,16 @@ class Instrument {
 
   settle() {
     clearTimeout(this.timer);
+    clearTimeout(this.rest);
     this.timer = null;
     this.tell({ view: this.data.view, key: this.key, moving: false });
   }
 
   follow(moving) {
     if (!moving) return this.settle();
+    // A pointer that stays where it is has arrived, released or not.
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => this.settle(), REST_MS);
     this.timer ??= setTimeout(() => {
       this.timer = null;
       this.tell({ view: this.data.view, key: this.key, moving: true });
@@ -173,7 +183,7 @@ class Instrument {
     const score = this.known.get(this.key) ?? {};
     this.drawControls();
     this.drawMetrics(layers, score);
-    if (this.Plotly) this.drawFigures(layers, score);
+    if (this.Plotly && this.sizes.size) this.drawFigures(layers, score);
     this.root.dataset.measured = this.data.measured?.key ?? "";
     this.root.dataset.key = this.key;
     this.root.dataset.state = score.confirmed && this.Plotly ? "confirmed" : "following";
@@ -226,13 +236,13 @@ class Instrument {
     const left = known && layers.map(({ pruned }, layer) => survivors(counts[layer], pruned));
     this.histograms.classList.toggle("pending", !known);
     this.overHistograms.draw(!known ? [] : layers.flatMap(({ threshold }, layer) => {
-      const at = scales(this.histograms, this.data.histograms.layout, layer);
+      const at = scales(this.sizes.get(this.histograms), this.data.histograms.layout, layer);
       return [
         ["path", { d: bars(at, edges[layer], left[layer]), fill: color }],
         ["path", { d: threshold === null ? "" : `M${at.x(threshold)},${at.bottom}V${at.top}`, class: "threshold" }],
       ];
     }));
-    const at = scales(this.curve, this.data.curve.layout, 0);
+    const at = scales(this.sizes.get(this.curve), this.data.curve.layout, 0);
     const x = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity, y = score.accuracy;
     this.overCurve.draw(x === null ? [] : [
       ["path", { d: `M${at.x(x)},${at.bottom}V${at.top}`, class: "cursor" }],
@@ -274,6 +284,7 @@ class Instrument {
 
   close() {
     clearTimeout(this.timer);
+    clearTimeout(this.rest);
     this.resized.disconnect();
     for (const overlay of [this.overHistograms, this.overCurve]) overlay.svg.remove();
     if (this.Plotly) for (const figure of [this.histograms, this.curve]) this.Plotly.purge(figure);
@@ -291,13 +302,13 @@ function survivors(counts, pruned) {
 }
 
 // Where a value of a subplot is, in pixels of its figure: margins, domains and ranges are fixed from Python.
-function scales(figure, layout, index) {
+function scales(size, layout, index) {
   const axis = (letter) => layout[`${letter}axis${index ? index + 1 : ""}`];
   const { l, r, t, b } = layout.margin;
   const scale = ({ domain = [0, 1], range }, length) => (value) =>
     length * (domain[0] + (domain[1] - domain[0]) * (value - range[0]) / (range[1] - range[0]));
-  const across = scale(axis("x"), figure.clientWidth - l - r);
-  const height = figure.clientHeight - t - b;
+  const across = scale(axis("x"), size.width - l - r);
+  const height = size.height - t - b;
   const up = scale(axis("y"), height);
   const x = (value) => l + across(value), y = (value) => t + height - up(value);
   return { x, y, bottom: y(axis("y").range[0]), top: y(axis("y").range[1]) };

@@ -16,6 +16,7 @@ from core.sweep import STOPS, Order, key_of, parse_key
 
 REFRESH_SECONDS = 2.0
 SHOWN_CASUALTIES = 24
+QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 DETAILS = ("play", "forgets", "looks_at", "layers")
 
 
@@ -61,9 +62,9 @@ def address_key(layers: int, separable: bool) -> str:
 
 
 def is_quick(order: Order, key: str) -> bool:
-    """Whether scoring costs a fraction of the dense network: at least half of the units are gone."""
+    """Whether scoring costs a fraction of the dense network: half of the units are gone, or nearly all weights."""
     k = parse_key(key, 1)
-    return order.method == "unit" and k is not None and k >= 0.5
+    return k is not None and k >= QUICK_FROM[order.method]
 
 
 def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:

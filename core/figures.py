@@ -1,4 +1,4 @@
-"""Plotly figures from data frames and distributions. The one place that knows colours."""
+"""Plotly figures from data frames and distributions."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.distributions import Distribution
+from core.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS, METHOD_NAMES
 from core.sweep import Order
 
-# Okabe and Ito's palette, told apart by every kind of colour vision.
-METHOD_COLORS = {"weight": "#0072B2", "unit": "#D55E00"}
-GREY = "#9AA3AD"
-"""Dense, pruned away, or published elsewhere."""
-FAINT = "rgba(128, 138, 150, 0.28)"
-
-LAYER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-METHOD_NAMES = {"weight": "Weight pruning", "unit": "Unit pruning"}
 _DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 _MEASURES = {

@@ -11,6 +11,7 @@ from core.config import K_VALUES
 from core.distributions import layer_names
 from core.errors import KnownError
 from core.evaluation import evaluate
+from core.palette import METHOD_COLORS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import STOPS, Order, key_of, parse_key
 
@@ -109,7 +110,7 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
         data={
             "view": view,
             "plotly": ui.plotly_address(),
-            "color": figures.METHOD_COLORS[order.method],
+            "color": METHOD_COLORS[order.method],
             "k": at["key"],
             "separable": separable,
             "stops": [key_of(k) for k in STOPS],

@@ -22,6 +22,6 @@ app = st.App(
     on_script_error=ui.show_bug,
 )
 
-# Streamlit collects garbage after every run of a script. What has been imported is never garbage; looking through it each
-# time took 100 ms, three times as long as the live slider's own work.
+# Streamlit collects garbage after every run of a script. What has been imported is never garbage; looking through
+# it each time took 100 ms, several times as long as the live slider's own work.
 gc.freeze()

@@ -141,6 +141,11 @@ class TrainingConfig:
         return sum(inputs * units for inputs, units in self.layer_shapes)
 
     @property
+    def batches(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil((self.spec.train_size - self.num_valid) / self.batch_size)
+
+    @property
     def run_id(self) -> str:
         """A readable folder name that is unique to these hyper-parameters."""
         canonical = json.dumps({"schema": SCHEMA_VERSION, **self.to_dict()}, sort_keys=True, separators=(",", ":"))

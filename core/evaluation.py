@@ -113,6 +113,15 @@ def live_units(kernels: Kernels) -> list[np.ndarray]:
     return live[::-1]
 
 
+def remaining_parameters(kernels: Kernels) -> int:
+    """How many weights can influence an output: what is left once everything dead is removed."""
+    live = live_units(kernels)
+    return sum(
+        int(np.count_nonzero(_take(kernel, rows, units)))
+        for kernel, (rows, units) in zip(kernels, pairwise(live), strict=True)
+    )
+
+
 def _take(kernel: np.ndarray, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
     return kernel if rows.all() and units.all() else kernel[np.ix_(rows, units)]
 

@@ -7,12 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from core.comparison import DASHES, Axis, Curve
 from core.distributions import Distribution
-from core.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS, METHOD_NAMES
+from core.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS
 from core.sweep import Order
 
-_DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
-_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
     "loss": ("Test loss (nats)", "~g", ".4f"),
@@ -59,51 +58,98 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
     return figure
 
 
-def pruning_curves(
-    curves: Sequence[tuple[str, pd.DataFrame]],
-    measure: str,
-    published: pd.DataFrame | None = None,
-    height: int = 380,
-) -> go.Figure:
-    """Accuracy or loss against the sparsity: colour tells the method, dash and symbol the run.
+def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> go.Figure:
+    """The curves of a comparison, side by side where they name several panels.
 
     Args:
-        curves: pairs of a run's name and its sweep (columns method, sparsity, accuracy, loss).
-        measure: "accuracy" or "loss".
-        published: a table with columns sparsity and `{measure}_{method}`, drawn thin and dashed behind.
+        curves: from `core.comparison.curves`.
+        x, y: the axes they were made for.
+        height: of the axes in pixels; the legend below takes what it needs besides.
     """
-    label, ticks, numbers = _MEASURES[measure]
-    figure = _figure(height=height)
-    for method, color in METHOD_COLORS.items():
-        if published is not None:
-            figure.add_scatter(
-                x=published.sparsity,
-                y=published[f"{measure}_{method}"],
-                name=f"{METHOD_NAMES[method]}, published",
-                mode="lines",
-                line={"color": color, "dash": "dash", "width": 1.5},
-                opacity=0.8,
-                hovertemplate=f"%{{y:{numbers}}}",
+    panels = list(dict.fromkeys(curve.panel for curve in curves)) or [""]
+    figure = make_subplots(cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=panels)
+    named = set()
+    for curve in curves:
+        place = {"row": 1, "col": panels.index(curve.panel) + 1}
+        if curve.spread:
+            figure.add_scatter(**_band(curve), **place)
+        if not curve.symbol and not curve.notes and len(curve.x) == 2:
+            hover = {"hoverinfo": "skip"}
+        else:
+            spread = (
+                [f" ± {value:{y.numbers.lstrip('+')}}" for value in curve.spread]
+                if curve.spread
+                else [""] * len(curve.x)
             )
-    for index, (run, table) in enumerate(curves):
-        for method, color in METHOD_COLORS.items():
-            rows = Order(method).select(table)
-            if not len(rows):
-                continue
-            figure.add_scatter(
-                x=rows.sparsity,
-                y=rows[measure],
-                name=METHOD_NAMES[method] + (f", {run}" if len(curves) > 1 else ""),
-                mode="lines+markers" if len(rows) < 40 else "lines",
-                line={"color": color, "dash": _DASHES[index % len(_DASHES)], "width": 2},
-                marker={"symbol": _SYMBOLS[(index + index // len(_DASHES)) % len(_SYMBOLS)], "size": 7},
-                hovertemplate=f"%{{y:{numbers}}}",
-            )
-    figure.update_xaxes(title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02])
-    figure.update_yaxes(title=label, tickformat=ticks, rangemode="tozero")
-    if measure == "accuracy":
-        figure.update_yaxes(range=[0, 1.03])
+            notes = [f"  ({note})" for note in curve.notes] if curve.notes else [""] * len(curve.x)
+            said = [f"{deviation}{note}" for deviation, note in zip(spread, notes, strict=True)]
+            hover = {"customdata": said, "hovertemplate": f"%{{y:{y.numbers}}}%{{customdata}}"}
+        figure.add_scatter(
+            x=curve.x,
+            y=curve.y,
+            name=curve.name,
+            legendgroup=curve.name,
+            showlegend=bool(curve.name) and curve.name not in named,
+            # What is compared is named before what it is compared with.
+            legendrank=2000 if curve.color == GREY else 1000,
+            mode="lines+markers" if curve.symbol else "lines",
+            line={"color": curve.color, "dash": curve.dash, "width": curve.width},
+            marker={"symbol": curve.symbol, "size": 7} if curve.symbol else None,
+            opacity=curve.opacity,
+            **hover,
+            **place,
+        )
+        named.add(curve.name)
+    legend_rows = 1 + len(named) // 3
+    figure.update_layout(
+        template=None,
+        height=height + 80 + 22 * legend_rows,
+        margin={"l": 8, "r": 8, "t": 40 if len(panels) > 1 else 8, "b": 8},
+        hovermode="x unified",
+        # Below the axes and outside of them: however many curves there are, none is covered.
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+    )
+    figure.update_xaxes(automargin=True, title=x.title, tickformat=x.ticks, range=x.range, hoverformat=x.numbers)
+    if x.log:
+        figure.update_xaxes(type="log", dtick="D2")
+    figure.update_yaxes(automargin=True, tickformat=y.ticks, range=y.range, rangemode="normal" if y.range else "tozero")
+    figure.update_yaxes(title=y.title, col=1)
+    figure.update_annotations(font={"size": 14})
     return figure
+
+
+def on_white(figure: go.Figure, title: str) -> go.Figure:
+    """A figure of the app as a page of its own: the app colours text and grid in the browser, a file cannot."""
+    alone = go.Figure(figure)
+    alone.update_layout(
+        template="plotly_white",
+        title={"text": title, "x": 0.01},
+        margin={"l": 70, "r": 24, "t": 90, "b": 24},
+        legend={"y": 0.01},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1B1F24"},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+    )
+    alone.update_xaxes(showline=True, linecolor="#9AA3AD", gridcolor="#E6E9ED")
+    alone.update_yaxes(gridcolor="#E6E9ED")
+    return alone
+
+
+def _band(curve: Curve) -> dict:
+    upper = [value + spread for value, spread in zip(curve.y, curve.spread, strict=True)]
+    lower = [value - spread for value, spread in zip(curve.y, curve.spread, strict=True)]
+    red, green, blue = (int(curve.color[start : start + 2], 16) for start in (1, 3, 5))
+    return {
+        "x": [*curve.x, *curve.x[::-1]],
+        "y": [*upper, *lower[::-1]],
+        "fill": "toself",
+        "fillcolor": f"rgba({red}, {green}, {blue}, 0.16)",
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": curve.name,
+    }
 
 
 def histograms(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
@@ -310,7 +356,7 @@ def sensitivity(tables: dict[str, pd.DataFrame]) -> go.Figure:
             mode="lines+markers",
             line={
                 "color": LAYER_COLORS[index % len(LAYER_COLORS)],
-                "dash": _DASHES[index // len(LAYER_COLORS)],
+                "dash": DASHES[index // len(LAYER_COLORS)],
                 "width": 2,
             },
             hovertemplate="%{y:.2%}",

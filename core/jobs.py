@@ -5,23 +5,36 @@ server sees the same.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import TrainingConfig
 from core.datasets import is_cached
 from core.errors import KnownError
-from core.runs import LOG, Run, RunBusyError
+from core.runs import LOG, CancelledError, Run, RunBusyError
 
 _PROJECT = Path(__file__).parent.parent
 _START_SECONDS = 30
+_POLL_SECONDS = 0.2
 
 
 class JobError(KnownError):
     """A process could not be started or ended with an error; the message ends with what it said."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training that was waited for ended: why it failed, None if it did not; and who waited for it."""
+
+    failure: str | None
+    host: str
+    pid: int
 
 
 def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> None:
@@ -35,53 +48,97 @@ def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> N
     """
     if run.is_training():
         return
-    command = [
-        *("-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"),
-        *config.to_flags(),
-        *(["--force_train"] if replace else []),
-    ]
     try:
-        # What an earlier attempt left would read as the state of this one.
-        run.discard_training()
-        run.part.mkdir(parents=True, exist_ok=True)
-        with open(run.part / LOG, "w") as log:
-            process = _python(command, run.root, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = _train(run, config, "--fine_curve", *(["--force_train"] if replace else []))
     except RunBusyError:
         return
-    except OSError as error:
-        raise JobError(
-            f"Cannot start training in {run.root}: {error.strerror or error}. Free some space or correct the "
-            "permissions, or name another cache folder in NETWORK_PRUNING_CACHE."
-        ) from error
-    # Nobody asks for its exit code; waiting keeps it from staying behind as a zombie.
-    threading.Thread(target=process.wait, daemon=True).start()
-
-    deadline = time.monotonic() + _START_SECONDS
-    while run.training() is None and (replace or not run.is_complete()):
-        ended = process.poll()
-        if ended == 0:
-            return
-        if ended is not None or time.monotonic() > deadline:
-            raise JobError(f"Training could not start. {_last_line(run.log())}")
-        time.sleep(0.05)
+    _wait_for_begin(
+        process,
+        lambda: run.training() is not None or (run.is_complete() and not replace),
+        lambda: f"Training could not start. {_last_line(run.log())}",
+    )
 
 
-def start_scoring(run: Run) -> None:
-    """Score in the background what is still missing of a complete run's curves.
+def train_run(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
+    """Train a run by that same command and wait for its end; what a queue hands to its workers.
+
+    Args:
+        run: where to keep it. Whoever else is training it is waited for.
+        config: the hyper-parameters.
+        ticket: a file. Once it is gone the training is not begun, or is stopped, so that it can be
+            cancelled from any machine that sees the cache.
+
+    Raises:
+        KnownError: if the cache cannot be written.
+    """
+    failure = None
+    while ticket.exists() and not run.is_complete():
+        try:
+            process = None if run.is_training() else _train(run, config)
+        except RunBusyError:
+            process = None
+        if process is None:
+            time.sleep(_POLL_SECONDS)
+            continue
+        while process.poll() is None:
+            if not ticket.exists():
+                # One that trains is asked, so that it can say how it ended.
+                (run.request_cancel if run.is_training() else process.terminate)()
+            time.sleep(_POLL_SECONDS)
+        # What a complete run still lacks, its figures, can be had later.
+        failure = None if run.is_complete() else _failure(process.returncode, run.log())
+        break
+    return Outcome(failure, socket.gethostname(), os.getpid())
+
+
+def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], bool]) -> None:
+    """Start a process that works off the queue of a cache and goes on whatever happens to this one.
+
+    Args:
+        root: the cache.
+        at_once: how many trainings run beside each other.
+        log: the file for what the process says.
+        has_begun: tells whether the queue is being worked off.
+
+    Raises:
+        JobError: if the process ends before it has begun.
+    """
+    command = ["-m", "core.grid", "--work", f"--jobs={at_once}", f"--output_dir={root.resolve()}"]
+    process = _logged(command, root, log)
+    _wait_for_begin(
+        process, has_begun, lambda: f"The queue could not start. {_last_line(log.read_text(errors='replace'))}"
+    )
+
+
+def start_scoring(run: Run, *flags: str) -> None:
+    """Score in the background what is still missing of a complete run, such as "--fine_curve" or "--baseline".
 
     Does not wait, and does nothing while another process is at it. What comes out shows in the run's sweep.
     """
     if run.is_busy("curve") or run.is_training():
         return
-    command = ["-m", "core.train", "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
-    process = _python(
-        [*command, *run.config().to_flags()],
-        run.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = _rework(run, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()
+
+
+def ensure_pictures(run: Run) -> None:
+    """Have a complete run's figures and animations drawn if they are not there; waits for it, some seconds.
+
+    Raises:
+        JobError: if they cannot be drawn; the message says why.
+    """
+    if run.is_drawn():
+        return
+    process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _, errors = process.communicate()
+    if process.returncode or not run.is_drawn():
+        raise JobError(_last_line(errors))
+
+
+def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
+    """The command on a run that is complete: never trains."""
+    command = ["-m", "core.train", "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    return _python([*command, *run.config().to_flags(), *flags], run.root, **options)
 
 
 def prepare_dataset(name: str, root: Path) -> None:
@@ -102,6 +159,38 @@ def prepare_dataset(name: str, root: Path) -> None:
         raise JobError(_last_line(errors))
 
 
+def _train(run: Run, config: TrainingConfig, *flags: str) -> subprocess.Popen:
+    """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
+    run.discard_training()
+    command = ["-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    return _logged([*command, *config.to_flags(), *flags], run.root, run.part / LOG)
+
+
+def _logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "w") as file:
+            return _python(arguments, cache, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as error:
+        raise JobError(
+            f"Cannot start a process that writes to {cache}: {error.strerror or error}. Free some space or correct "
+            "the permissions, or name another cache folder in NETWORK_PRUNING_CACHE."
+        ) from error
+
+
+def _wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    # Nobody asks for its exit code; waiting keeps it from staying behind as a zombie.
+    threading.Thread(target=process.wait, daemon=True).start()
+    deadline = time.monotonic() + _START_SECONDS
+    while not has_begun():
+        ended = process.poll()
+        if ended == 0:
+            return
+        if ended is not None or time.monotonic() > deadline:
+            raise JobError(complaint())
+        time.sleep(0.05)
+
+
 def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.Popen:
     # The module path rather than the working folder: relative paths in the environment stay true.
     path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
@@ -112,3 +201,11 @@ def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else "The process said nothing."
+
+
+def _failure(exit_code: int, log: str) -> str | None:
+    if exit_code in (0, CancelledError.exit_code):
+        return None
+    if exit_code < 0:
+        return f"The process that trained it was killed by signal {-exit_code}; the memory may have run out."
+    return _last_line(log)

@@ -8,6 +8,9 @@
         kernels.npz          its kernels, for NumPy
         activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
+        results.csv          the table of the original experiment
+        *.png, *.gif         figures and animations, drawn after scoring
+        histograms/          one picture a method and sparsity
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
     cache/<run_id>.old/      a run that is just being replaced
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
@@ -41,6 +44,9 @@ from core.files import cache_root, write_atomic, write_text
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
 MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
 LOG, CANCEL = "log.txt", "cancel"
+RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
+HISTOGRAMS = "histograms"
+GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 
 ENDED = ("failed", "cancelled", "interrupted")
 """Phases of a training that came to nothing; one that came to a run is in the run's folder, not in `.part`."""
@@ -180,6 +186,14 @@ class Run:
         """
         return self._read_arrays(ACTIVATIONS)
 
+    def is_drawn(self) -> bool:
+        """Whether its figures and animations are there."""
+        return all((self.folder / name).exists() for name in (TRAINING_FIGURE, PRUNING_FIGURE, *GIFS.values()))
+
+    def histogram_pictures(self, method: str) -> list[Path]:
+        """The pictures of what a method leaves, by sparsity."""
+        return sorted((self.folder / HISTOGRAMS).glob(f"{method}s-*.png"))
+
     def log(self) -> str:
         """What the training process printed, if it was started by the app."""
         try:
@@ -190,7 +204,7 @@ class Run:
     def size(self) -> int:
         """Bytes on disk."""
         with contextlib.suppress(OSError):
-            return sum(entry.stat().st_size for entry in os.scandir(self.folder))
+            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         return 0
 
     def add_to_sweep(self, rows: pd.DataFrame, finished: str) -> None:
@@ -206,9 +220,7 @@ class Run:
         with _writing(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if (self.result() or {}).get("finished") != finished:
                 return
-            table = pd.concat([self.sweep(), rows], ignore_index=True)
-            table = table.drop_duplicates(SWEEP_KEY, keep="last").sort_values(SWEEP_KEY)
-            self._write_table(table, self.folder / SWEEP)
+            self._write_table(merge_scores(self.sweep(), rows), self.folder / SWEEP)
 
     def request_cancel(self) -> None:
         """Ask the training process to stop; it looks at every report, several times a second while it fits."""
@@ -415,6 +427,12 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
             if run._old.exists() and not run.folder.exists():
                 run._old.rename(run.folder)
     return run
+
+
+def merge_scores(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """A sweep with new scores added; a later score replaces an earlier one."""
+    together = pd.concat([table, rows], ignore_index=True)
+    return together.drop_duplicates(SWEEP_KEY, keep="last").sort_values(SWEEP_KEY, ignore_index=True)
 
 
 def list_runs(root: Path | None = None) -> list[Run]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
-from core.evaluation import evaluate
+from core.evaluation import evaluate, remaining_parameters
 from core.pruning import METHODS, Kernels, Ranking, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
@@ -43,8 +43,9 @@ class Order:
         return table[same].sort_values("sparsity")
 
     def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
-        """Which of the sparsities a sweep does not know yet."""
-        known = set(self.select(table).sparsity) if len(table) else set()
+        """Which of the sparsities a sweep does not know yet, or knows only from before `removable` was counted."""
+        rows = self.select(table)
+        known = set(rows.sparsity[rows.removable.notna()]) if "removable" in rows else set()
         return [sparsity for sparsity in sparsities if sparsity not in known]
 
 
@@ -66,7 +67,8 @@ def sweep(
     Returns:
         One row for each method and k: method, ranking, scope, seed (of the order, see `Order`), sparsity (k),
         zeroed (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of
-        the hidden kernels and of all kernels), accuracy (0 to 1), loss (nats).
+        the hidden kernels and of all kernels), removable (weights that no longer influence any output: the zeroed
+        ones, and those of dead units), accuracy (0 to 1), loss (nats).
     """
     sparsities = list(sparsities)
     return pd.DataFrame(row for method in methods for row in score(kernels, images, labels, Order(method), sparsities))
@@ -83,7 +85,8 @@ def score(
     """The rows of `sweep` for one order, each as soon as it is known."""
     ranking = order.of(kernels, activations)
     for sparsity in sparsities:
-        result = evaluate(ranking.prune(kernels, sparsity), images, labels)
+        pruned = ranking.prune(kernels, sparsity)
+        result = evaluate(pruned, images, labels)
         yield {
             "method": order.method,
             "ranking": order.ranking,
@@ -91,6 +94,7 @@ def score(
             "seed": order.seed,
             "sparsity": float(sparsity),
             **zeroed_parts(kernels, ranking.zeroed(kernels, sparsity)),
+            "removable": sum(kernel.size for kernel in kernels) - remaining_parameters(pruned),
             "accuracy": result.accuracy,
             "loss": result.loss,
         }
@@ -107,6 +111,11 @@ def zeroed_parts(kernels: Kernels, zeroed: Sequence[int]) -> dict[str, float]:
     }
 
 
+def baseline_orders() -> list[Order]:
+    """The orders of pruning whose mean and spread are the random baseline."""
+    return [Order(method, "random", "layer", seed) for seed in RANDOM_SEEDS for method in METHODS]
+
+
 def plan() -> list[tuple[Order, list[float]]]:
     """Everything that is scored of a run in the background, what is looked at first coming first.
 
@@ -116,9 +125,9 @@ def plan() -> list[tuple[Order, list[float]]]:
     stages = [(STOPS[::10], METHODS), (STOPS[::5], METHODS), (STOPS, METHODS)]
     steps = [(Order(method), list(stops)) for stops, methods in stages for method in methods]
     others = [("activation", "layer", 0), ("magnitude", "global", 0), ("activation", "global", 0)]
-    others += [("random", "layer", seed) for seed in RANDOM_SEEDS]
     steps[2:2] = [(Order(method), list(K_VALUES)) for method in METHODS]
-    return steps + [(Order(method, *other), [*K_VALUES, 1.0]) for other in others for method in METHODS]
+    rest = [Order(method, *other) for other in others for method in METHODS] + baseline_orders()
+    return steps + [(order, [*K_VALUES, 1.0]) for order in rest]
 
 
 def is_planned_work_done(table: pd.DataFrame) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from absl import app, flags
+from tqdm import tqdm
 
 from core import config as configuration
 from core import datasets, runs
@@ -27,7 +28,7 @@ from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
 from core.files import cache_root
 from core.pruning import METHODS
-from core.sweep import Order, plan, results_table, score
+from core.sweep import Order, baseline_orders, plan, results_table, score
 
 if TYPE_CHECKING:
     from core.network import Step
@@ -76,8 +77,11 @@ flags.DEFINE_bool(
     "force_train", False, "If true, overwrite existing model for given hparam config, once the new one is complete."
 )
 flags.DEFINE_bool("train", True, "If false, never train: only run pruning experiments on a run that exists.")
+flags.DEFINE_bool("baseline", False, "If true, also prune at random at the same sparsities, for comparison.")
 flags.DEFINE_bool(
-    "fine_curve", True, "If true, go on to score every whole percent of sparsity, and the other rankings."
+    "fine_curve",
+    False,
+    "If true, go on to score every whole percent of sparsity, and the other rankings, for the live slider.",
 )
 flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for checkpoints, figures, etc.")
 
@@ -101,11 +105,16 @@ def main(_: list[str]) -> None:
         raise ConfigError(_other_config(run, config))
     if trained:
         _say(f"Run {run.id} is trained already.")
-    complete_sweep(run, [(Order(method), sparsities) for method in METHODS])
+    scored = complete_sweep(run, [(Order(method), sparsities) for method in METHODS])
     table = results_table(run.sweep(), sparsities)
-    _say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n\n{run.folder}")
+    _say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
+    if not trained or scored or not run.is_drawn():
+        draw(run, sparsities)
+    _say(str(run.folder))
+    if values.baseline:
+        complete_in_background(run, [(order, sparsities) for order in baseline_orders()])
     if values.fine_curve:
-        complete_plan(run)
+        complete_in_background(run, plan())
 
 
 def train(run: runs.Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
@@ -141,11 +150,12 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
     # Keras takes seconds to import, so a mistake in what came before is told first.
     from core import network
 
-    report = Reporter(training, config)
     model = network.build(config)
     training.update(phase="training", epoch=1, batch=0)
     began = time.perf_counter()
-    history = network.fit(model, config, data, report.batch, report.epoch)
+    with _bar("Training", config.epochs * config.batches, "batch") as bar:
+        report = Reporter(training, config, bar)
+        history = network.fit(model, config, data, report.batch, report.epoch)
     seconds = time.perf_counter() - began
     kernels = network.kernels_of(model)
     activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
@@ -154,10 +164,13 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
     test = data.test
     dense = evaluate(kernels, test.images, test.labels)
     rows = []
-    for method in METHODS:
-        for row in score(kernels, test.images, test.labels, Order(method), sparsities):
-            rows.append(row)
-            training.update(phase="scoring", scored=len(rows), to_score=len(METHODS) * len(sparsities))
+    to_score = len(METHODS) * len(sparsities)
+    with _bar("Pruning and scoring", to_score, "score") as bar:
+        for method in METHODS:
+            for row in score(kernels, test.images, test.labels, Order(method), sparsities):
+                rows.append(row)
+                bar.update()
+                training.update(phase="scoring", scored=len(rows), to_score=to_score)
     training.write_sweep(pd.DataFrame(rows))
     kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
     training.commit(
@@ -166,17 +179,19 @@ def _train_here(training: runs.Training, config: TrainingConfig, sparsities: lis
         kept_epoch=int(history.epoch[kept]),
         training_seconds=round(seconds, 3),
         versions=_versions(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     )
 
 
 class Reporter:
     """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `network.fit`."""
 
-    def __init__(self, training: runs.Training, config: TrainingConfig):
-        self._training, self._config = training, config
+    def __init__(self, training: runs.Training, config: TrainingConfig, bar: tqdm):
+        self._training, self._config, self._bar = training, config, bar
         self._reported = time.monotonic()
 
     def batch(self, step: "Step") -> None:
+        self._bar.update()
         if time.monotonic() - self._reported >= _HEARTBEAT:
             self._training.update(phase="training", **dataclasses.asdict(step))
             self._reported = time.monotonic()
@@ -213,21 +228,27 @@ def complete_sweep(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> in
     """
     finished = (run.result() or {}).get("finished")
     known = run.sweep()
-    rows, written = [], time.monotonic()
-    loaded = None
+    # What an earlier entry scores, a later one need not.
+    missing: dict[Order, list[float]] = {}
+    steps = []
     for order, sparsities in wanted:
-        missing = order.missing(pd.concat([known, pd.DataFrame(rows)]), sparsities)
-        if not missing:
-            continue
-        if loaded is None:
-            loaded = run.kernels(), datasets.load_dataset(run.config().dataset, run.root).test
-        kernels, test = loaded
-        activations = run.activations() if order.ranking == "activation" else None
-        for row in score(kernels, test.images, test.labels, order, missing, activations):
-            rows.append(row)
-            if time.monotonic() - written > 1:
-                _write_scores(run, rows, finished)
-                written = time.monotonic()
+        step = [k for k in order.missing(known, sparsities) if k not in missing.get(order, [])]
+        missing.setdefault(order, []).extend(step)
+        if step:
+            steps.append((order, step))
+    if not steps:
+        return 0
+    kernels, test = run.kernels(), datasets.load_dataset(run.config().dataset, run.root).test
+    rows, written = [], time.monotonic()
+    with _bar("Pruning and scoring", sum(len(step) for _, step in steps), "score") as bar:
+        for order, step in steps:
+            activations = run.activations() if order.ranking == "activation" else None
+            for row in score(kernels, test.images, test.labels, order, step, activations):
+                rows.append(row)
+                bar.update()
+                if time.monotonic() - written > 1:
+                    _write_scores(run, rows, finished)
+                    written = time.monotonic()
     _write_scores(run, rows, finished)
     return len(rows)
 
@@ -239,13 +260,31 @@ def _write_scores(run: runs.Run, rows: list[dict], finished: str | None) -> None
         run.add_to_sweep(pd.DataFrame(rows), finished)
 
 
-def complete_plan(run: runs.Run) -> None:
-    """Score all that `core.sweep.plan` asks for, unless another process is at it."""
+def complete_in_background(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> None:
+    """Score what can wait, unless another process is at it; see `complete_sweep`."""
     if hasattr(os, "nice"):
         os.nice(10)  # whoever is looking at the run comes first
     with contextlib.suppress(runs.RunBusyError), run.lock("curve", timeout=0):
-        if complete_sweep(run, plan()):
-            _say("The fine curves are complete.")
+        complete_sweep(run, wanted)
+
+
+def draw(run: runs.Run, sparsities: list[float]) -> None:
+    """Draw the run's figures, histograms and animations into its folder; see `core.pictures.save_all`.
+
+    Raises:
+        RunError: if they cannot be written, or the run was deleted meanwhile.
+    """
+    # Matplotlib takes a second to import; whoever only asks for a table need not wait for it.
+    from core import pictures
+
+    with run.lock("pictures", timeout=60), _bar("Drawing", pictures.count(sparsities), "file") as bar:
+        try:
+            pictures.save_all(run, sparsities, lambda path: bar.update())
+        except OSError as error:
+            raise runs.RunError(
+                f"Cannot draw into {run.folder}: {error.strerror or error}. Free some space or correct the "
+                "permissions; the scores are safe. Run the same command again to draw."
+            ) from error
 
 
 def _wait_for(run: runs.Run) -> None:
@@ -292,8 +331,15 @@ def _clear_failures(run: runs.Run) -> Iterator[None]:
         raise runs.CancelledError(f"Training of {run.id} was cancelled.") from None
 
 
+def _bar(title: str, total: int, unit: str) -> tqdm:
+    """A progress bar on a terminal, nothing in a file or a pipe."""
+    return tqdm(total=total, desc=title, unit=unit, disable=None, leave=False)
+
+
 def _say(text: str) -> None:
-    print(text, flush=True)
+    # Past a bar that is being drawn, not into it.
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
 
 
 def _interrupt(*_: object) -> None:

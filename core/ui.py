@@ -3,23 +3,24 @@
 import contextlib
 import dataclasses
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
-from core import datasets, figures, jobs, runs
+from core import comparison, datasets, export, figures, grid, jobs, links, runs
 from core.config import TrainingConfig
 from core.distributions import Distribution, distributions, layer_names
 from core.errors import KnownError
 from core.evaluation import Score
 from core.files import cache_root
 from core.pruning import Ranking
-from core.sweep import STOPS, Order, is_planned_work_done, key_of, random_baseline
+from core.sweep import STOPS, Order, baseline_orders, is_planned_work_done, key_of, random_baseline
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PLOTLY_PATH = "library/plotly.min.js"
@@ -127,9 +128,25 @@ def _live_scores(root: Path, run_id: str, finished: str, order: Order, version: 
 
 
 @st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
-def complete_scores(root: Path, run_id: str, finished: str) -> None:
-    """Have what is missing of a run's curves scored in the background; asked once a minute, not once a rerun."""
-    jobs.start_scoring(runs.open_run(run_id, root))
+def complete_scores(root: Path, run_id: str, finished: str, *flags: str) -> None:
+    """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
+    jobs.start_scoring(runs.open_run(run_id, root), *flags)
+
+
+def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:
+    """Have random pruning of some complete runs scored in the background, one run after the other.
+
+    Returns:
+        The ids of those that it is still missing of.
+    """
+    shown = [runs.open_run(run_id) for run_id in ids]
+    lacking = [run for run in shown if any(order.missing(run.sweep(), sparsities) for order in baseline_orders())]
+    if lacking and not any(run.is_busy("curve") for run in lacking):
+        k_vals = ",".join(map(str, sparsities))
+        complete_scores(
+            lacking[0].root, lacking[0].id, lacking[0].result()["finished"], "--baseline", f"--k_vals={k_vals}"
+        )
+    return [run.id for run in lacking]
 
 
 instrument = st.components.v2.component(
@@ -139,6 +156,14 @@ instrument = st.components.v2.component(
     js=(ASSETS / "instrument.js").read_text(),
     # Plotly puts its own styles into the document.
     isolate_styles=False,
+)
+
+
+copy_link = st.components.v2.component(
+    "copy_link",
+    html=(ASSETS / "copy_link.html").read_text(),
+    css=(ASSETS / "copy_link.css").read_text(),
+    js=(ASSETS / "copy_link.js").read_text(),
 )
 
 
@@ -172,6 +197,18 @@ def complete_runs() -> list[str]:
     return table.run[table.finished.notna()].tolist()
 
 
+def run_labels(ids: list[str]) -> dict[str, str]:
+    """What runs are called where people choose them: their settings and seed, and their id where that is not enough."""
+    labels = {}
+    for run_id in ids:
+        with contextlib.suppress(KnownError):
+            config = runs.open_run(run_id).config()
+            labels[run_id] = f"{comparison.describe(config)}, seed {config.seed}"
+            if run_id != config.run_id:
+                labels[run_id] += f" ({run_id})"
+    return labels
+
+
 def choose_run() -> runs.Run:
     """A select box of the complete runs; stops the page with advice if there is none.
 
@@ -179,32 +216,166 @@ def choose_run() -> runs.Run:
     may be the newest.
     """
     ids = complete_runs()
+    wanted, config = links.parse_address(st.query_params.get("run", ""))
+    if wanted and wanted not in ids:
+        offer_missing_run(wanted, config)
     if not ids:
         with st.container(border=True):
             st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
             link_to("training", "Go to Training")
         st.stop()
-    wanted = st.query_params.get("run")
     if wanted not in ids:
         if wanted:
-            st.warning(f"This cache holds no complete run named {wanted}. Showing {ids[0]} instead.")
-        st.query_params["run"] = wanted = ids[0]
+            st.caption("Or choose a run that is here:")
+            wanted = None
+        else:
+            wanted = ids[0]
     st.session_state.run = wanted
-    st.selectbox("Run", ids, key="run", on_change=_name_run_in_address, help="A trained network in the cache.")
+    if wanted is not None:
+        _name_run_in_address()
+    labels = run_labels(ids)
+    st.selectbox(
+        "Run",
+        ids,
+        index=None,
+        key="run",
+        format_func=lambda run_id: labels.get(run_id, run_id),
+        on_change=_name_run_in_address,
+        placeholder="Choose a run",
+        help="A trained network in the cache.",
+    )
+    if wanted is None:
+        st.stop()
     return runs.open_run(wanted)
 
 
 def _name_run_in_address() -> None:
-    st.query_params["run"] = st.session_state.run
+    address = address_of(st.session_state.run)
+    if st.query_params.get("run") != address:
+        st.query_params["run"] = address
 
 
-def link_to(page: str, label: str) -> None:
+parse_address = links.parse_address
+
+
+def address_of(run_id: str) -> str:
+    """How a run is written in an address, with all that is needed to train it elsewhere."""
+    try:
+        return links.address_of(run_id, runs.open_run(run_id).config())
+    except KnownError:
+        return run_id
+
+
+def is_coming(run_id: str) -> bool:
+    """Whether a run that is not complete is being trained, or waits for it."""
+    try:
+        waiting = [entry.run.id for entry in grid.open_queue().entries() if entry.status == "waiting"]
+        return run_id in waiting or runs.open_run(run_id).is_training()
+    except KnownError:
+        return False
+
+
+def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
+    """Say that a link names a run this cache does not have, and offer to train exactly that configuration."""
+    with st.container(border=True):
+        if config is None:
+            st.markdown(
+                f"**This cache holds no complete run named {run_id}**, and the link does not say how it was trained. "
+                "Ask whoever sent it to copy the link again from their page, or train a network of your own."
+            )
+            link_to("training", "Go to Training")
+            return
+        st.markdown(
+            f"**This cache holds no complete run named {run_id}.** The link says how it was trained: "
+            f"{comparison.describe(config)}, seed {config.seed}."
+        )
+        try:
+            run = runs.open_run(run_id)
+        except KnownError:
+            run = runs.open_run(config.run_id)
+        if run.is_training():
+            st.caption("It is being trained now.")
+        elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
+            with known_errors():
+                jobs.start_training(run, config)
+        link_to("training", "See it on the Training page", settings_of(config))
+
+
+def settings_of(config: TrainingConfig) -> dict[str, str]:
+    """The query parameters that bring a configuration into the widgets of the Training page."""
+    values = config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+
+
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Folded rows as a table to read, without what is the same for all and says nothing."""
+    return rows.drop(columns=["dataset", "parameters", "change_sd", "seeds"])
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: "1 run", "2 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def page_title(title: str) -> None:
+    """The heading of a page, and a button that copies the link to what it shows."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(title, width="content")
+        copy_link(key="copy_link", width="content")
+
+
+def download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
+    """A button that builds a file when asked, without a rerun."""
+    st.download_button(
+        label,
+        make,
+        file_name=file_name,
+        mime=mime,
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"download_{file_name}",
+    )
+
+
+def offer_one_of(ids: list[str]) -> None:
+    """Downloads of a run to be chosen."""
+    labels = run_labels(ids)
+    if len(ids) > 1:
+        chosen = st.selectbox(
+            "One run", ids, format_func=lambda run_id: labels.get(run_id, run_id), key="one_run", bind="query-params"
+        )
+    else:
+        chosen = ids[0]
+        st.markdown(f"**The run** · {labels.get(chosen, chosen)}")
+    offer_run(runs.open_run(chosen))
+
+
+def offer_run(run: runs.Run) -> None:
+    """Downloads of one complete run."""
+
+    def drawn(name: str) -> bytes:
+        jobs.ensure_pictures(run)
+        return (run.folder / name).read_bytes()
+
+    def after_drawing(make: Callable[[runs.Run], bytes]) -> bytes:
+        jobs.ensure_pictures(run)
+        return make(run)
+
+    with st.container(horizontal=True):
+        download("Results CSV", lambda: export.csv_bytes(export.results(run)), f"{run.id}-results.csv", "text/csv")
+        download("Weights GIF", lambda: drawn(runs.GIFS["weight"]), f"{run.id}-pruned-weights.gif", "image/gif")
+        download("Units GIF", lambda: drawn(runs.GIFS["unit"]), f"{run.id}-pruned-units.gif", "image/gif")
+        download("Report", lambda: after_drawing(export.report), f"{run.id}-report.html", "text/html")
+        download("Everything (ZIP)", lambda: after_drawing(export.archive), f"{run.id}.zip", "application/zip")
+
+
+def link_to(page: str, label: str, query: dict[str, str] | None = None) -> None:
     """A link to another page of the app, with that page's icon."""
     try:
-        st.page_link(f"{page}.py", label=label, icon=ICONS[page])
+        st.page_link(f"{page}.py", label=label, icon=ICONS[page], query_params=query)
     except StreamlitPageNotFoundError:
         # A page that runs on its own, without the menu, knows no other pages.
-        st.markdown(f"[{label}]({page})")
+        st.markdown(f"[{label}]({page}?{urlencode(query or {})})")
 
 
 @contextlib.contextmanager

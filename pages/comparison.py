@@ -1,43 +1,61 @@
-"""Accuracy and loss against the sparsity, for any runs, and the table to take away."""
+"""Any runs beside each other: curves, knees, and everything to take away."""
 
 import pandas as pd
 import streamlit as st
 
+from core import comparison, export, figures, runs, ui
 from core import config as configuration
-from core import figures, runs, ui
+from core.comparison import X_AXES, Y_AXES
 from core.config import K_VALUES
 from core.errors import KnownError
-from core.pruning import METHODS
-from core.sweep import Order, results_table, score
+from core.sweep import score
 
-MAX_RUNS = 12
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
+ORDERS = {
+    "magnitude": ("magnitude", "layer"),
+    "magnitude, global": ("magnitude", "global"),
+    "activation": ("activation", "layer"),
+    "activation, global": ("activation", "global"),
+}
+REFRESH_SECONDS = 3.0
 
 
-def choose_runs(ids: list[str]) -> list[str]:
-    """The runs to compare. The address is the truth and always names them, as for a single run."""
-    named = dict.fromkeys(filter(None, st.query_params.get_all("runs")))
-    wanted = [run_id for run_id in named if run_id in ids][:MAX_RUNS]
-    missing = [run_id for run_id in named if run_id not in ids]
-    if missing:
-        st.warning(f"This cache holds no complete run named {', '.join(missing)}.")
-    if "runs" not in st.query_params:
-        st.query_params["runs"] = wanted = ids[:1]
+def choose_runs(ids: list[str]) -> tuple[list[str], list[str]]:
+    """The runs to compare, and those named but still to come. The address is the truth, as for a single run."""
+    named = {address: ui.parse_address(address) for address in st.query_params.get_all("runs") if address}
+    ready = {run_id for run_id, _ in named.values() if run_id in ids}
+    elsewhere = {address: run for address, run in named.items() if run[0] not in ready}
+    coming = [run_id for run_id, _ in elsewhere.values() if ui.is_coming(run_id)]
+    for address, (run_id, config) in elsewhere.items():
+        if run_id not in coming:
+            ui.offer_missing_run(run_id, config)
+            st.button("Leave it out", key=f"leave_{run_id}", on_click=leave_out, args=(address,))
+    wanted = [run_id for run_id in ids if run_id in ready] if "runs" in st.query_params else ids[:1]
     st.session_state.runs = wanted
+    name_runs_in_address(list(elsewhere))
+    labels = ui.run_labels(ids)
     st.multiselect(
         "Runs",
         ids,
-        max_selections=MAX_RUNS,
         key="runs",
+        format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=name_runs_in_address,
-        help="Colour tells the method; dash and symbol tell the run.",
+        args=(list(elsewhere),),
+        help="Runs that differ in nothing but the seed become one curve: mean and sample deviation.",
     )
-    return wanted
+    return wanted, coming
 
 
-def name_runs_in_address() -> None:
+def name_runs_in_address(elsewhere: list[str]) -> None:
+    """Write the chosen runs into the address, after them those that this cache does not hold (yet)."""
     # An empty value rather than none: to show no run is a choice, too.
-    st.query_params["runs"] = st.session_state.runs or [""]
+    addresses = [*map(ui.address_of, st.session_state.runs), *elsewhere] or [""]
+    if st.query_params.get_all("runs") != addresses:
+        st.query_params["runs"] = addresses
+
+
+def leave_out(address: str) -> None:
+    st.query_params["runs"] = [other for other in st.query_params.get_all("runs") if other != address] or [""]
 
 
 def chosen_sparsities() -> list[float]:
@@ -56,35 +74,185 @@ def chosen_sparsities() -> list[float]:
         return list(K_VALUES)
 
 
-def scored(run: runs.Run, sparsities: list[float]) -> pd.DataFrame:
-    """The run's sweep at exactly these sparsities, scoring with visible progress what is missing.
+def choose_axes() -> tuple[str, str]:
+    with st.container(horizontal=True, gap="large"):
+        y = st.segmented_control(
+            "Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params"
+        )
+        x = st.segmented_control(
+            "Against",
+            list(X_AXES),
+            default="sparsity",
+            required=True,
+            key="x",
+            bind="query-params",
+            help="sparsity: the k that was asked for. remaining: the weights left once everything dead is removed, "
+            "too. compression: the dense weights over the remaining ones. The same k is not the same size.",
+        )
+    return x, y
+
+
+def choose_orders() -> list[tuple[str, str]]:
+    chosen = st.pills(
+        "Ranked by",
+        list(ORDERS),
+        selection_mode="multi",
+        default=["magnitude"],
+        key="orders",
+        bind="query-params",
+        help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
+    )
+    return [ORDERS[name] for name in chosen or ["magnitude"]]
+
+
+def scored(run: runs.Run, orders: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
+    """The run's sweep, after scoring with visible progress what is missing of what was asked for.
 
     Raises:
         KnownError: if the run or its dataset cannot be read.
     """
     table = run.sweep()
-    missing = {Order(method): Order(method).missing(table, sparsities) for method in METHODS}
+    missing = comparison.missing_scores(table, orders, sparsities)
     total = sum(map(len, missing.values()))
-    if total:
-        network, test = ui.load_run(run), ui.test_split(run.config().dataset)
-        rows = []
-        bar = st.progress(0.0, f"Pruning and scoring {run.id}")
-        for order, wanted in missing.items():
-            for row in score(network.kernels, test.images, test.labels, order, wanted):
-                rows.append(row)
-                bar.progress(len(rows) / total, f"Pruning and scoring {run.id}: {order.method} at {row['sparsity']:g}")
-        bar.empty()
-        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
-        # A cache that cannot be written costs scoring again next time, not the view.
-        with ui.known_errors():
-            run.add_to_sweep(pd.DataFrame(rows), network.finished)
-    return table[table.sparsity.isin(sparsities)]
+    if not total:
+        return table
+    network, test = ui.load_run(run), ui.test_split(run.config().dataset)
+    rows = []
+    bar = st.progress(0.0, f"Pruning and scoring {run.id}")
+    for order, wanted in missing.items():
+        for row in score(network.kernels, test.images, test.labels, order, wanted, network.activations):
+            rows.append(row)
+            bar.progress(len(rows) / total, f"Pruning and scoring {run.id}: {order.method} at {row['sparsity']:g}")
+    bar.empty()
+    # A cache that cannot be written costs scoring again next time, not the view.
+    with ui.known_errors():
+        run.add_to_sweep(pd.DataFrame(rows), network.finished)
+    return runs.merge_scores(table, pd.DataFrame(rows))
 
 
-st.title("Comparison")
-ids = ui.complete_runs()
+@st.fragment(run_every=REFRESH_SECONDS)
+def wait_for(coming: list[str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
+    """Look for runs that finish and baselines that are complete, and draw the page anew when there are any."""
+    still = [run_id for run_id in coming if not runs.open_run(run_id).is_complete()]
+    with ui.known_errors():
+        if len(still) < len(coming) or ui.complete_baselines(shown, sparsities) != lacking:
+            st.rerun()
+    if still:
+        labels = ui.run_labels(still)
+        names = "; ".join(labels.get(run_id, run_id) for run_id in still)
+        st.caption(f"Still to come, and shown as they finish: {names}.")
+    if lacking:
+        st.caption(f"Random pruning, the baseline, is being scored in the background; {len(lacking)} to go.")
 
-if not ids:
+
+def show_chart(curves: list[comparison.Curve], x: str, y: str) -> None:
+    st.plotly_chart(
+        figures.comparison(curves, X_AXES[x], Y_AXES[y]),
+        key="comparison",
+        config=figures.CONFIG,
+        alt=f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}",
+    )
+
+
+def show_knees(folded: pd.DataFrame) -> None:
+    table = comparison.knees(folded).rename(columns=str)
+    drops = {str(drop): f"k at −{100 * drop:g} points" for drop in comparison.DROPS}
+    table["ranking"] += table.scope.map(lambda scope: "" if scope == "layer" else f", {scope}")
+    st.subheader("How far it can be pruned")
+    st.dataframe(
+        table,
+        hide_index=True,
+        height="content",
+        column_order=["configuration", "method", "ranking", *drops, "n", "scored"],
+        column_config={
+            "configuration": "Configuration",
+            "method": "Method",
+            "ranking": "Ranked by",
+            "n": st.column_config.NumberColumn("n", help="How many networks, or random orders of them, were averaged."),
+            "scored": st.column_config.NumberColumn(
+                "Sparsities", help="How many values of k were scored; the answer is as fine as they are."
+            ),
+        }
+        | {name: st.column_config.NumberColumn(label, format="percent") for name, label in drops.items()},
+        alt="The largest sparsity of each curve that costs at most so many points of accuracy",
+    )
+    st.caption("The largest scored k that costs at most so many points of test accuracy against the dense network.")
+
+
+def show_results(folded: pd.DataFrame) -> pd.DataFrame:
+    """The table of results; returns the rows that are selected, or all."""
+    st.subheader("Results")
+    number = st.column_config.NumberColumn
+    counts = ["zeroed", "removable", "remaining"]
+    selection = st.dataframe(
+        folded.assign(**folded[counts].round()),
+        hide_index=True,
+        key="results",
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_order=[
+            *("configuration", "method", "ranking", "scope", "k", "n", "accuracy", "accuracy_sd", "change", "loss"),
+            *("loss_sd", "zeroed", "removable", "remaining", "compression"),
+        ],
+        column_config={
+            "configuration": "Configuration",
+            "method": "Method",
+            "ranking": "Ranked by",
+            "scope": "Among",
+            "k": number("k", format="%.4g"),
+            "n": "n",
+            "accuracy": number("Test accuracy", format="%.4f"),
+            "accuracy_sd": number("± s.d.", format="%.4f"),
+            "change": number("From dense", format="%+.4f"),
+            "loss": number("Test loss", format="%.4f"),
+            "loss_sd": number("± s.d. (loss)", format="%.4f"),
+            "zeroed": number("Zeroed", format="localized"),
+            "removable": number("Removable", format="localized"),
+            "remaining": number("Remaining", format="localized"),
+            "compression": number("Compression", format="%.3g×"),
+        },
+        placeholder="–",
+        alt="Accuracy, loss and size at each sparsity",
+    )
+    chosen = [row for row in selection.selection.rows if row < len(folded)]
+    return folded.iloc[chosen] if chosen else folded
+
+
+def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[comparison.Curve], str, str]) -> None:
+    """Downloads of what is compared: the scores behind the chosen rows, the figure as it stands."""
+    chosen = table.merge(rows[comparison.ROW]).drop(columns="configuration")
+    curves, x, y = chart
+    title = f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}"
+    name = "-".join(sorted({*chosen.dataset})) + f"-{chosen.run.nunique()}-runs"
+    st.markdown(
+        f"**This comparison** · {ui.counted(len(chosen), 'score')} of {ui.counted(chosen.run.nunique(), 'run')}"
+        + ("" if len(chosen) == len(table) else f", {ui.counted(len(rows), 'selected row')}")
+    )
+    st.caption(
+        "CSV and Parquet hold one row a run, ranking and k, with every setting, version and machine. "
+        "Select rows of the table above to take only those."
+    )
+    with st.container(horizontal=True):
+        for label, suffix, mime, make in (
+            ("CSV", "csv", "text/csv", lambda: export.csv_bytes(chosen)),
+            ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: export.parquet_bytes(chosen)),
+            ("Markdown", "md", "text/markdown", lambda: export.markdown_bytes(ui.readable(rows))),
+            ("PNG", "png", "image/png", lambda: export.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
+            ("SVG", "svg", "image/svg+xml", lambda: export.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
+            (
+                "Interactive HTML",
+                "html",
+                "text/html",
+                lambda: export.html_bytes(figures.comparison(curves, X_AXES[x], Y_AXES[y]), title),
+            ),
+        ):
+            ui.download(
+                label, make, f"{name}-{y}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}", mime
+            )
+
+
+def show_published() -> None:
+    """What there is to see before any run exists."""
     st.markdown(
         "**No trained network yet.** Below are the published results of the original experiment. "
         "Train a network, and its curves appear beside them."
@@ -92,64 +260,63 @@ if not ids:
     ui.link_to("training", "Go to Training")
     datasets = [name for name in configuration.DATASETS if ui.published(name) is not None]
     dataset = st.segmented_control("Dataset", datasets, default=datasets[0], required=True, key="published")
-    chosen, tables, reference = [], {}, ui.published(dataset)
-else:
-    picker, k_list = st.columns([3, 2])
-    with picker:
-        chosen = choose_runs(ids)
-    with k_list:
-        sparsities = chosen_sparsities()
-    tables = {}
-    for run_id in chosen:
-        try:
-            tables[run_id] = scored(runs.open_run(run_id), sparsities)
-        except KnownError as error:
-            st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
-    if not chosen:
-        st.caption("Choose at least one run.")
-        st.stop()
-    of_runs = {runs.open_run(run_id).config().dataset for run_id in tables}
-    reference = ui.published(of_runs.pop()) if len(of_runs) == 1 else None
+    for y, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
+        curves = comparison.curves(pd.DataFrame(), "sparsity", y, ui.published(dataset))
+        column.plotly_chart(
+            figures.comparison(curves, X_AXES["sparsity"], Y_AXES[y]),
+            key=f"published_{y}",
+            config=figures.CONFIG,
+            alt=f"Published {y} against sparsity",
+        )
 
-for measure, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
-    column.plotly_chart(
-        figures.pruning_curves(list(tables.items()), measure, reference, height=440),
-        key=f"compare_{measure}",
-        config=figures.CONFIG,
-        alt=f"Test {measure} against sparsity",
-    )
-if reference is not None:
-    st.caption("Thin dashes: the published results of the original experiment.")
 
-if tables:
-    st.subheader("Results")
-    shown = next(iter(tables))
-    if len(tables) > 1:
-        shown = st.selectbox("Table of", list(tables), key="table", bind="query-params")
-    results = results_table(tables[shown], sparsities)
-    headings = {
-        "sparsity": "Sparsity",
-        "accuracy_weight": "Test accuracy (weight)",
-        "accuracy_unit": "Test accuracy (unit)",
-        "loss_weight": "Test loss (weight)",
-        "loss_unit": "Test loss (unit)",
-    }
-    st.dataframe(
-        results,
-        hide_index=True,
-        height="content",
-        column_config={
-            name: st.column_config.NumberColumn(label, format="%.4g" if name == "sparsity" else "%.4f")
-            for name, label in headings.items()
-        },
-        alt="Accuracy and loss at each sparsity",
+ui.page_title("Comparison")
+ids = ui.complete_runs()
+if not ids and not any(st.query_params.get_all("runs")):
+    show_published()
+    st.stop()
+
+picker, k_list = st.columns([3, 2])
+with picker:
+    chosen, coming = choose_runs(ids)
+with k_list:
+    sparsities = chosen_sparsities()
+with st.container(horizontal=True, gap="large"):
+    x, y = choose_axes()
+    orders = choose_orders()
+
+tables = {}
+for run_id in chosen:
+    try:
+        tables[run_id] = scored(runs.open_run(run_id), orders, sparsities)
+    except KnownError as error:
+        st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
+lacking = ui.complete_baselines(list(tables), sparsities)
+if coming or lacking:
+    wait_for(coming, list(tables), lacking, sparsities)
+if not tables:
+    st.caption("Choose at least one run.")
+    st.stop()
+
+everything = comparison.long_table([runs.open_run(run_id) for run_id in tables], tables)
+table = comparison.select_orders(everything, [*orders, ("random", "layer")], sparsities)
+folded = comparison.fold_seeds(table)
+datasets = {*everything.dataset}
+reference = ui.published(datasets.pop()) if len(datasets) == 1 else None
+curves = comparison.curves(folded, x, y, reference)
+
+show_chart(curves, x, y)
+st.caption(
+    "Grey: the dense network, level across, and random pruning, the baseline. "
+    + (
+        "Thin dashes: the published results of the original experiment. "
+        if reference is not None and x == "sparsity"
+        else ""
     )
-    st.download_button(
-        "Download CSV",
-        results.to_csv(index=False, lineterminator="\n"),
-        file_name=f"{shown}-results.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key="download_csv",
-    )
+    + ("Bands: ± one sample deviation." if (folded.n > 1).any() else "")
+)
+show_knees(comparison.fold_seeds(comparison.select_orders(everything, orders, everything.k.unique())))
+rows = show_results(folded)
+st.subheader("Take away")
+offer_comparison(table, rows, (curves, x, y))
+ui.offer_one_of(list(tables))

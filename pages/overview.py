@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from core import figures, runs, ui
-from core.config import DATASETS
+from core import comparison, figures, runs, ui
+from core.config import DATASETS, K_VALUES
 
-st.title("Network pruning")
+ui.page_title("Network pruning")
 st.markdown("Train a very large neural network, then make it very small.")
 
 steps, chart = st.columns([1, 2], gap="large")
@@ -25,7 +25,7 @@ with steps:
         (
             "comparison",
             "3 · Compare",
-            "Accuracy and loss against the sparsity, as curves, a table and a CSV file.",
+            "Accuracy, loss and size of any runs: curves, tables, figures and animations to take away.",
         ),
     ):
         with st.container(border=True):
@@ -44,9 +44,11 @@ with chart:
     )
     table = runs.runs_table()
     own = table[table.finished.notna() & (table.dataset == dataset)].run.head(1).tolist()
-    curves = [(run_id, runs.open_run(run_id).sweep()) for run_id in own]
+    scores = comparison.long_table(runs.open_run(run_id) for run_id in own)
+    shown = comparison.fold_seeds(comparison.select_orders(scores, [("magnitude", "layer")], K_VALUES))
+    curves = comparison.curves(shown, "sparsity", "accuracy", ui.published(dataset))
     st.plotly_chart(
-        figures.pruning_curves(curves, "accuracy", ui.published(dataset)),
+        figures.comparison(curves, comparison.X_AXES["sparsity"], comparison.Y_AXES["accuracy"]),
         key="overview_curves",
         config=figures.CONFIG,
         alt="Test accuracy against sparsity for weight and unit pruning",

@@ -1,5 +1,6 @@
 """Choose hyper-parameters, train, watch, and manage the runs in the cache."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,13 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from core import config as configuration
-from core import figures, jobs, runs, ui
+from core import figures, grid, jobs, runs, ui
 from core.config import DATASETS, ConfigError, TrainingConfig
 from core.distributions import layer_names
 from core.errors import KnownError
 
 DEFAULTS = TrainingConfig()
 REFRESH_SECONDS = 1.0
+PENALTIES = {"l1_reg": "L1", "l2_reg": "L2"}
+QUEUE_SECONDS = 2.0
+QUEUE_LENGTH = 20  # entries of the queue that are shown, at most
 
 
 def reset_validation() -> None:
@@ -148,21 +152,25 @@ def show_architecture(config: TrainingConfig) -> None:
         st.caption("Dense layers without biases. The output layer is never pruned.")
 
 
-def attempt(run: runs.Run, action: Callable[..., None], *arguments: Any) -> None:
+def attempt(about: runs.Run | grid.Queue, action: Callable[..., None], *arguments: Any) -> None:
     """Do what a button stands for; a known failure is kept for the rerun that follows the click."""
     try:
         action(*arguments)
         st.session_state.pop("failure", None)
     except KnownError as error:
-        st.session_state.failure = (run.id, str(error))
+        st.session_state.failure = (about, str(error))
+
+
+def show_failure(about: runs.Run | grid.Queue) -> None:
+    """What came of the last click, if it was about this and failed."""
+    failed, failure = st.session_state.get("failure", (None, None))
+    if failed == about:
+        st.error(failure, icon=":material/error:")
 
 
 def show_status(run: runs.Run, config: TrainingConfig) -> None:
     """Where this configuration stands, and what can be done with it."""
-    failed_id, failure = st.session_state.get("failure", (None, None))
-    if failed_id == run.id:
-        st.error(failure, icon=":material/error:")
-
+    show_failure(run)
     training, result = run.training(), run.result()
     if training and training["phase"] not in runs.ENDED:
         watch(run)
@@ -304,6 +312,180 @@ def confirm_delete(run: runs.Run) -> None:
             st.rerun()
 
 
+def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
+    """The chosen configuration with lists of values in the place of some; an empty list keeps the one chosen.
+
+    Raises:
+        ConfigError: if a list cannot be read, or a combination is no valid configuration.
+    """
+    values = {name: [value] for name, value in dataclasses.asdict(config).items()}
+    if config.num_valid == config.spec.num_valid:
+        del values["num_valid"]  # each dataset has its own
+    fields = {
+        "seed": ("Seeds", "0-4"),
+        "learning_rate": ("Learning rates", ""),
+        **{name: (f"{label} penalties", "") for name, label in PENALTIES.items()},
+    }
+    for column, (name, (label, default)) in zip(st.columns(4), fields.items(), strict=True):
+        text = column.text_input(
+            label,
+            default,
+            key=f"grid_{name}",
+            placeholder=f"{values[name][0]:g}",
+            bind="query-params",
+            help="Separated by commas; ranges such as 0-4 for whole numbers. Empty: as chosen above.",
+        )
+        if text.strip():
+            values[name] = grid.parse_values(name, text)
+    datasets = st.pills(
+        "Datasets",
+        list(DATASETS),
+        selection_mode="multi",
+        key="grid_dataset",
+        bind="query-params",
+        help="None: as chosen above.",
+    )
+    return grid.expand(values | {"dataset": datasets or [config.dataset]})
+
+
+def queue_grid(queue: grid.Queue, configs: list[TrainingConfig], at_once: int) -> None:
+    queue.add(configs)
+    queue.start(at_once)
+
+
+def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
+    """Lists of values, how many networks they make, and the button that has them trained."""
+    st.caption(
+        "Trains every combination of these values, one after another in the background. All other settings are as "
+        "chosen above."
+    )
+    try:
+        configs = choose_grid(config)
+    except ConfigError as error:
+        st.error(str(error), title="This grid cannot be trained", icon=":material/error:")
+        return
+    missing = queue.missing(configs)
+    trained = sum(runs.open_run(config.run_id).is_complete() for config in configs)
+    waiting = len(configs) - len(missing) - trained
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        at_once = st.number_input(
+            "At a time",
+            1,
+            64,
+            key="grid_jobs",
+            width=120,
+            disabled=queue.is_working(),
+            help="How many trainings run beside each other. Holds until the queue is empty.",
+        )
+        st.button(
+            f"Queue {len(missing):,} training{'' if len(missing) == 1 else 's'}",
+            type="primary",
+            icon=":material/playlist_add:",
+            key="grid_add",
+            disabled=not missing,
+            on_click=attempt,
+            args=(queue, queue_grid, queue, missing, at_once),
+        )
+        st.markdown(
+            f"**{len(configs):,}** network{'' if len(configs) == 1 else 's'}"
+            + (f", {trained:,} trained already" if trained else "")
+            + (f", {waiting:,} in the queue" if waiting else "")
+        )
+
+
+def look_at(queue: grid.Queue) -> tuple:
+    """What of the queue the rest of the page depends on."""
+    return queue.is_working(), [(entry.run.id, entry.status) for entry in queue.entries()]
+
+
+def show_queue(queue: grid.Queue, seen: tuple) -> None:
+    """What waits, is being trained or failed. Once that is no longer what the page saw, the page is run again."""
+    if look_at(queue) != seen:
+        st.rerun()
+    entries = queue.entries()
+    failed = sum(entry.status == "failed" for entry in entries)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{len(entries) - failed:,} to train**" + (f", {failed:,} failed" if failed else ""))
+        # No dialog: the page is run again whenever a training begins or ends, which would close it.
+        with st.popover("Cancel all…", icon=":material/stop:", key="queue_cancel_all"):
+            st.markdown("What waits leaves the queue, and what is being trained is stopped. Trained networks stay.")
+            st.button(
+                "Cancel all",
+                type="primary",
+                key="queue_cancel_confirmed",
+                on_click=attempt,
+                args=(queue, queue.cancel),
+            )
+    if queue.is_stuck():
+        st.warning(
+            "The process that worked off the queue is gone: it was killed, or the machine restarted.",
+            title="Nobody is working off the queue",
+            icon=":material/info:",
+        )
+        st.button(
+            "Resume",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="queue_resume",
+            on_click=attempt,
+            args=(queue, queue.start, st.session_state.get("grid_jobs", 1)),
+        )
+    # What is being trained comes first, then what failed; of a long queue the beginning is shown.
+    entries.sort(key=lambda entry: ("training", "drawing", "failed", "waiting").index(entry.status))
+    for entry in entries[:QUEUE_LENGTH]:
+        show_entry(queue, entry)
+    if len(entries) > QUEUE_LENGTH:
+        st.caption(f"{len(entries) - QUEUE_LENGTH:,} more wait.")
+
+
+def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
+    run, status = entry.run, entry.status
+    name, state, button = st.columns([5, 6, 2], vertical_alignment="center")
+    name.markdown(describe_config(entry.config))
+    training = run.training()
+    if status == "training" and training:
+        progress = runs.progress(training, run.history(of_training=True))
+        state.progress(min(progress.fraction, 1.0), text=describe(training, progress))
+    elif status == "failed":
+        state.markdown(f":red[Failed.] {entry.failure}")
+    else:
+        state.caption("Trained; drawing its figures" if status == "drawing" else "Waiting")
+    button.button(
+        "Dismiss" if status == "failed" else "Cancel",
+        key=f"queue_cancel_{run.id}",
+        type="tertiary",
+        icon=":material/close:",
+        on_click=attempt,
+        args=(queue, queue.cancel, [run.id]),
+    )
+
+
+def describe_config(config: TrainingConfig) -> str:
+    """The dataset and the seed, and whatever else is not the default."""
+    values, defaults = config.to_dict(), TrainingConfig(dataset=config.dataset).to_dict()
+    parts = [config.dataset, f"seed {config.seed}"]
+    for name, value in values.items():
+        if value != defaults[name] and name != "seed":
+            text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+            parts.append(f"{PENALTIES.get(name) or name.replace('_', ' ')} {text}")
+    return " · ".join(parts)
+
+
+def show_grids(config: TrainingConfig | None) -> None:
+    """Trainings by the dozen: what to queue, and the queue."""
+    queue = grid.open_queue()
+    if config is not None:
+        with st.expander("Train a grid", icon=":material/grid_on:", key="grid"):
+            show_grid(queue, config)
+    show_failure(queue)
+    seen = look_at(queue)
+    _, entries = seen
+    if entries:
+        st.subheader("Queue")
+        alive = any(status != "failed" for _, status in entries)
+        st.fragment(show_queue, run_every=QUEUE_SECONDS if alive else None)(queue, seen)
+
+
 def load_settings(config: TrainingConfig) -> None:
     """Put a run's hyper-parameters into the widgets."""
     values = config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))}
@@ -392,4 +574,5 @@ with status:
         with ui.known_errors():
             show_status(run, config)
         show_architecture(config)
+show_grids(config)
 show_runs()

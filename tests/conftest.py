@@ -31,7 +31,7 @@ def run_train(*arguments: str, **environment: str) -> subprocess.CompletedProces
 def trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with one small complete run, trained by the command line. Tests must not change it."""
     root = tmp_path_factory.mktemp("trained")
-    done = run_train(*SMALL.to_flags(), f"--output_dir={root}")
+    done = run_train(*SMALL.to_flags(), "--fine_curve", f"--output_dir={root}")
     assert done.returncode == 0, done.stderr
     return root
 

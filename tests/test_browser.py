@@ -7,19 +7,23 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from core import runs
+from core.config import K_VALUES
 from core.datasets import load_dataset
 from core.evaluation import evaluate
 from core.pruning import METHODS, prune, rank
-from core.sweep import STOPS, Order, is_planned_work_done, key_of
+from core.sweep import RANDOM_SEEDS, STOPS, Order, is_planned_work_done, key_of
 from tests.conftest import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -177,14 +181,91 @@ def test_train_prune_compare_download(server, page, tmp_path):
     expect(page.get_by_role("heading", level=1)).to_have_text("Comparison")
     settled(page)
     fill(page, "Sparsities k", "0, 0.5, 1")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    table = pd.read_csv(path)
-    assert table.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
-    assert table.sparsity.tolist() == [0, 0.5, 1]
-    assert (table.dtypes == float).all()
+    expect(page).to_have_url(re.compile("k_vals="))
+    settled(page)
+    table = pd.read_csv(download(page, "CSV", tmp_path))
+    assert set(table.k) == {0, 0.5, 1}
+    assert set(table.method) == set(METHODS)
+
+
+def download(page: Page, label: str, folder: Path) -> Path:
+    with page.expect_download() as started:
+        page.get_by_role("button", name=label, exact=True).click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    return path
+
+
+def test_every_download_opens_with_what_its_users_have(trained_server, trained_run, page, browser, tmp_path):
+    """Taken from the page like a user does, and opened with the library that the file is for."""
+    visit(page, f"{trained_server.url}/comparison?runs={trained_run.id}")
+    expect(page.get_by_text("being scored in the background")).to_have_count(0)
+    sweep = trained_run.sweep()
+    csv, parquet = pd.read_csv(download(page, "CSV", tmp_path)), pd.read_parquet(download(page, "Parquet", tmp_path))
+    pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+    assert len(csv) == (1 + len(RANDOM_SEEDS)) * len(METHODS) * len(K_VALUES)
+    known = sweep.set_index(["method", "ranking", "scope", "seed", "sparsity"]).accuracy
+    for row in csv.itertuples():
+        assert row.accuracy == known[row.method, row.ranking, row.scope, row.ranking_seed, row.k]
+    assert download(page, "Markdown", tmp_path).read_text().startswith("| configuration")
+
+    for label, kind in (("PNG", "PNG"), ("Weights GIF", "GIF"), ("Units GIF", "GIF")):
+        with Image.open(download(page, label, tmp_path)) as picture:
+            assert picture.format == kind
+            assert getattr(picture, "n_frames", 1) == (len(K_VALUES) if kind == "GIF" else 1)
+            picture.verify()
+    assert ElementTree.parse(download(page, "SVG", tmp_path)).getroot().tag.endswith("svg")
+
+    results = pd.read_csv(download(page, "Results CSV", tmp_path))
+    assert results.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
+    assert (results.dtypes == float).all()
+    with zipfile.ZipFile(download(page, "Everything (ZIP)", tmp_path)) as archive:
+        assert archive.testzip() is None
+        assert f"{trained_run.id}/README.md" in archive.namelist()
+
+    # Pages are opened in a browser that has no network.
+    offline = browser.new_context(offline=True)
+    for label, marker in (("Interactive HTML", ".main-svg"), ("Report", "h1")):
+        alone = offline.new_page()
+        failures = []
+        alone.on("pageerror", lambda error, failures=failures: failures.append(error))
+        alone.on("requestfailed", lambda request, failures=failures: failures.append(request.url))
+        alone.goto(download(page, label, tmp_path).as_uri())
+        alone.locator(marker).first.wait_for()
+        assert alone.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+        assert not failures
+    offline.close()
+
+
+def test_selected_rows_are_what_is_taken(trained_server, trained_run, page, tmp_path):
+    visit(page, f"{trained_server.url}/comparison?runs={trained_run.id}&k_vals=0,0.5,0.9")
+    expect(page.get_by_text("being scored in the background")).to_have_count(0)
+    table = page.get_by_test_id("stDataFrame").nth(1)
+    table.scroll_into_view_if_needed()
+    # The grid is one canvas: the second row's box is in its first column.
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 15, box["y"] + 36 + 35 + 17)
+    expect(page.get_by_text("1 selected row")).to_be_visible()
+    settled(page)
+    taken = pd.read_csv(download(page, "CSV", tmp_path))
+    assert taken[["method", "ranking", "k"]].values.tolist() == [["weight", "magnitude", 0.5]]
+
+
+def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, browser):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{trained_server.url}/pruning?run={trained_run.id}&method=unit&k=0.7")
+    confirmed(page, "0.7")
+    settled(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "epochs.3" in link
+    other = context.new_page()
+    other.goto(link)
+    confirmed(other, "0.7")
+    expect(other.get_by_role("radio", name="unit")).to_be_checked()
+    context.close()
 
 
 def test_training_survives_its_server_and_can_be_cancelled(server, page):

@@ -1,6 +1,7 @@
 """Each page by AppTest, in an empty cache, a full one and a damaged one. Training itself is not started
 here: the boundary to it, `core.jobs`, is replaced."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import jobs, runs
-from core.config import TrainingConfig
+from core import comparison, grid, jobs, links, runs
+from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
@@ -32,7 +33,7 @@ def open_page(name: str, **query: str) -> AppTest:
 @pytest.fixture(autouse=True)
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
-    monkeypatch.setattr(jobs, "start_scoring", lambda run: None)
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
 
 
 @pytest.fixture
@@ -138,7 +139,8 @@ def test_deleting_asks_first(full):
 
 def instrument(app: AppTest) -> dict:
     """What Python tells the live slider."""
-    return json.loads(app.get("bidi_component")[0].proto.json)
+    (component,) = [part for part in app.get("bidi_component") if part.proto.component_name == "instrument"]
+    return json.loads(component.proto.json)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -208,15 +210,19 @@ def test_a_run_can_be_looked_at_while_it_is_retrained(full, page):
         raise KnownError("enough")
 
 
-def test_more_runs_than_fit_and_unknown_ones_in_a_link(full):
+def test_any_number_of_runs_and_unknown_ones_in_a_link(full):
     for index in range(13):
         shutil.copytree(full.folder, full.root / f"copy-{index}")
     app = AppTest.from_file(PROJECT / "pages" / "comparison.py", default_timeout=60)
     app.query_params["runs"] = [f"copy-{index}" for index in range(13)] + ["copy-0", "gone"]
     app.run()
     assert not app.exception
-    assert len(app.multiselect(key="runs").value) == 12
-    assert "gone" in app.warning[0].value
+    assert len(app.multiselect(key="runs").value) == 13
+    assert "no complete run named gone" in texts(app)
+
+
+def texts(app: AppTest) -> str:
+    return " ".join(element.value for element in [*app.markdown, *app.caption])
 
 
 @pytest.mark.parametrize("layers", [(8,), (8, 7, 6), (6, 6, 6, 6, 6)])
@@ -242,7 +248,8 @@ def test_networks_of_any_depth_can_be_looked_at(cache, layers):
 
 def test_an_unknown_run_in_a_link_is_said(full):
     app = open_page("pruning", run="digits-e99-lr1-0000000000")
-    assert "no complete run named digits-e99" in app.warning[0].value
+    assert "no complete run named digits-e99" in texts(app)
+    assert app.selectbox(key="run").options == [f"{SMALL.dataset}, 3 epochs, 60-40, seed 0"]
     assert not app.exception
 
 
@@ -257,13 +264,146 @@ def test_a_damaged_network_is_said_with_a_way_out(full, page):
 def test_a_bad_k_list_is_explained_and_the_default_shown(full):
     app = open_page("comparison", k_vals="0.5,half")
     assert "'half'" in app.error[0].value
-    assert len(app.dataframe[0].value) == 10
+    assert set(results(app).k) == set(K_VALUES)
     assert not app.exception
+
+
+def results(app: AppTest) -> pd.DataFrame:
+    """The rows of the comparison's table that are not random pruning."""
+    table = app.dataframe[1].value
+    return table[table.ranking != "random"]
 
 
 def test_an_edited_k_list_is_scored_and_kept(full):
     app = open_page("comparison", k_vals="0, 0.333, 1")
-    assert app.dataframe[0].value.sparsity.tolist() == [0, 0.333, 1]
-    assert app.dataframe[0].value.notna().all(axis=None)
+    for method in METHODS:
+        rows = results(app)[results(app).method == method]
+        assert rows.k.tolist() == [0, 0.333, 1]
+        assert rows[["accuracy", "change", "loss", "zeroed", "removable"]].notna().all(axis=None)
     assert 0.333 in set(full.sweep().sparsity)
+    assert not app.exception
+
+
+@pytest.mark.parametrize("x", comparison.X_AXES)
+@pytest.mark.parametrize("y", comparison.Y_AXES)
+def test_every_axis_and_ranking_can_be_compared(full, x, y):
+    app = open_page("comparison", x=x, y=y, orders=["magnitude", "magnitude, global", "activation"])
+    assert not app.error
+    assert set(results(app).ranking) == {"magnitude", "activation"}
+    assert set(results(app).scope) == {"layer", "global"}
+
+
+def test_runs_that_differ_in_the_seed_only_are_one_curve(full):
+    other = dataclasses.replace(SMALL, seed=1)
+    folder = full.root / other.run_id
+    shutil.copytree(full.folder, folder)
+    (folder / runs.CONFIG).write_text(json.dumps(other.to_dict()))
+    app = open_page("comparison", runs=[SMALL.run_id, other.run_id])
+    assert set(results(app).n) == {2}
+    assert (results(app).accuracy_sd == 0).all()
+
+
+def test_a_link_to_a_missing_run_offers_to_train_exactly_it(cache, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "start_training", lambda run, config: started.append((run.id, config)))
+    config = TrainingConfig(dataset="optdigits", epochs=7, learning_rate=1e-5, hidden_units=(9, 8), seed=3, l1_reg=0.1)
+    for page, name in (("pruning", "run"), ("comparison", "runs")):
+        app = open_page(page, **{name: links.address_of(config.run_id, config)})
+        assert f"no complete run named {config.run_id}" in texts(app)
+        app.button(key=f"train_{config.run_id}").click().run()
+        assert not app.exception
+    assert started == [(config.run_id, config)] * 2
+
+
+def test_the_address_carries_how_the_run_was_trained(full):
+    for page, name in (("pruning", "run"), ("comparison", "runs")):
+        app = open_page(page)
+        address = app.query_params[name]
+        assert links.parse_address(address if isinstance(address, str) else address[0]) == (SMALL.run_id, SMALL)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Notes, in place of starting the queue's process, how many trainings at a time were asked for."""
+    started = []
+    monkeypatch.setattr(grid.Queue, "start", lambda queue, jobs: started.append(jobs))
+    return started
+
+
+@pytest.fixture
+def queue(cache, started):
+    return grid.open_queue()
+
+
+def test_a_grid_is_queued_as_shown(queue, started):
+    app = open_page("training", **settings_of(SMALL))
+    app.text_input(key="grid_l1_reg").set_value("0, 0.001").run()
+    app.pills(key="grid_dataset").set_value(["digits", "optdigits"]).run()
+    app.number_input(key="grid_jobs").set_value(2).run()
+    assert app.button(key="grid_add").label == "Queue 20 trainings"
+    app.button(key="grid_add").click().run()
+    assert not app.exception
+    assert started == [2]
+    configs = [entry.config for entry in queue.entries()]
+    assert configs == grid.expand(
+        {
+            "dataset": ["digits", "optdigits"],
+            "epochs": [SMALL.epochs],
+            "l1_reg": [0, 0.001],
+            "hidden_units": [SMALL.hidden_units],
+            "seed": range(5),
+        }
+    )
+    assert app.button(key="grid_add").disabled
+    assert app.button(key="queue_resume")  # nothing was started
+
+
+@pytest.mark.parametrize(("key", "text"), [("grid_seed", "4-0"), ("grid_learning_rate", "2"), ("grid_l2_reg", "much")])
+def test_a_bad_grid_is_explained_and_cannot_be_queued(queue, key, text):
+    app = open_page("training")
+    app.text_input(key=key).set_value(text).run()
+    assert key.removeprefix("grid_") in app.error[0].value
+    assert not [button for button in app.button if button.key == "grid_add"]
+    assert not app.exception
+
+
+def test_what_is_trained_already_is_not_queued_again(full):
+    app = open_page("training", **settings_of(SMALL))
+    assert app.button(key="grid_add").label == "Queue 4 trainings"
+    assert "**5** networks, 1 trained already" in [element.value for element in app.markdown]
+
+
+def test_the_queue_is_shown_and_can_be_cancelled(queue, started):
+    configs = grid.expand({"dataset": ["optdigits"], "seed": range(30)})
+    queue.add(configs)
+    ticket = queue.folder / f"{configs[7].run_id}.json"
+    ticket.write_text(json.dumps(json.loads(ticket.read_text()) | {"failure": "It diverged."}))
+    with pytest.raises(KnownError), runs.open_run(configs[3].run_id).train(configs[3]) as training:
+        training.update(phase="training", epoch=2, epochs=20)
+        app = open_page("training")
+        raise KnownError("enough")
+    text = [element.value for element in [*app.markdown, *app.caption]]
+    assert "**29 to train**, 1 failed" in text
+    assert ":red[Failed.] It diverged." in text
+    assert "optdigits · seed 29" not in text
+    assert "10 more wait." in text
+    assert "worked off the queue is gone" in app.warning[0].value
+    app.button(key=f"queue_cancel_{configs[0].run_id}").click().run()
+    assert configs[0] not in [entry.config for entry in queue.entries()]
+    app.button(key="queue_resume").click().run()
+    assert started == [1]
+    app.button(key="queue_cancel_confirmed").click().run()
+    assert queue.entries() == []
+    assert not app.exception
+
+
+def test_a_queue_that_cannot_start_says_why(queue, monkeypatch):
+    def fail(*_):
+        raise KnownError("There is no Dask scheduler.")
+
+    monkeypatch.setattr(grid.Queue, "start", fail)
+    app = open_page("training")
+    app.button(key="grid_add").click().run()
+    assert "no Dask scheduler" in app.error[0].value
+    assert len(queue.entries()) == 5
     assert not app.exception

@@ -101,7 +101,7 @@ def copied_run(trained_run, tmp_path):
 
 def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
     before = (copied_run.folder / runs.KERNELS).read_bytes()
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333", "--nofine_curve")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
     assert "Epoch" not in done.stdout
@@ -112,7 +112,7 @@ def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
 
 def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):
     (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train", "--nofine_curve")
+    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
     assert done.returncode == 0, done.stderr
     for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
         np.testing.assert_array_equal(kernel, same)
@@ -142,7 +142,7 @@ def test_a_run_that_does_not_exist_is_not_trained_by_notrain(tmp_path):
 
 
 def test_two_askers_train_once(tmp_path):
-    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}", "--nofine_curve"]
+    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}"]
     both = [
         subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
@@ -156,9 +156,7 @@ def test_two_askers_train_once(tmp_path):
 
 def test_real_mnist_for_one_epoch(mnist, tmp_path):
     """The whole path on the real images, with a network that trains in seconds."""
-    done = run_train(
-        "--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1", "--nofine_curve"
-    )
+    done = run_train("--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1")
     assert done.returncode == 0, done.stderr
     (run,) = runs.list_runs(tmp_path)
     assert run.result()["test_accuracy"] > 0.9

@@ -1,0 +1,320 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from core import grid, jobs, runs
+from core.config import ConfigError, TrainingConfig
+from core.errors import KnownError
+from core.grid import expand, open_queue, parse_values
+from tests.conftest import PROJECT
+
+
+def tiny(seed: int, **others) -> TrainingConfig:
+    return TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(20, 10), seed=seed, **others)
+
+
+def run_grid(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m core.grid` as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "core.grid", *arguments],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def until(condition, seconds=120):
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        threading.Event().wait(0.05)
+
+
+@pytest.fixture
+def queue(cache):
+    return open_queue(cache)
+
+
+def test_a_grid_is_every_combination_once():
+    configs = expand({"dataset": ["digits", "optdigits"], "seed": [0, 1, 2, 2], "l1_reg": [0, 0.001]})
+    assert len(configs) == len(set(configs)) == 12
+    assert [config.seed for config in configs[:4]] == [0, 0, 1, 1]
+    assert {config.dataset: config.num_valid for config in configs} == {"digits": 10_000, "optdigits": 200}
+    assert expand({}) == [TrainingConfig()]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"seed": []}, "seed: expected at least one"),
+        ({"seed": range(1001)}, "at most 1,000 .* Received: 1,001"),
+        ({"momentum": [1]}, "momentum"),
+        ({"epochs": [1, 0]}, "epochs"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_explained(values, words):
+    with pytest.raises(ConfigError, match=words):
+        expand(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("seed", "0-4", [0, 1, 2, 3, 4]),
+        ("epochs", " 5, 1-2 7", [5, 1, 2, 7]),
+        ("l1_reg", "0,1e-3", [0, 0.001]),
+        ("dataset", "digits,fashion", ["digits", "fashion"]),
+        ("keep_best", "true,False", [True, False]),
+        ("hidden_units", "1000,500; 300", [(1000, 500), (300,)]),
+    ],
+)
+def test_lists_are_read_as_people_write_them(name, text, values):
+    assert parse_values(name, text) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("seed", ""),
+        ("seed", "4-0"),
+        ("seed", "-1"),
+        ("seed", "0-999999999"),
+        ("epochs", "1.5"),
+        ("l1_reg", "little"),
+        ("dataset", "cifar"),
+        ("keep_best", "perhaps"),
+        ("hidden_units", "10,x"),
+    ],
+)
+def test_lists_that_cannot_be_read_name_the_field(name, text):
+    with pytest.raises(ConfigError, match=name):
+        parse_values(name, text)
+
+
+def test_every_hyper_parameter_can_be_a_list():
+    config = TrainingConfig()
+    for name, value in config.to_dict().items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        assert expand({name: parse_values(name, text)}) == [config]
+
+
+def test_adding_twice_adds_once_and_keeps_the_order(queue):
+    configs = [tiny(seed) for seed in (3, 1, 2)]
+    assert queue.add(configs) == 3
+    assert queue.add([tiny(1), tiny(4)]) == 1
+    assert [entry.config.seed for entry in queue.entries()] == [3, 1, 2, 4]
+    assert {entry.status for entry in queue.entries()} == {"waiting"}
+    assert queue.is_stuck()
+
+
+def test_what_is_being_trained_or_was_trained_is_not_added(queue, trained_run):
+    assert open_queue(trained_run.root).add([trained_run.config()]) == 0
+    with runs.open_run(tiny(0).run_id).train(tiny(0)) as training:
+        assert queue.add([tiny(0)]) == 0
+        training.discard()
+
+
+def test_cancelling_one_and_all(queue):
+    queue.add([tiny(seed) for seed in range(4)])
+    queue.cancel([tiny(1).run_id])
+    assert [entry.config.seed for entry in queue.entries()] == [0, 2, 3]
+    with runs.open_run(tiny(2).run_id).train(tiny(2)) as training:
+        queue.cancel()
+        assert queue.entries() == []
+        with pytest.raises(runs.CancelledError):
+            training.update()
+        training.discard()
+
+
+def test_a_damaged_ticket_does_not_hide_the_others(queue):
+    queue.add([tiny(0), tiny(1)])
+    for name, text in [("half", "{"), ("list", "[]"), ("no", json.dumps({"added": 1, "config": {"epochs": 0}}))]:
+        (queue.folder / f"{name}.json").write_text(text)
+    assert [entry.config.seed for entry in queue.entries()] == [0, 1]
+
+
+def test_a_failed_training_does_not_stop_the_others(queue, monkeypatch, capsys):
+    begun = []
+
+    def train(run, config, ticket):
+        begun.append(config.seed)
+        if config.seed == 2:
+            raise jobs.JobError("No space.")
+        return jobs.Outcome("It diverged." if config.seed == 0 else None, "here", 1)
+
+    monkeypatch.setattr(grid, "train_run", train)
+    queue.add([tiny(seed) for seed in range(4)])
+    queue.work()
+    assert begun == [0, 1, 2, 3]
+    assert {entry.config.seed: entry.failure for entry in queue.entries()} == {0: "It diverged.", 2: "No space."}
+    assert not queue.is_stuck()
+    # Asking for it again is another attempt.
+    assert queue.add([tiny(0)]) == 1
+    assert queue.is_stuck()
+
+
+def test_a_ticket_added_while_others_are_trained_is_worked_off_too(queue, monkeypatch):
+    def train(run, config, ticket):
+        if config.seed < 3:
+            queue.add([tiny(config.seed + 1)])
+        return jobs.Outcome(None, "here", 1)
+
+    monkeypatch.setattr(grid, "train_run", train)
+    queue.add([tiny(0)])
+    queue.work()
+    assert queue.entries() == []
+
+
+def test_a_training_whose_ticket_is_gone_is_not_begun(queue):
+    run = runs.open_run(tiny(0).run_id)
+    assert jobs.train_run(run, tiny(0), queue.folder / "gone.json").failure is None
+    assert not run.part.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(runs.RunError, match="Cannot write to"):
+        open_queue(tmp_path / "file" / "cache").add([tiny(0)])
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"), [("--seed=x", "seed"), ("--jobs=0", "jobs"), ("--momentum=1", "momentum"), ("grid", "grid")]
+)
+def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
+    done = run_grid(flag, f"--output_dir={tmp_path}/cache")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert word in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
+    """Two at a time; half of them cannot be trained, as their images are damaged. Then the same command again."""
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
+    command = ["--dataset=digits,optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1", "--jobs=2"]
+    command.append(f"--output_dir={tmp_path}/cache")
+    done = run_grid(*command, NETWORK_PRUNING_DATA=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert "4 configurations, 0 of them trained already." in done.stdout
+    assert done.stdout.count("test accuracy") == 2
+    for config in (tiny(0), tiny(1)):
+        result = runs.open_run(config.run_id, tmp_path / "cache").result()
+        assert f"{config.run_id} is trained: test accuracy {result['test_accuracy']:.4f}" in done.stdout
+    table = [line.split()[1:] for line in done.stdout.splitlines()[-4:]]
+    assert [row[0] for row in table] == ["failed", "failed", "complete", "complete"]
+    failed = [entry.failure for entry in open_queue(tmp_path / "cache").entries()]
+    assert len(failed) == 2
+    assert all("train-images-idx3-ubyte.gz" in failure for failure in failed)
+
+    again = run_grid(*command, "--dataset=optdigits", NETWORK_PRUNING_DATA=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert "2 configurations, 2 of them trained already." in again.stdout
+    assert "starts" not in again.stdout
+    listed = run_grid("--list", f"--output_dir={tmp_path}/cache").stdout
+    assert listed.count("failed") == 2
+    assert run_grid("--cancel=all", f"--output_dir={tmp_path}/cache").returncode == 0
+    assert open_queue(tmp_path / "cache").entries() == []
+
+
+def test_a_killed_queue_loses_nothing(queue):
+    first, second = tiny(0), tiny(1)
+    queue.add([first, second])
+    process = subprocess.Popen([sys.executable, "-m", "core.grid", "--work", f"--output_dir={queue.root}"], cwd=PROJECT)
+    run = runs.open_run(first.run_id)
+    until(run.is_training)
+    assert [entry.status for entry in queue.entries()] == ["training", "waiting"]
+    trainer = run.training()["pid"]
+    process.kill()
+    process.wait()
+    assert queue.is_stuck()
+    assert [entry.config for entry in queue.entries()] == [first, second]
+    queue.start()
+    assert not queue.is_stuck()
+    until(lambda: not queue.entries())
+    # The training that had begun went on by itself and was not begun anew.
+    assert run.result()["pid"] == trainer
+    assert runs.open_run(second.run_id).is_complete()
+
+
+def test_ctrl_c_cancels_the_configurations_of_the_command_and_no_others(queue):
+    long = ["--dataset=optdigits", "--epochs=10000", "--hidden_units=20,10", "--seed=0-1"]
+    command = [sys.executable, "-m", "core.grid", *long, f"--output_dir={queue.root}"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until(lambda: [entry.status for entry in queue.entries()] == ["training", "waiting"])
+    run = queue.entries()[0].run
+    until(lambda: (run.training() or {}).get("phase") == "training")
+    queue.add([tiny(5)])
+    process.send_signal(signal.SIGINT)
+    assert "cancelled" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert [entry.config for entry in queue.entries()] == [tiny(5)]
+    until(lambda: not run.is_training())
+    assert run.training()["phase"] == "cancelled"
+    queue.cancel()
+    until(lambda: not queue.is_working())
+
+
+def test_nothing_of_dask_is_imported_unless_asked_for(queue):
+    queue.add([tiny(0)])
+    code = """
+import sys
+from core import grid, jobs
+grid.train_run = lambda *_: jobs.Outcome(None, "here", 1)
+grid.open_queue().work()
+heavy = {name.split(".")[0] for name in sys.modules} & {"dask", "distributed", "tensorflow", "streamlit"}
+assert not heavy, heavy
+"""
+    environment = {name: value for name, value in os.environ.items() if name != grid.SCHEDULER}
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, check=True)
+    assert queue.entries() == []
+
+
+@pytest.fixture
+def distributed():
+    if os.environ.get("CI") == "true":
+        import distributed
+
+        return distributed
+    return pytest.importorskip("distributed")
+
+
+def test_a_scheduler_that_cannot_be_reached_is_one_sentence(queue, distributed, monkeypatch):
+    monkeypatch.setenv(grid.SCHEDULER, "tcp://127.0.0.1:1")
+    monkeypatch.setattr(grid, "_CONNECT_SECONDS", 0.2)
+    queue.add([tiny(0)])
+    with pytest.raises(KnownError, match=r"no Dask scheduler at .*127\.0\.0\.1:1"):
+        queue.work()
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(KnownError, match="pip install distributed"):
+        queue.work()
+    assert queue.is_stuck()
+
+
+def test_a_dask_cluster_trains_the_same_queue(tmp_path, distributed):
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        workers = set(client.run(os.getpid).values())
+        done = run_grid(
+            *("--dataset=optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1"),
+            f"--output_dir={tmp_path}",
+            **{grid.SCHEDULER: cluster.scheduler_address},
+        )
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / ".queue" / "log.txt").read_text().splitlines()
+    assert {int(line.split()[-1]) for line in said} == workers
+    assert len(workers) == 2
+    assert runs.runs_table(tmp_path).status.tolist() == ["complete", "complete"]
+    assert open_queue(tmp_path).entries() == []

@@ -1,0 +1,258 @@
+"""Figures, animations and tables as files."""
+
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from core import pictures, runs
+from core.comparison import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
+from core.config import K_VALUES
+from core.distributions import distributions, layer_names
+from core.palette import METHOD_COLORS
+from core.pruning import METHODS
+from core.sweep import Order, results_table
+from tests.conftest import PROJECT
+
+K, ACCURACY = X_AXES["sparsity"], Y_AXES["accuracy"]
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A complete run of its own for each test, without pictures."""
+    drawn = shutil.ignore_patterns("*.png", "*.gif", "results.csv", "histograms")
+    shutil.copytree(trained_run.folder, tmp_path / trained_run.id, ignore=drawn)
+    return runs.open_run(trained_run.id, tmp_path)
+
+
+@pytest.fixture
+def results(trained_run):
+    return results_table(trained_run.sweep(), K_VALUES)
+
+
+def network(*sizes):
+    generator = np.random.default_rng(0)
+    return [generator.normal(size=shape).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+
+
+def histograms_of(kernels, method):
+    return pictures.Histograms(Order(method).of(kernels), layer_names(kernels)[:-1])
+
+
+def twelve_curves():
+    return [
+        Curve(
+            f"digits-e20-lr0.001-{index:010d}",
+            [0, 0.5, 1],
+            [0.98, 0.9 - index / 40, 0.1],
+            "#0072B2",
+            dash=DASHES[index % len(DASHES)],
+            symbol=[*SYMBOLS, None][index % (len(SYMBOLS) + 1)],
+            spread=[0.01, 0.02, 0] if index % 2 else None,
+            panel=("Weight pruning", "Unit pruning")[index % 2],
+        )
+        for index in range(12)
+    ]
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def names_in(run):
+    return {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_left_with_exactly_the_expected_files(run):
+    before, told = names_in(run), []
+    written = pictures.save_all(run, [0, 0.5, 0.97], told.append)
+    assert len(written) == pictures.count([0, 0.5, 0.97])
+    expected = {
+        "results.csv",
+        "loss_accuracy.png",
+        "pruned_loss_accuracy.png",
+        "pruned_weights.gif",
+        "pruned_units.gif",
+    }
+    expected |= {f"histograms/{method}s-k{k}.png" for method in METHODS for k in ("0.0000", "0.5000", "0.9700")}
+    assert names_in(run) - before == expected
+    assert {str(path.relative_to(run.folder)) for path in written} == expected
+    assert written == told
+
+    first = {path: path.read_bytes() for path in written}
+    pictures.save_all(run, [0.97, 0.5, 0])
+    assert {path: path.read_bytes() for path in written} == first
+
+
+def test_every_picture_opens_and_those_of_a_method_are_of_one_size(run):
+    pictures.save_all(run, K_VALUES)
+    for name in ("loss_accuracy.png", "pruned_loss_accuracy.png"):
+        with Image.open(run.folder / name) as picture:
+            picture.verify()
+    for method in METHODS:
+        paths = sorted((run.folder / "histograms").glob(f"{method}s-*.png"))
+        frames = [Image.open(path).convert("RGB") for path in paths]
+        assert len(frames) == len(K_VALUES)
+        assert len({frame.size for frame in frames}) == 1
+        assert all(frame.getpixel((1, 1)) == (255, 255, 255) for frame in frames)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_animation_has_a_frame_for_each_k_and_never_ends(run, method):
+    pictures.save_all(run, K_VALUES)
+    with Image.open(run.folder / f"pruned_{method}s.gif") as animation:
+        frames, times = [], []
+        for index in range(animation.n_frames):
+            animation.seek(index)
+            frames.append(np.array(animation.convert("RGB")))
+            times.append(animation.info["duration"])
+        assert animation.info["loop"] == 0
+    assert len(frames) == len(K_VALUES)
+    assert all((before != after).any() for before, after in zip(frames, frames[1:], strict=False))
+    assert times[-1] > times[0] == times[-2]
+
+
+def test_the_table_is_the_results_table(run):
+    pictures.save_all(run, K_VALUES)
+    table = pd.read_csv(run.folder / "results.csv")
+    pd.testing.assert_frame_equal(table, results_table(run.sweep(), K_VALUES), check_exact=True)
+
+
+def test_nothing_is_left_at_k_1(run):
+    dense = run.sweep()[lambda table: table.sparsity == 0]
+    run.add_to_sweep(dense.assign(sparsity=1.0, accuracy=0.1), run.result()["finished"])
+    pictures.save_all(run, [0, 1])
+    blue = tuple(bytes.fromhex(METHOD_COLORS["weight"][1:]))
+    dense, empty = (
+        {color: count for count, color in Image.open(path).convert("RGB").getcolors()}[blue]
+        for path in run.histogram_pictures("weight")
+    )
+    assert 0 < empty < dense / 5  # the legend only
+
+
+def test_a_sparsity_without_a_score_is_told_before_anything_is_written(run):
+    before = names_in(run)
+    with pytest.raises(runs.RunError, match=r"0\.123"):
+        pictures.save_all(run, [0, 0.123])
+    assert names_in(run) == before
+
+
+def test_names_sort_as_their_sparsities_do(run):
+    sparsities = [0, 0.0001, 0.00005, 0.9, 0.99999, 1]
+    table = run.sweep()[lambda table: table.sparsity == 0]
+    rows = pd.concat([table.assign(sparsity=float(k)) for k in sparsities])
+    run.add_to_sweep(rows, run.result()["finished"])
+    written = [path.name for path in pictures.save_all(run, sparsities) if path.name.startswith("units-")]
+    assert written == sorted(written)
+    assert len(written) == len(sparsities)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sizes", [(8, 12, 3), (8, 12, 9, 7, 3), (8, 12, 9, 7, 6, 5, 3)])
+def test_what_is_drawn_is_what_survives(method, sizes):
+    kernels = network(*sizes)
+    ranking = Order(method).of(kernels)
+    histograms = histograms_of(kernels, method)
+    assert len(histograms.bars) == len(sizes) - 2
+    for sparsity in (0, 0.4, 1):
+        picture = histograms.draw(sparsity, 0.5)
+        for bars, distribution, pruned in zip(
+            histograms.bars, distributions(ranking), ranking.pruned(sparsity), strict=True
+        ):
+            np.testing.assert_array_equal(bars.get_data().values, distribution.surviving(pruned))
+            np.testing.assert_array_equal(bars.get_data().edges, distribution.edges)
+        assert np.array(picture).std() > 0
+
+
+def test_a_frame_does_not_depend_on_those_before_it():
+    kernels = network(8, 12, 9, 3)
+    histograms = histograms_of(kernels, "weight")
+    frames = {k: histograms.draw(k, 0.5).tobytes() for k in (0, 0.5, 1)}
+    assert len(set(frames.values())) == 3
+    assert histograms.draw(0.5, 0.5).tobytes() == frames[0.5]
+    assert histograms_of(kernels, "weight").draw(0.5, 0.5).tobytes() == frames[0.5]
+
+
+def test_training_curves_without_validation_show_the_training_only():
+    history = pd.DataFrame({"epoch": [1], "loss": [0.5], "accuracy": [0.9], "val_loss": [None], "val_accuracy": [None]})
+    figure = pictures.training_curves(history)
+    assert legend_of(figure) == ["Training"]
+    assert pictures.to_bytes(figure, "png")
+
+
+def test_training_curves_name_the_kept_epoch(trained_run):
+    figure = pictures.training_curves(trained_run.history(), 2)
+    assert legend_of(figure) == ["Training", "Validation", "Kept epoch: 2"]
+
+
+def test_published_curves_are_drawn_beside_those_of_the_run(results):
+    published = results.assign(accuracy_unit=0.25)
+    alone, both = pictures.pruning_curves(results), pictures.pruning_curves(results, published)
+    assert [len(axes.lines) for axes in alone.axes] == [2, 2]
+    assert [len(axes.lines) for axes in both.axes] == [4, 4]
+    assert any(set(line.get_ydata()) == {0.25} for line in both.axes[0].lines)
+
+
+def test_twelve_curves_and_their_legend_do_not_overlap():
+    figure = pictures.comparison(twelve_curves(), K, ACCURACY)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert len(figure.legends[0].get_texts()) == 12
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+    assert legend.y0 >= 0
+    assert [axes.get_title("left") for axes in figure.axes] == ["Weight pruning", "Unit pruning"]
+    for axes in figure.axes:
+        assert not legend.overlaps(axes.get_tightbbox())
+        assert axes.get_window_extent().height > 0.5 * figure.bbox.height
+
+
+def test_a_name_in_two_panels_is_told_once_and_no_name_never():
+    curves = [Curve("digits", [0, 1], [0.9, 0.1], METHOD_COLORS[method], panel=method) for method in METHODS]
+    curves += [Curve("", [0, 1], [0.9, 0.9], "#9AA3AD", panel=method) for method in METHODS]
+    figure = pictures.comparison(curves, K, ACCURACY)
+    assert legend_of(figure) == ["digits"]
+    shown = {line.get_color() for line in figure.legends[0].findobj(Line2D)}
+    assert shown == set(METHOD_COLORS.values())
+
+
+def test_a_logarithmic_axis_is_labelled_in_short_numbers_and_leaves_zero_out():
+    curve = Curve("a $b$", [0, 1_000, 50_000], [0, 0.5, 1], "#0072B2")
+    figure = pictures.comparison([curve], X_AXES["remaining"], ACCURACY)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert {"1k", "2k", "50k"} <= {text.get_text() for text in axes.get_xticklabels()}
+    assert axes.get_xlim()[0] > 100
+
+
+@pytest.mark.parametrize(("name", "values", "expected"), [("loss", [0.1, 2], (0, 2)), ("change", [0, -0.8], (-0.8, 0))])
+def test_an_axis_without_a_range_goes_to_zero_and_not_beyond(name, values, expected):
+    figure = pictures.comparison([Curve("digits", [0, 1], values, "#0072B2")], K, Y_AXES[name])
+    assert figure.axes[0].get_ylim() == pytest.approx(expected, abs=0.11)
+    assert 0 in figure.axes[0].get_ylim()
+
+
+@pytest.mark.parametrize("x", X_AXES.values())
+@pytest.mark.parametrize("y", Y_AXES.values())
+def test_without_curves_there_are_axes_still(x, y):
+    assert pictures.to_bytes(pictures.comparison([], x, y), "png")
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_equal_figures_are_equal_files_whatever_the_thread(kind):
+    def draw(_=None):
+        return pictures.to_bytes(pictures.comparison(twelve_curves(), K, ACCURACY), kind)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(draw, range(4))) == {draw()}
+
+
+def test_no_window_system_and_no_state_of_all_threads_is_used():
+    code = "import sys, core.pictures; print({'matplotlib.pyplot', 'plotly', 'streamlit', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr

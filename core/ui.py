@@ -197,13 +197,18 @@ def complete_runs() -> list[str]:
     return table.run[table.finished.notna()].tolist()
 
 
+def label(config: TrainingConfig) -> str:
+    """What a configuration is called where people choose it."""
+    return f"{comparison.describe(config)}, seed {config.seed}"
+
+
 def run_labels(ids: list[str]) -> dict[str, str]:
     """What runs are called where people choose them: their settings and seed, and their id where that is not enough."""
     labels = {}
     for run_id in ids:
         with contextlib.suppress(KnownError):
             config = runs.open_run(run_id).config()
-            labels[run_id] = f"{comparison.describe(config)}, seed {config.seed}"
+            labels[run_id] = label(config)
             if run_id != config.run_id:
                 labels[run_id] += f" ({run_id})"
     return labels
@@ -286,8 +291,7 @@ def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
             link_to("training", "Go to Training")
             return
         st.markdown(
-            f"**This cache holds no complete run named {run_id}.** The link says how it was trained: "
-            f"{comparison.describe(config)}, seed {config.seed}."
+            f"**This cache holds no complete run named {run_id}.** The link says how it was trained: {label(config)}."
         )
         try:
             run = runs.open_run(run_id)
@@ -369,13 +373,13 @@ def offer_run(run: runs.Run) -> None:
         download("Everything (ZIP)", lambda: after_drawing(export.archive), f"{run.id}.zip", "application/zip")
 
 
-def link_to(page: str, label: str, query: dict[str, str] | None = None) -> None:
+def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:
     """A link to another page of the app, with that page's icon."""
     try:
         st.page_link(f"{page}.py", label=label, icon=ICONS[page], query_params=query)
     except StreamlitPageNotFoundError:
         # A page that runs on its own, without the menu, knows no other pages.
-        st.markdown(f"[{label}]({page}?{urlencode(query or {})})")
+        st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core import config as configuration
-from core import figures, grid, jobs, runs, ui
+from core import figures, grid, jobs, links, runs, ui
 from core.config import DATASETS, ConfigError, TrainingConfig
 from core.distributions import layer_names
 from core.errors import KnownError
@@ -271,6 +271,8 @@ def show_result(run: runs.Run, config: TrainingConfig, result: dict) -> None:
     with st.container(horizontal=True):
         if st.button("Prune it", type="primary", icon=":material/content_cut:", key="open"):
             st.switch_page("pruning.py", query_params={"run": run.id})
+        with st.popover("Take away", icon=":material/download:", key="take_away"):
+            ui.offer_run(run)
         if st.button("Retrain…", icon=":material/replay:", key="retrain"):
             confirm_retrain(run, config)
         if st.button("Delete…", icon=":material/delete:", key="delete"):
@@ -391,6 +393,9 @@ def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
             + (f", {trained:,} trained already" if trained else "")
             + (f", {waiting:,} in the queue" if waiting else "")
         )
+    if trained + waiting:
+        addresses = [links.address_of(config.run_id, config) for config in configs if config not in missing]
+        ui.link_to("comparison", "Compare them; what is not trained yet appears as it finishes", {"runs": addresses})
 
 
 def look_at(queue: grid.Queue) -> tuple:
@@ -441,7 +446,7 @@ def show_queue(queue: grid.Queue, seen: tuple) -> None:
 def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
     run, status = entry.run, entry.status
     name, state, button = st.columns([5, 6, 2], vertical_alignment="center")
-    name.markdown(describe_config(entry.config))
+    name.markdown(ui.label(entry.config))
     training = run.training()
     if status == "training" and training:
         progress = runs.progress(training, run.history(of_training=True))
@@ -458,17 +463,6 @@ def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
         on_click=attempt,
         args=(queue, queue.cancel, [run.id]),
     )
-
-
-def describe_config(config: TrainingConfig) -> str:
-    """The dataset and the seed, and whatever else is not the default."""
-    values, defaults = config.to_dict(), TrainingConfig(dataset=config.dataset).to_dict()
-    parts = [config.dataset, f"seed {config.seed}"]
-    for name, value in values.items():
-        if value != defaults[name] and name != "seed":
-            text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
-            parts.append(f"{PENALTIES.get(name) or name.replace('_', ' ')} {text}")
-    return " · ".join(parts)
 
 
 def show_grids(config: TrainingConfig | None) -> None:
@@ -559,7 +553,7 @@ def show_runs() -> None:
             confirm_delete(run)
 
 
-st.title("Training")
+ui.page_title("Training")
 settings, status = st.columns([1, 2], gap="large")
 with settings:
     try:

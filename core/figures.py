@@ -8,17 +8,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.comparison import DASHES, Axis, Curve
-from core.distributions import Distribution
 from core.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS
-from core.sweep import Order
 
 _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
     "loss": ("Test loss (nats)", "~g", ".4f"),
 }
-
-_FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
-"""Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 CONFIG = {"displayModeBar": False, "responsive": True}
 """What every chart of the app is shown with."""
@@ -33,7 +28,7 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
         measure: "loss" or "accuracy".
         kept_epoch: the epoch whose weights were kept, marked if given.
     """
-    figure = _figure(height=280)
+    figure = base(height=280)
     hover = f"%{{y:{_MEASURES[measure][2]}}}"
     for column, name, dash in ((measure, "Training", "dot"), (f"val_{measure}", "Validation", "solid")):
         if len(history) and history[column].notna().any():
@@ -152,142 +147,11 @@ def _band(curve: Curve) -> dict:
     }
 
 
-def histograms(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
-    """The hidden layers' weights or units by what they are ranked by, two a row, dense and grey.
-
-    What survives is drawn over them by the page (`assets/instrument.js`), many times a second, where Plotly
-    would lay out the whole figure anew. It finds the places by the margins, domains and ranges set here, and
-    puts how many are left into `customdata`. Axes are those of the dense network, so that nothing jumps.
-    """
-    what = _kind(order)
-    figure = _histogram_grid(distributions, names, order)
-    for index, distribution in enumerate(distributions):
-        figure.add_bar(
-            x=_centres(distribution),
-            y=distribution.counts.tolist(),
-            customdata=distribution.counts.tolist(),
-            marker={"color": FAINT, "line": {"width": 0}},
-            hovertemplate=f"%{{customdata:,}} of %{{y:,}} {what} left<extra></extra>",
-            **_place(index),
-        )
-    return figure
-
-
-def live_curve(table: pd.DataFrame, order: Order, baseline: pd.DataFrame) -> go.Figure:
-    """Accuracy against the sparsity for the chosen order, with what to compare it to, and a cursor.
-
-    Args:
-        table: the run's sweep.
-        order: the order chosen on the page, drawn strong.
-        baseline: the random baseline as `core.sweep.random_baseline` gives it; may be empty.
-
-    The cursor is drawn over it by the page, as for `histograms`.
-    """
-    figure = _figure(height=300)
-    _add_baseline(figure, baseline)
-    other = "unit" if order.method == "weight" else "weight"
-    lines = [(Order(other, order.ranking, order.scope, order.seed), 1.5, 0.45)]
-    if order.ranking != "magnitude" or order.scope != "layer":
-        lines.append((Order(order.method), 1.5, 0.45))
-    lines.append((order, 2.5, 1.0))
-    for line, width, opacity in lines:
-        rows = line.select(table)
-        if rows.empty:
-            continue
-        default = line.ranking == "magnitude" and line.scope == "layer"
-        figure.add_scatter(
-            x=rows.sparsity.tolist(),
-            y=rows.accuracy.tolist(),
-            name=f"{line.method}, {line.ranking}" + (", global" if line.scope == "global" else ""),
-            mode="lines",
-            line={"color": METHOD_COLORS[line.method], "width": width, "dash": "solid" if default else "dash"},
-            opacity=opacity,
-            hovertemplate="%{y:.2%}",
-        )
-    figure.update_layout(height=None, margin=_FIXED_MARGIN, legend={"font": {"size": 11}})
-    figure.update_xaxes(
-        title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02], automargin=False
-    )
-    figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03], automargin=False)
-    return figure
-
-
-def animation(
-    distributions: Sequence[Distribution], names: Sequence[str], order: Order, rows: pd.DataFrame
-) -> go.Figure:
-    """The sparsification as frames, one a sparsity, that play in the browser; what is zeroed is left out.
-
-    Args:
-        distributions: of the hidden layers, as for `histograms`.
-        rows: the order's rows of a sweep, with a column `pruned` of how many each layer loses.
-    """
-    figure = _histogram_grid(distributions, names, order)
-    for index, distribution in enumerate(distributions):
-        figure.add_bar(
-            x=_centres(distribution),
-            y=distribution.counts.tolist(),
-            marker={"color": METHOD_COLORS[order.method], "line": {"width": 0}},
-            hovertemplate=f"%{{y:,}} {_kind(order)}<extra></extra>",
-            **_place(index),
-        )
-    titles = []
-    for row in rows.itertuples():
-        title = f"k = {100 * row.sparsity:g}% · test accuracy {row.accuracy:.2%}"
-        titles.append(title)
-        bars = [
-            go.Bar(y=distribution.surviving(pruned).tolist())
-            for distribution, pruned in zip(distributions, row.pruned, strict=True)
-        ]
-        figure.frames += (
-            go.Frame(
-                data=bars,
-                traces=list(range(len(bars))),
-                name=f"{100 * row.sparsity:g}%",
-                layout={"title": {"text": title}},
-            ),
-        )
-    speed = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
-    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
-    figure.update_layout(
-        height=120 + 240 * histogram_rows(len(names)),
-        title={"text": titles[0], "font": {"size": 16}, "x": 0.5, "xanchor": "center"},
-        margin={"t": 72, "b": 140},
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "left",
-                "x": 0,
-                "y": -0.2,
-                "xanchor": "left",
-                "yanchor": "top",
-                "showactive": False,
-                "buttons": [
-                    {"label": "▶ Play", "method": "animate", "args": [None, speed]},
-                    {"label": "❚❚ Pause", "method": "animate", "args": [[None], still]},
-                ],
-            }
-        ],
-        sliders=[
-            {
-                "x": 0.22,
-                "len": 0.78,
-                "y": -0.14,
-                "pad": {"t": 0},
-                "currentvalue": {"visible": False},
-                "steps": [
-                    {"label": frame.name, "method": "animate", "args": [[frame.name], still]} for frame in figure.frames
-                ],
-            }
-        ],
-    )
-    return figure
-
-
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> go.Figure:
     """Class predicted by the dense network (rows) against the pruned one (columns); agreement is left blank."""
     changed = matrix.astype(float)
     np.fill_diagonal(changed, np.nan)
-    figure = _figure(height=380)
+    figure = base(height=380)
     figure.add_heatmap(
         z=changed,
         x=list(classes),
@@ -308,7 +172,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> go.Figure:
 
 def pixel_map(connections: np.ndarray, side: int) -> go.Figure:
     """How many live connections each pixel keeps, as a picture."""
-    figure = _figure(height=320)
+    figure = base(height=320)
     figure.add_heatmap(
         z=connections.reshape(side, side),
         colorscale=[[0, FAINT], [1, METHOD_COLORS["weight"]]],
@@ -347,7 +211,7 @@ def fields(units: np.ndarray, weights: np.ndarray, side: int, columns: int = 6) 
 
 def sensitivity(tables: dict[str, pd.DataFrame]) -> go.Figure:
     """Accuracy when only one layer is pruned, a curve a layer."""
-    figure = _figure(height=340)
+    figure = base(height=340)
     for index, (name, table) in enumerate(tables.items()):
         figure.add_scatter(
             x=table.sparsity.tolist(),
@@ -377,89 +241,10 @@ def _picture(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
-    """Empty histograms of the hidden layers, two a row, with the axes of the dense network."""
-    rows = histogram_rows(len(names))
-    places = [[{}, {}] for _ in range(rows)]
-    if len(names) % 2:
-        places[-1][1] = None
-    figure = make_subplots(
-        rows=rows, cols=2, specs=places, subplot_titles=names, vertical_spacing=0.48 / rows, horizontal_spacing=0.1
-    )
-    for index, distribution in enumerate(distributions):
-        largest = float(distribution.edges[-1])
-        figure.update_xaxes(title=_score_name(order), range=[0, largest], hoverformat=".3g", **_place(index))
-        top = int(distribution.counts.max()) * 1.05
-        figure.update_yaxes(title=_kind(order).capitalize(), range=[0, top], tickformat="~s", **_place(index))
-    figure.update_layout(
-        template=None,
-        bargap=0.08,
-        showlegend=False,
-        hovermode="x unified",
-        margin=_FIXED_MARGIN | {"t": 24},
-    )
-    figure.update_xaxes(fixedrange=True, title_standoff=4, showgrid=False)
-    figure.update_yaxes(fixedrange=True, title_standoff=4)
-    figure.update_annotations(font={"size": 13})
-    return figure
-
-
-def histogram_rows(layers: int) -> int:
-    """How many rows the histograms of so many layers take."""
-    return (layers + 1) // 2
-
-
-def _place(index: int) -> dict[str, int]:
-    return {"row": index // 2 + 1, "col": index % 2 + 1}
-
-
-def _centres(distribution: Distribution) -> list[float]:
-    return [float(f"{centre:.6g}") for centre in (distribution.edges[:-1] + distribution.edges[1:]) / 2]
-
-
-def _kind(order: Order) -> str:
-    return "weights" if order.method == "weight" else "units"
-
-
-def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
-    """Mean and spread of random pruning, as a grey band."""
-    if baseline.empty:
-        return
-    upper, lower = baseline["mean"] + baseline["std"], baseline["mean"] - baseline["std"]
-    figure.add_scatter(
-        x=[*baseline.sparsity, *baseline.sparsity[::-1]],
-        y=[*upper, *lower[::-1]],
-        fill="toself",
-        fillcolor=FAINT,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=baseline.sparsity.tolist(),
-        y=baseline["mean"].tolist(),
-        name=f"random, mean ± s.d. of {baseline['count'].min()}",
-        mode="lines",
-        line={"color": GREY, "width": 1.5, "dash": "dot"},
-        hovertemplate="%{y:.2%}",
-    )
-
-
-def _score_name(order: Order) -> str:
-    """What the horizontal axis of a histogram is: the score that pruning goes by."""
-    return {
-        ("weight", "magnitude"): "|w|",
-        ("unit", "magnitude"): "L2 norm",
-        ("weight", "activation"): "|w| × rms input",
-        ("unit", "activation"): "rms activation × outgoing norm",
-    }.get((order.method, order.ranking), "random number")
-
-
-def _figure(height: int, title: str | None = None) -> go.Figure:
+def base(height: int, title: str | None = None) -> go.Figure:
+    """An empty figure of the app, without a theme: Streamlit colours text, grid and background, light and dark."""
     figure = go.Figure()
     figure.update_layout(
-        # Streamlit's own theme colours text, grid and background, light and dark.
         template=None,
         height=height,
         margin={"l": 8, "r": 8, "t": 44 if title else 36, "b": 8},

@@ -1,4 +1,4 @@
-"""Start training processes and get datasets ready, from a process that must not load Keras itself.
+"""Start and watch training processes and get datasets ready, from a process that must not load Keras itself.
 
 Jobs are not remembered here: what is running is read from the cache, so any process, tab or restarted
 server sees the same.
@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from core.config import TrainingConfig
 from core.datasets import is_cached
@@ -139,6 +142,27 @@ def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
     """The command on a run that is complete: never trains."""
     command = ["-m", "core.train", "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     return _python([*command, *run.config().to_flags(), *flags], run.root, **options)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: the part done (0 to 1), and the seconds left, None if not known yet."""
+
+    fraction: float
+    seconds_left: float | None
+
+
+def progress(state: dict[str, Any], history: pd.DataFrame) -> Progress:
+    """Estimate from a training's state and the history so far; the pace is that of the last epochs."""
+    epochs = state.get("epochs", 0)
+    if state["phase"] == "scoring":
+        return Progress(1.0, None)
+    if state["phase"] != "training" or not epochs:
+        return Progress(0.0, None)
+    in_epoch = state.get("batch", 0) / state["batches"] if state.get("batches") else 0.0
+    done = max(len(history), state["epoch"] - 1 + in_epoch)
+    pace = history.seconds.tail(3).mean() if len(history) else None
+    return Progress(done / epochs, None if pace is None else (epochs - done) * pace)
 
 
 def prepare_dataset(name: str, root: Path) -> None:

@@ -484,27 +484,6 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
     return table.sort_values(["finished", "run"], ascending=[False, True], na_position="first", ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is: the part done (0 to 1), and the seconds left, None if not known yet."""
-
-    fraction: float
-    seconds_left: float | None
-
-
-def progress(state: dict[str, Any], history: pd.DataFrame) -> Progress:
-    """Estimate from a training's state and the history so far; the pace is that of the last epochs."""
-    epochs = state.get("epochs", 0)
-    if state["phase"] == "scoring":
-        return Progress(1.0, None)
-    if state["phase"] != "training" or not epochs:
-        return Progress(0.0, None)
-    in_epoch = state.get("batch", 0) / state["batches"] if state.get("batches") else 0.0
-    done = max(len(history), state["epoch"] - 1 + in_epoch)
-    pace = history.seconds.tail(3).mean() if len(history) else None
-    return Progress(done / epochs, None if pace is None else (epochs - done) * pace)
-
-
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text())

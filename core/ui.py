@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
-from core import comparison, datasets, export, figures, grid, jobs, links, runs
+from core import comparison, datasets, export, grid, jobs, links, live_figures, runs
 from core.config import TrainingConfig
 from core.distributions import Distribution, distributions, layer_names
 from core.errors import KnownError
@@ -98,7 +98,7 @@ def _rank_run(root: Path, run_id: str, finished: str, order: Order, _network: Lo
     pruned = [ranking.pruned(k) for k in STOPS]
     thresholds = [[layer.threshold(count) for layer, count in zip(layers, counts, strict=True)] for counts in pruned]
     # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
-    figure = figures.histograms(layers, layer_names(_network.kernels)[:-1], order).to_plotly_json()
+    figure = live_figures.histograms(layers, layer_names(_network.kernels)[:-1], order).to_plotly_json()
     return RankedRun(dataclasses.replace(ranking, scores=[]), layers, pruned, thresholds, figure)
 
 
@@ -122,7 +122,7 @@ def _live_scores(root: Path, run_id: str, finished: str, order: Order, version: 
     table = runs.open_run(run_id, root).sweep()
     return LiveScores(
         known={key_of(row.sparsity): [row.accuracy, row.loss] for row in order.select(table).itertuples()},
-        curve=figures.live_curve(table, order, random_baseline(table, order.method)).to_plotly_json(),
+        curve=live_figures.live_curve(table, order, random_baseline(table, order.method)).to_plotly_json(),
         complete=is_planned_work_done(table),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import figures, inspection, ui
+from core import figures, inspection, live_figures, ui
 from core.config import K_VALUES
 from core.distributions import layer_names
 from core.errors import KnownError
@@ -159,7 +159,7 @@ def show_play(network: ui.LoadedRun, order: Order) -> None:
         return
     rows = rows.assign(pruned=[ranked.ranking.pruned(k) for k in rows.sparsity])
     st.plotly_chart(
-        figures.animation(ranked.distributions, layer_names(network.kernels)[:-1], order, rows),
+        live_figures.animation(ranked.distributions, layer_names(network.kernels)[:-1], order, rows),
         key="animation",
         config=figures.CONFIG,
         alt="Animation of the histograms while the sparsity grows",

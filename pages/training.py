@@ -207,13 +207,13 @@ def watch(run: runs.Run) -> None:
 
 def show_progress(run: runs.Run, state: dict) -> None:
     history = run.history(of_training=True)
-    progress = runs.progress(state, history)
+    progress = jobs.progress(state, history)
     st.progress(min(progress.fraction, 1.0), text=describe(state, progress))
     st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
     show_curves(history, state.get("epochs", 1))
 
 
-def describe(state: dict, progress: runs.Progress) -> str:
+def describe(state: dict, progress: jobs.Progress) -> str:
     """One line about a training in progress."""
     if state["phase"] == "training":
         text = f"Epoch {max(state['epoch'], 1)} of {state['epochs']}"
@@ -449,7 +449,7 @@ def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
     name.markdown(ui.label(entry.config))
     training = run.training()
     if status == "training" and training:
-        progress = runs.progress(training, run.history(of_training=True))
+        progress = jobs.progress(training, run.history(of_training=True))
         state.progress(min(progress.fraction, 1.0), text=describe(training, progress))
     elif status == "failed":
         state.markdown(f":red[Failed.] {entry.failure}")

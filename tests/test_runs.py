@@ -10,7 +10,8 @@ import pytest
 
 from core import files, runs
 from core.config import TrainingConfig
-from core.runs import CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, progress, runs_table
+from core.jobs import progress
+from core.runs import CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, runs_table
 
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
 KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]

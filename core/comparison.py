@@ -202,7 +202,7 @@ def knees(folded: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
 def curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None = None) -> list[Curve]:
     """What to draw of a comparison: colour tells the method; shade, dash and symbol tell the configuration.
 
-    With more than two lines for a method, each method gets a panel of its own.
+    With more than one line for a method, each method gets a panel of its own.
 
     Args:
         folded: from `fold_seeds`, with or without the random ranking, which is drawn grey behind the others.
@@ -214,7 +214,7 @@ def curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None 
     ranked = folded[folded.ranking != "random"] if len(folded) else folded
     lines = list(ranked.groupby(["configuration", "ranking", "scope"], sort=False)) if len(ranked) else []
     several = len({name for (name, _, _), _ in lines}) > 1
-    split = len(lines) > 2
+    split = len(lines) > 1
     drawn = []
 
     def panel(method: str) -> str:

@@ -23,7 +23,6 @@ import math
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,9 @@ from typing import Any
 
 import filelock
 import pandas as pd
-from absl import app, flags
+from absl import flags
 
+from core import command
 from core.config import DATASETS, ConfigError, TrainingConfig, parse_sizes
 from core.errors import KnownError
 from core.files import cache_root, write_text
@@ -481,29 +481,6 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _parse_flags(arguments: list[str]) -> list[str]:
-    try:
-        rest = flags.FLAGS(arguments)
-    except flags.Error as error:
-        raise ConfigError(f"{str(error).rstrip('.')}. See python -m core.grid --help.") from None
-    if len(rest) > 1:
-        raise ConfigError(f"Expected only flags such as --seed=0-4. Received: {' '.join(rest[1:])}.")
-    return rest
-
-
-def _run_command() -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    _define_flags()
-    try:
-        app.run(main, flags_parser=_parse_flags)
-    except KnownError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    _run_command()
+    _define_flags()
+    command.run(main)

@@ -10,7 +10,6 @@ import importlib.metadata
 import math
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
+from core import command, datasets, runs
 from core import config as configuration
-from core import datasets, runs
 from core.config import ConfigError, TrainingConfig
 from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
@@ -342,30 +341,5 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _parse_flags(arguments: list[str]) -> list[str]:
-    try:
-        rest = flags.FLAGS(arguments)
-    except flags.Error as error:
-        raise ConfigError(f"{str(error).rstrip('.')}. See python -m core.train --help.") from None
-    if len(rest) > 1:
-        raise ConfigError(f"Expected only flags such as --epochs=20. Received: {' '.join(rest[1:])}.")
-    return rest
-
-
-def _run_command() -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        app.run(main, flags_parser=_parse_flags)
-    except KnownError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(runs.CancelledError.exit_code)
-
-
 if __name__ == "__main__":
-    _run_command()
+    command.run(main)

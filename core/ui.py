@@ -242,7 +242,7 @@ def choose_run() -> runs.Run:
     st.selectbox(
         "Run",
         ids,
-        index=None,
+        index=None if wanted is None else ids.index(wanted),
         key="run",
         format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=_name_run_in_address,

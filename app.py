@@ -24,4 +24,5 @@ app = st.App(
 
 # Streamlit collects garbage after every run of a script. What has been imported is never garbage; looking through
 # it each time took 100 ms, several times as long as the live slider's own work.
+gc.collect()
 gc.freeze()

@@ -1,6 +1,7 @@
 """Put runs beside each other: one long table, seeds folded to mean and deviation, curves and their knees."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,8 @@ class Curve:
     panel: str = ""
     notes: list[str] = field(default_factory=list)
     """What hovering says besides, a text a point."""
+    is_level: bool = False
+    """Whether it is a line to read the others against, of which hovering says nothing."""
 
 
 def describe(config: TrainingConfig) -> str:
@@ -81,10 +84,10 @@ def describe(config: TrainingConfig) -> str:
     names = {
         "epochs": "{} epochs",
         "batch_size": "batch {}",
-        "learning_rate": "learning rate {:g}",
+        "learning_rate": "learning rate {}",
         "num_valid": "{} validation images",
-        "l1_reg": "L1 {:g}",
-        "l2_reg": "L2 {:g}",
+        "l1_reg": "L1 {}",
+        "l2_reg": "L2 {}",
     }
     parts = [config.dataset]
     usual = _DEFAULTS | {"num_valid": config.spec.num_valid}
@@ -152,11 +155,12 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
         table: from `long_table`.
 
     Returns:
-        One row a configuration, order of pruning and k: configuration, dataset, method, ranking, scope, k, n (how
-        many values were averaged: networks, times random orders for the random ranking), seeds (how many networks),
-        zeroed, removable, remaining (weights), compression (dense weights over remaining ones), accuracy, change
-        (from the dense network of the same run), loss, each the mean over n; and accuracy_sd, change_sd, loss_sd, the
-        sample deviations, not a number where n is 1.
+        One row a configuration, order of pruning and k: configuration, dataset, method, ranking, scope, k; n (how
+        many values were averaged: networks, times random orders for the random ranking); whole (whether that is all
+        of the curve's networks and orders); zeroed, removable, remaining (weights), accuracy, change (from the dense
+        network of the same run) and loss, each the mean over n; accuracy_sd, change_sd, loss_sd, the sample
+        deviations, not a number where n is 1; compression (dense weights over the mean of the remaining ones).
+        Several runs of the same settings and seed are one network.
     """
     if table.empty:
         return pd.DataFrame()
@@ -165,20 +169,24 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
         removable=removable,
         remaining=table.parameters - removable,
         change=table.accuracy - table.dense_accuracy,
-    )
+    ).drop_duplicates([*ROW, "seed", "ranking_seed"])
     groups = rows.groupby(ROW, sort=False)
-    folded = groups[["parameters", "zeroed", "removable", "remaining", "accuracy", "change", "loss"]].mean()
+    # What was not counted for one of them is not known of their mean.
+    means = ["parameters", "zeroed", "removable", "remaining", "accuracy", "change", "loss"]
+    folded = groups[means].mean(skipna=False)
     for measure in ("accuracy", "change", "loss"):
         folded[f"{measure}_sd"] = groups[measure].std()
     folded["n"] = groups.size()
-    folded["seeds"] = groups.run.nunique()
     folded["compression"] = folded.parameters / folded.remaining
+    folded = folded.reset_index()
+    networks = rows.drop_duplicates([*_CURVE, "seed", "ranking_seed"]).groupby(_CURVE).size().rename("whole")
+    folded["whole"] = folded.n == folded.join(networks, on=_CURVE).whole
     usual_first = {name: index for index, name in enumerate([*METHODS, *RANKINGS, *SCOPES])}
-    return folded.reset_index().sort_values(ROW, key=lambda column: column.replace(usual_first), ignore_index=True)
+    return folded.sort_values(ROW, key=lambda column: column.replace(usual_first), ignore_index=True)
 
 
 def knees(folded: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
-    """The largest k that costs at most so much accuracy, for each curve.
+    """The largest scored k that costs at most so much accuracy, for each curve, whatever smaller ones cost.
 
     Only sparsities that all of a curve's networks were scored at are looked at, so the answer is as fine as they are.
 
@@ -188,12 +196,12 @@ def knees(folded: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
 
     Returns:
         One row a curve: what names it, n, scored (how many sparsities were looked at), and a column a drop, named by
-        it, with that k.
+        it, with that k; not a number if there is none.
     """
     rows = []
     for key, curve in folded.groupby(_CURVE, sort=False):
-        curve = curve[curve.n == curve.n.max()]
-        row = dict(zip(_CURVE, key, strict=True)) | {"n": int(curve.n.max()), "scored": len(curve)}
+        n, curve = int(curve.n.max()), curve[curve.whole]
+        row = dict(zip(_CURVE, key, strict=True)) | {"n": n, "scored": len(curve)}
         # A drop of exactly the limit is allowed, whatever its last binary digit.
         rows.append(row | {drop: curve.k[curve.change >= -drop - 1e-9].max() for drop in drops})
     return pd.DataFrame(rows)
@@ -271,29 +279,19 @@ def curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None 
                     ],
                 )
             )
-    return [*_dense_control(lines, across, up, panel if split else None), *drawn]
+    return [*_dense_control(lines, across, up, list(dict.fromkeys(map(panel, METHODS)))), *drawn]
 
 
-def _dense_control(lines: list, across: str, up: str, panel: object) -> list[Curve]:
-    """The dense networks' level, across the chart."""
+def _dense_control(lines: list, across: str, up: str, panels: list[str]) -> list[Curve]:
+    """The dense networks' level, across each panel."""
     control = []
-    for method in METHODS if panel else ("weight",):
-        for index, (_, rows) in enumerate(lines):
-            dense = rows[rows.k == 0]
-            if dense.empty:
-                continue
-            ends = _drawable(rows, across)[across]
-            level = float(dense[up].iloc[0])
-            control.append(
-                Curve(
-                    "dense" if index == 0 else "",
-                    [float(ends.min()), float(ends.max())],
-                    [level, level],
-                    GREY,
-                    width=1,
-                    panel=panel(method) if panel else "",
-                )
-            )
+    for (_, rows), panel in itertools.product(lines, panels):
+        dense = rows[rows.k == 0]
+        if dense.empty:
+            continue
+        ends = _drawable(rows, across)[across]
+        level = [float(dense[up].iloc[0])] * 2
+        control.append(Curve("dense", [ends.min(), ends.max()], level, GREY, width=1, panel=panel, is_level=True))
     return control
 
 
@@ -311,7 +309,7 @@ def _drawable(rows: pd.DataFrame, across: str) -> pd.DataFrame:
 
 
 def _spread(rows: pd.DataFrame, up: str) -> list[float] | None:
-    return rows[f"{up}_sd"].fillna(0).tolist() if (rows.n > 1).any() else None
+    return rows[f"{up}_sd"].tolist() if (rows.n > 1).all() else None
 
 
 def _change(accuracy: pd.Series) -> pd.Series:

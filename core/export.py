@@ -1,10 +1,11 @@
 """What leaves the app: tables, figures, a report, everything of a run in one file."""
 
 import base64
+import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -77,19 +78,26 @@ def picture_bytes(curves: Sequence[Curve], x: Axis, y: Axis, kind: str) -> bytes
     return pictures.to_bytes(pictures.comparison(curves, x, y), kind)
 
 
-def results(run: Run, sparsities: tuple[float, ...] = K_VALUES) -> pd.DataFrame:
-    """A run's results in the columns of the original experiment, at the sparsities that have been scored."""
-    table = results_table(run.sweep(), sparsities)
-    return table.dropna(ignore_index=True)
+def results(run: Run) -> pd.DataFrame:
+    """A run's results in the columns of the original experiment, at the sparsities that its figures show."""
+    try:
+        return pd.read_csv(run.folder / runs.RESULTS)
+    except FileNotFoundError:
+        return results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
 
 
 def report(run: Run) -> bytes:
     """A complete run on one HTML page that opens offline and prints well.
 
     Raises:
-        ExportError: if the run's pictures have not been drawn yet.
+        ExportError: if the run's pictures have not been drawn yet, or it is replaced meanwhile.
         RunError: if the run cannot be read.
     """
+    with _one_network(run):
+        return _report(run)
+
+
+def _report(run: Run) -> bytes:
     config, result = run.config(), run.result() or {}
     drawn = {name: _data_url(run.folder / name) for name in (runs.TRAINING_FIGURE, runs.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
@@ -121,12 +129,17 @@ def archive(run: Run) -> bytes:
     """Everything of a complete run as a ZIP file, with a README that says what is what.
 
     Raises:
-        ExportError: if the run's pictures have not been drawn yet.
+        ExportError: if the run's pictures have not been drawn yet, or it is replaced meanwhile.
         RunError: if the run cannot be read.
     """
+    with _one_network(run):
+        return _archive(run)
+
+
+def _archive(run: Run) -> bytes:
     made = {
         "README.md": _readme(run).encode(),
-        "report.html": report(run),
+        "report.html": _report(run),
         "all-scores.csv": csv_bytes(long_table([run])),
     }
     file = io.BytesIO()
@@ -143,6 +156,21 @@ def archive(run: Run) -> bytes:
                     zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
                 )
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _one_network(run: Run) -> Iterator[None]:
+    """See that all that is read belongs to one network, and not half to the one that replaces it."""
+    finished = (run.result() or {}).get("finished")
+    changed = ExportError(
+        f"Run {run.id} was deleted or replaced while it was being read. Reload the page and try again."
+    )
+    try:
+        yield
+    except OSError as error:
+        raise changed from error
+    if not run.is_still(finished):
+        raise changed
 
 
 def _readme(run: Run) -> str:

@@ -68,7 +68,7 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
         place = {"row": 1, "col": panels.index(curve.panel) + 1}
         if curve.spread:
             figure.add_scatter(**_band(curve), **place)
-        if not curve.symbol and not curve.notes and len(curve.x) == 2:
+        if curve.is_level:
             hover = {"hoverinfo": "skip"}
         else:
             spread = (

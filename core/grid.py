@@ -229,7 +229,7 @@ class Queue:
         if not self._lock_path.exists():
             return False
         try:
-            with filelock.FileLock(self._lock_path, timeout=0):
+            with filelock.FileLock(self._lock_path, timeout=0.05, poll_interval=0.005):
                 return False
         except (filelock.Timeout, OSError):
             return True
@@ -303,8 +303,10 @@ class Queue:
         ticket = self._ticket(config.run_id)
         if failure is None:
             ticket.unlink(missing_ok=True)
-        elif ticket.exists():
-            self._write(config, json.loads(ticket.read_text())["added"], failure)
+        else:
+            # Whoever has removed the ticket meanwhile does not want to hear of it.
+            with contextlib.suppress(FileNotFoundError):
+                self._write(config, json.loads(ticket.read_text())["added"], failure)
 
     def _write(self, config: TrainingConfig, added: int, failure: str | None = None) -> None:
         values = {"added": added, "failure": failure, "config": config.to_dict()}

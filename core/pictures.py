@@ -108,6 +108,8 @@ def save_all(
 ) -> list[Path]:
     """Write the results of a run into its folder: table, figures, histograms and animations.
 
+    Those of other sparsities, drawn earlier, make way.
+
     Args:
         run: a complete run that has been scored at every sparsity by both methods, by magnitude in each layer.
         sparsities: the values of k, each 0 to 1.
@@ -118,9 +120,10 @@ def save_all(
         `histograms/weights-k0.9000.png` and so on, one a sparsity, and `pruned_weights.gif`.
 
     Raises:
-        RunError: if a score is missing or a file of the run damaged.
+        RunError: if a score is missing or a file of the run damaged, or the run is deleted or replaced meanwhile.
         OSError: if a file cannot be written, or the run is gone.
     """
+    finished = (run.result() or {}).get("finished")
     kernels, sweep = run.kernels(), run.sweep()
     if any(Order(method).missing(sweep, sparsities) for method in METHODS):
         raise RunError(f"Run {run.id} has not been scored at every sparsity of {list(sparsities)}. Score it first.")
@@ -128,6 +131,8 @@ def save_all(
     written = []
 
     def save(name: str, content: bytes) -> None:
+        if not run.is_still(finished):
+            raise RunError(f"Run {run.id} was deleted or replaced while it was being drawn. Draw it again.")
         path = run.folder / name
         write_atomic(path, lambda file: file.write(content))
         written.append(path)
@@ -148,6 +153,8 @@ def save_all(
             small = picture.resize((_GIF_WIDTH, round(picture.height * _GIF_WIDTH / picture.width)))
             frames.append(_few_colors(small, method))
         save(runs.GIFS[method], _gif(frames))
+    for earlier in {*(run.folder / runs.HISTOGRAMS).glob("*.png")} - {*written}:
+        earlier.unlink(missing_ok=True)
     return written
 
 

@@ -106,7 +106,8 @@ class Run:
         if not path.exists():
             return False
         try:
-            with filelock.FileLock(path, timeout=0):
+            # Others look by taking it, too, for an instant.
+            with filelock.FileLock(path, timeout=0.05, poll_interval=0.005):
                 return False
         except (filelock.Timeout, OSError):
             return True
@@ -207,20 +208,28 @@ class Run:
             return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         return 0
 
-    def add_to_sweep(self, rows: pd.DataFrame, finished: str) -> None:
+    def add_to_sweep(self, rows: pd.DataFrame, finished: str) -> bool:
         """Add scored sparsities to those already known; a later score replaces an earlier one.
 
         Args:
             rows: as `core.sweep.sweep` gives them.
             finished: of the result that was scored; if the run has been replaced since, nothing is added.
 
+        Returns:
+            Whether they were added.
+
         Raises:
             RunError: if the file cannot be written.
         """
         with _writing(f"write to {self.folder}"), self.lock("sweep", timeout=30):
-            if (self.result() or {}).get("finished") != finished:
-                return
+            if not self.is_still(finished):
+                return False
             self._write_table(merge_scores(self.sweep(), rows), self.folder / SWEEP)
+            return True
+
+    def is_still(self, finished: str | None) -> bool:
+        """Whether it is complete, and the same network as when it finished then."""
+        return finished is not None and (self.result() or {}).get("finished") == finished
 
     def request_cancel(self) -> None:
         """Ask the training process to stop; it looks at every report, several times a second while it fits."""
@@ -255,7 +264,8 @@ class Run:
         """Hold the run: nobody else does the same with it meanwhile.
 
         Args:
-            what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to complete them.
+            what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
+                complete them, "pictures" to draw.
             timeout: seconds to wait for whoever holds it.
 
         Raises:

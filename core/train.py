@@ -104,16 +104,17 @@ def main(_: list[str]) -> None:
         raise ConfigError(_other_config(run, config))
     if trained:
         _say(f"Run {run.id} is trained already.")
-    scored = complete_sweep(run, [(Order(method), sparsities) for method in METHODS])
+    complete_sweep(run, [(Order(method), sparsities) for method in METHODS])
     table = results_table(run.sweep(), sparsities)
     _say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
-    if not trained or scored or not run.is_drawn():
+    later = [(order, sparsities) for order in baseline_orders()] if values.baseline else []
+    later += plan() if values.fine_curve else []
+    # Figures are of the sparsities asked for last; to score more of an existing run is not to ask for others.
+    if not trained or not later:
         draw(run, sparsities)
     _say(str(run.folder))
-    if values.baseline:
-        complete_in_background(run, [(order, sparsities) for order in baseline_orders()])
-    if values.fine_curve:
-        complete_in_background(run, plan())
+    if later:
+        complete_at_leisure(run, later)
 
 
 def train(run: runs.Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
@@ -253,30 +254,33 @@ def complete_sweep(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> in
 
 
 def _write_scores(run: runs.Run, rows: list[dict], finished: str | None) -> None:
-    if finished is None or (run.result() or {}).get("finished") != finished:
+    if not run.is_still(finished):
         raise runs.RunError(f"Run {run.id} was deleted or replaced while it was being scored. Run the command again.")
     if rows:
         run.add_to_sweep(pd.DataFrame(rows), finished)
 
 
-def complete_in_background(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> None:
-    """Score what can wait, unless another process is at it; see `complete_sweep`."""
+def complete_at_leisure(run: runs.Run, wanted: list[tuple[Order, list[float]]]) -> None:
+    """Score what can wait, giving way to whoever is looking at the run; see `complete_sweep`."""
     if hasattr(os, "nice"):
-        os.nice(10)  # whoever is looking at the run comes first
-    with contextlib.suppress(runs.RunBusyError), run.lock("curve", timeout=0):
-        complete_sweep(run, wanted)
+        os.nice(10)
+    try:
+        with run.lock("curve", timeout=1):
+            complete_sweep(run, wanted)
+    except runs.RunBusyError:
+        _say("Another process is scoring this run; run the same command again later for what it leaves out.")
 
 
 def draw(run: runs.Run, sparsities: list[float]) -> None:
     """Draw the run's figures, histograms and animations into its folder; see `core.pictures.save_all`.
 
     Raises:
-        RunError: if they cannot be written, or the run was deleted meanwhile.
+        RunError: if they cannot be written, or the run was deleted or replaced meanwhile.
     """
     # Matplotlib takes a second to import; whoever only asks for a table need not wait for it.
     from core import pictures
 
-    with run.lock("pictures", timeout=60), _bar("Drawing", pictures.count(sparsities), "file") as bar:
+    with run.lock("pictures", timeout=300), _bar("Drawing", pictures.count(sparsities), "file") as bar:
         try:
             pictures.save_all(run, sparsities, lambda path: bar.update())
         except OSError as error:

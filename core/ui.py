@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -128,7 +128,7 @@ def _live_scores(root: Path, run_id: str, finished: str, order: Order, version: 
 
 
 @st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
-def complete_scores(root: Path, run_id: str, finished: str, *flags: str) -> None:
+def request_scores(root: Path, run_id: str, finished: str, *flags: str) -> None:
     """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
     jobs.start_scoring(runs.open_run(run_id, root), *flags)
 
@@ -139,14 +139,17 @@ def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:
     Returns:
         The ids of those that it is still missing of.
     """
-    shown = [runs.open_run(run_id) for run_id in ids]
-    lacking = [run for run in shown if any(order.missing(run.sweep(), sparsities) for order in baseline_orders())]
-    if lacking and not any(run.is_busy("curve") for run in lacking):
-        k_vals = ",".join(map(str, sparsities))
-        complete_scores(
-            lacking[0].root, lacking[0].id, lacking[0].result()["finished"], "--baseline", f"--k_vals={k_vals}"
-        )
-    return [run.id for run in lacking]
+    lacking = {}
+    for run in map(runs.open_run, ids):
+        # One that is damaged or deleted is told of where it is shown.
+        with contextlib.suppress(KnownError):
+            sweep, result = run.sweep(), run.result()
+            if result and any(order.missing(sweep, sparsities) for order in baseline_orders()):
+                lacking[run.id] = run, result["finished"]
+    if not any(run.is_busy("curve") for run, _ in lacking.values()):
+        for run, finished in list(lacking.values())[:1]:
+            request_scores(run.root, run.id, finished, "--baseline", f"--k_vals={','.join(map(str, sparsities))}")
+    return list(lacking)
 
 
 instrument = st.components.v2.component(
@@ -221,7 +224,7 @@ def choose_run() -> runs.Run:
     may be the newest.
     """
     ids = complete_runs()
-    wanted, config = links.parse_address(st.query_params.get("run", ""))
+    wanted, config = named_run(st.query_params.get("run", ""))
     if wanted and wanted not in ids:
         offer_missing_run(wanted, config)
     if not ids:
@@ -260,7 +263,16 @@ def _name_run_in_address() -> None:
         st.query_params["run"] = address
 
 
-parse_address = links.parse_address
+def named_run(address: str) -> tuple[str, TrainingConfig | None]:
+    """The run that an address means: its id, and how to train it if the address says so.
+
+    A name that somebody gave to another network here does not mean that one.
+    """
+    run_id, config = links.parse_address(address)
+    with contextlib.suppress(KnownError):
+        if config is not None and runs.open_run(run_id).config() != config:
+            return config.run_id, config
+    return run_id, config
 
 
 def address_of(run_id: str) -> str:
@@ -271,13 +283,15 @@ def address_of(run_id: str) -> str:
         return run_id
 
 
-def is_coming(run_id: str) -> bool:
-    """Whether a run that is not complete is being trained, or waits for it."""
-    try:
-        waiting = [entry.run.id for entry in grid.open_queue().entries() if entry.status == "waiting"]
-        return run_id in waiting or runs.open_run(run_id).is_training()
-    except KnownError:
-        return False
+def coming(ids: Iterable[str]) -> list[str]:
+    """Which of some runs that are not complete are being trained, or wait for it."""
+    waiting = {entry.run.id for entry in grid.open_queue().entries() if entry.status == "waiting"}
+    found = []
+    for run_id in ids:
+        with contextlib.suppress(KnownError):
+            if run_id in waiting or runs.open_run(run_id).is_training():
+                found.append(run_id)
+    return found
 
 
 def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
@@ -298,11 +312,22 @@ def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
         except KnownError:
             run = runs.open_run(config.run_id)
         if run.is_training():
-            st.caption("It is being trained now.")
+            watch_missing_run(run)
         elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
             with known_errors():
                 jobs.start_training(run, config)
+                st.rerun()
         link_to("training", "See it on the Training page", settings_of(config))
+
+
+@st.fragment(run_every=2.0)
+def watch_missing_run(run: runs.Run) -> None:
+    """Show how the training of a run is going, and the page once it is over."""
+    state = run.training()
+    if state is None or state["phase"] in runs.ENDED:
+        st.rerun()
+    progress = jobs.progress(state, run.history(of_training=True))
+    st.progress(min(progress.fraction, 1.0), text="It is being trained now, and shown when it is complete.")
 
 
 def settings_of(config: TrainingConfig) -> dict[str, str]:
@@ -312,8 +337,8 @@ def settings_of(config: TrainingConfig) -> dict[str, str]:
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
-    """Folded rows as a table to read, without what is the same for all and says nothing."""
-    return rows.drop(columns=["dataset", "parameters", "change_sd", "seeds"])
+    """Folded rows as a table to read: without what other columns say already."""
+    return rows.drop(columns=["dataset", "parameters", "change_sd", "whole"])
 
 
 def counted(number: int, what: str) -> str:
@@ -356,21 +381,22 @@ def offer_one_of(ids: list[str]) -> None:
 
 def offer_run(run: runs.Run) -> None:
     """Downloads of one complete run."""
-
-    def drawn(name: str) -> bytes:
-        jobs.ensure_pictures(run)
-        return (run.folder / name).read_bytes()
-
-    def after_drawing(make: Callable[[runs.Run], bytes]) -> bytes:
-        jobs.ensure_pictures(run)
-        return make(run)
-
     with st.container(horizontal=True):
         download("Results CSV", lambda: export.csv_bytes(export.results(run)), f"{run.id}-results.csv", "text/csv")
-        download("Weights GIF", lambda: drawn(runs.GIFS["weight"]), f"{run.id}-pruned-weights.gif", "image/gif")
-        download("Units GIF", lambda: drawn(runs.GIFS["unit"]), f"{run.id}-pruned-units.gif", "image/gif")
-        download("Report", lambda: after_drawing(export.report), f"{run.id}-report.html", "text/html")
-        download("Everything (ZIP)", lambda: after_drawing(export.archive), f"{run.id}.zip", "application/zip")
+        if not run.is_drawn():
+            # Here rather than inside the downloads, which cannot say why they fail.
+            if st.button("Draw its figures and animations", icon=":material/image:", key=f"draw_{run.id}"):
+                with known_errors(), st.spinner("Drawing…"):
+                    jobs.ensure_pictures(run)
+                    st.rerun()
+            return
+        for method, name in runs.GIFS.items():
+            picture = run.folder / name
+            download(
+                f"{method.capitalize()}s GIF", picture.read_bytes, f"{run.id}-{name.replace('_', '-')}", "image/gif"
+            )
+        download("Report", lambda: export.report(run), f"{run.id}-report.html", "text/html")
+        download("Everything (ZIP)", lambda: export.archive(run), f"{run.id}.zip", "application/zip")
 
 
 def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:

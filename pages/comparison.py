@@ -22,17 +22,20 @@ REFRESH_SECONDS = 3.0
 
 def choose_runs(ids: list[str]) -> tuple[list[str], list[str]]:
     """The runs to compare, and those named but still to come. The address is the truth, as for a single run."""
-    named = {address: ui.parse_address(address) for address in st.query_params.get_all("runs") if address}
-    ready = {run_id for run_id, _ in named.values() if run_id in ids}
-    elsewhere = {address: run for address, run in named.items() if run[0] not in ready}
-    coming = [run_id for run_id, _ in elsewhere.values() if ui.is_coming(run_id)]
-    for address, (run_id, config) in elsewhere.items():
+    named = {}
+    for address in filter(None, st.query_params.get_all("runs")):
+        run_id, config = ui.named_run(address)
+        named.setdefault(run_id, (config, address))
+    elsewhere = {run_id: named[run_id] for run_id in named if run_id not in ids}
+    coming = ui.coming(elsewhere)
+    for run_id, (config, address) in elsewhere.items():
         if run_id not in coming:
             ui.offer_missing_run(run_id, config)
             st.button("Leave it out", key=f"leave_{run_id}", on_click=leave_out, args=(address,))
-    wanted = [run_id for run_id in ids if run_id in ready] if "runs" in st.query_params else ids[:1]
+    wanted = [run_id for run_id in ids if run_id in named] if "runs" in st.query_params else ids[:1]
     st.session_state.runs = wanted
-    name_runs_in_address(list(elsewhere))
+    others = [address for _, address in elsewhere.values()]
+    name_runs_in_address(others)
     labels = ui.run_labels(ids)
     st.multiselect(
         "Runs",
@@ -40,16 +43,16 @@ def choose_runs(ids: list[str]) -> tuple[list[str], list[str]]:
         key="runs",
         format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=name_runs_in_address,
-        args=(list(elsewhere),),
+        args=(others,),
         help="Runs that differ in nothing but the seed become one curve: mean and sample deviation.",
     )
     return wanted, coming
 
 
-def name_runs_in_address(elsewhere: list[str]) -> None:
-    """Write the chosen runs into the address, after them those that this cache does not hold (yet)."""
+def name_runs_in_address(others: list[str]) -> None:
+    """Write the chosen runs into the address, after them the addresses of those this cache does not hold (yet)."""
     # An empty value rather than none: to show no run is a choice, too.
-    addresses = [*map(ui.address_of, st.session_state.runs), *elsewhere] or [""]
+    addresses = [*map(ui.address_of, st.session_state.runs), *others] or [""]
     if st.query_params.get_all("runs") != addresses:
         st.query_params["runs"] = addresses
 
@@ -111,12 +114,13 @@ def scored(run: runs.Run, orders: list[tuple[str, str]], sparsities: list[float]
     Raises:
         KnownError: if the run or its dataset cannot be read.
     """
-    table = run.sweep()
+    finished, table = (run.result() or {}).get("finished"), run.sweep()
     missing = comparison.missing_scores(table, orders, sparsities)
     total = sum(map(len, missing.values()))
     if not total:
         return table
-    network, test = ui.load_run(run), ui.test_split(run.config().dataset)
+    network = ui.load_run(run)
+    test = ui.test_split(network.config.dataset)
     rows = []
     bar = st.progress(0.0, f"Pruning and scoring {run.id}")
     for order, wanted in missing.items():
@@ -127,16 +131,17 @@ def scored(run: runs.Run, orders: list[tuple[str, str]], sparsities: list[float]
     # A cache that cannot be written costs scoring again next time, not the view.
     with ui.known_errors():
         run.add_to_sweep(pd.DataFrame(rows), network.finished)
+    if not run.is_still(finished):
+        st.rerun()
     return runs.merge_scores(table, pd.DataFrame(rows))
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def wait_for(coming: list[str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
     """Look for runs that finish and baselines that are complete, and draw the page anew when there are any."""
-    still = [run_id for run_id in coming if not runs.open_run(run_id).is_complete()]
-    with ui.known_errors():
-        if len(still) < len(coming) or ui.complete_baselines(shown, sparsities) != lacking:
-            st.rerun()
+    still = ui.coming(coming)
+    if still != coming or ui.complete_baselines(shown, sparsities) != lacking:
+        st.rerun()
     if still:
         labels = ui.run_labels(still)
         names = "; ".join(labels.get(run_id, run_id) for run_id in still)
@@ -187,7 +192,8 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     selection = st.dataframe(
         folded.assign(**folded[counts].round()),
         hide_index=True,
-        key="results",
+        # A selection is of positions: with other rows it must not go on to mean others.
+        key=f"results_{pd.util.hash_pandas_object(folded[comparison.ROW]).sum():x}",
         on_select="rerun",
         selection_mode="multi-row",
         column_order=[
@@ -313,7 +319,11 @@ st.caption(
         if reference is not None and x == "sparsity"
         else ""
     )
-    + ("Bands: ± one sample deviation." if (folded.n > 1).any() else "")
+    + (
+        "Bands: ± one sample deviation; of random pruning over networks and orders together."
+        if (folded.n > 1).any()
+        else ""
+    )
 )
 show_knees(comparison.fold_seeds(comparison.select_orders(everything, orders, everything.k.unique())))
 rows = show_results(folded)

@@ -289,7 +289,7 @@ try:
     ui.test_split(network.config.dataset)
     complete = ui.live_scores(network, order).complete
     if not complete:
-        ui.complete_scores(run.root, run.id, network.finished, "--fine_curve")
+        ui.request_scores(run.root, run.id, network.finished, "--fine_curve")
     # The curves grow in the background; the slider looks for new points until they are complete.
     st.fragment(live_slider, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
 except KnownError as error:

@@ -498,7 +498,8 @@ def show_runs() -> None:
     selection = st.dataframe(
         table,
         hide_index=True,
-        key="run_table",
+        # A selection is of positions: when a run is added, it must not go on to mean another.
+        key=f"run_table_{pd.util.hash_pandas_object(table.run).sum():x}",
         on_select="rerun",
         selection_mode="single-row",
         column_order=[

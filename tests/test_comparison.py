@@ -57,6 +57,19 @@ def test_one_network_has_no_deviation():
     assert curve.spread is None
 
 
+def test_copies_of_a_network_are_one_network():
+    folded = comparison.fold_seeds(pd.concat([scores("a", 0, [0.9, 0.8]), scores("copy", 0, [0.9, 0.8])]))
+    assert folded.n.tolist() == [1, 1]
+    assert folded.accuracy_sd.isna().all()
+
+
+def test_what_was_not_counted_for_one_is_not_known_of_the_mean():
+    old = scores("b", 1, [0.9, 0.8]).assign(removable=pd.array([None, None], "Int64"))
+    folded = comparison.fold_seeds(pd.concat([scores("a", 0, [0.9, 0.8]), old]))
+    assert folded.n.tolist() == [2, 2]
+    assert folded.compression.isna().all()
+
+
 def test_other_settings_do_not_fold():
     folded = comparison.fold_seeds(
         pd.concat([scores("a", 0, [0.9]), scores("b", 1, [0.8], configuration="digits, L1 0.001")])
@@ -75,6 +88,18 @@ def test_the_knee_looks_only_where_all_seeds_were_scored():
     (knee,) = comparison.knees(comparison.fold_seeds(table), [0.01]).to_dict("records")
     assert knee[0.01] == 0.5
     assert (knee["n"], knee["scored"]) == (2, 2)
+
+
+def test_there_is_no_knee_where_no_sparsity_is_common():
+    table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.9]).assign(k=0.3)])
+    (knee,) = comparison.knees(comparison.fold_seeds(table), [0.01]).to_dict("records")
+    assert np.isnan(knee[0.01])
+
+
+def test_a_band_is_drawn_only_where_every_point_has_a_deviation():
+    table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.8, 0.9])])
+    (curve,) = [c for c in comparison.curves(comparison.fold_seeds(table), "sparsity", "accuracy") if c.symbol]
+    assert curve.spread is None
 
 
 @pytest.mark.parametrize("x", X_AXES)
@@ -102,7 +127,15 @@ def test_a_configuration_in_words_says_what_differs_but_not_the_seed():
     assert comparison.describe(TrainingConfig(seed=4)) == "digits"
     words = comparison.describe(TrainingConfig(dataset="fashion", l1_reg=0.001, epochs=5, hidden_units=(10, 20)))
     assert words == "fashion, 5 epochs, L1 0.001, 10-20"
-    settings = [{"epochs": 3}, {"batch_size": 64}, {"learning_rate": 0.01}, {"l2_reg": 0.1}, {"keep_best": False}]
+    settings = [
+        {"epochs": 3},
+        {"batch_size": 64},
+        {"learning_rate": 0.01},
+        {"learning_rate": 0.12345678},
+        {"learning_rate": 0.12345679},
+        {"l2_reg": 0.1},
+        {"keep_best": False},
+    ]
     settings += [{"num_valid": 5}, {"hidden_units": (5,)}, {"dataset": "fashion"}, {}]
     assert len({comparison.describe(TrainingConfig(**each)) for each in settings}) == len(settings)
 

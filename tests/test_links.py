@@ -43,12 +43,15 @@ def test_settings_that_are_not_those_of_the_id_are_not_trained():
     run_id = TrainingConfig(seed=1).run_id
     assert parse_address(run_id) == (run_id, None)
     assert parse_address(f"{run_id}~seed.2") == (run_id, None)
+    assert parse_address(f"{run_id}~dataset.fashion") == (run_id, None)
 
 
 def test_a_name_that_somebody_gave_needs_its_settings():
     config = TrainingConfig(dataset="optdigits", epochs=3)
     assert parse_address("mine") == ("mine", None)
-    assert parse_address(address_of("mine", config)) == ("mine", config)
+    for name in ("mine", "mnist-2024010112"):
+        for each in (config, TrainingConfig()):
+            assert parse_address(address_of(name, each)) == (name, each)
 
 
 def test_nonsense_is_no_configuration():

@@ -289,6 +289,10 @@ def test_an_edited_k_list_is_scored_and_kept(full):
 def test_every_axis_and_ranking_can_be_compared(full, x, y):
     app = open_page("comparison", x=x, y=y, orders=["magnitude", "magnitude, global", "activation"])
     assert not app.error
+    assert not app.exception
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert figure["layout"]["xaxis"]["title"]["text"] == comparison.X_AXES[x].title
+    assert figure["layout"]["yaxis"]["title"]["text"] == comparison.Y_AXES[y].title
     assert set(results(app).ranking) == {"magnitude", "activation"}
     assert set(results(app).scope) == {"layer", "global"}
 
@@ -301,6 +305,34 @@ def test_runs_that_differ_in_the_seed_only_are_one_curve(full):
     app = open_page("comparison", runs=[SMALL.run_id, other.run_id])
     assert set(results(app).n) == {2}
     assert (results(app).accuracy_sd == 0).all()
+
+
+def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
+    other = dataclasses.replace(SMALL, seed=1)
+    folder = full.root / other.run_id
+    shutil.copytree(full.folder, folder)
+    (folder / runs.CONFIG).write_text(json.dumps(other.to_dict()))
+    sweep = full.sweep()
+    sweep[sweep.ranking != "random"].to_csv(full.folder / runs.SWEEP, index=False)
+    (folder / runs.SWEEP).write_text('"damaged')
+    app = open_page("comparison", runs=[other.run_id, SMALL.run_id], k_vals="0,0.5")
+    assert not app.exception
+    assert len(app.error) == 1
+    assert asked == [(SMALL.run_id, "--baseline", "--k_vals=0.0,0.5")]
+
+
+def test_the_same_missing_run_twice_in_a_link_is_one(full):
+    app = open_page("comparison", runs=["gone", "gone~seed.2", SMALL.run_id])
+    assert texts(app).count("no complete run named gone") == 1
+
+
+def test_a_name_given_to_another_network_here_is_not_that_of_the_link(full):
+    shutil.copytree(full.folder, full.root / "mine")
+    config = dataclasses.replace(SMALL, seed=9)
+    app = open_page("pruning", run=links.address_of("mine", config))
+    assert f"no complete run named {config.run_id}" in texts(app)
 
 
 def test_a_link_to_a_missing_run_offers_to_train_exactly_it(cache, monkeypatch):
@@ -385,7 +417,8 @@ def test_the_queue_is_shown_and_can_be_cancelled(queue, started):
     text = [element.value for element in [*app.markdown, *app.caption]]
     assert "**29 to train**, 1 failed" in text
     assert ":red[Failed.] It diverged." in text
-    assert "optdigits · seed 29" not in text
+    assert "optdigits, seed 18" in text
+    assert "optdigits, seed 29" not in text
     assert "10 more wait." in text
     assert "worked off the queue is gone" in app.warning[0].value
     app.button(key=f"queue_cancel_{configs[0].run_id}").click().run()

@@ -143,6 +143,26 @@ def test_a_sparsity_without_a_score_is_told_before_anything_is_written(run):
     assert names_in(run) == before
 
 
+def test_other_sparsities_leave_nothing_of_the_earlier_ones(run):
+    pictures.save_all(run, K_VALUES)
+    written = pictures.save_all(run, [0, 0.9])
+    assert {*(run.folder / runs.HISTOGRAMS).iterdir()} == {
+        path for path in written if path.parent.name == runs.HISTOGRAMS
+    }
+    assert [len(run.histogram_pictures(method)) for method in METHODS] == [2, 2]
+
+
+def test_nothing_of_a_replaced_network_is_drawn_into_its_successor(run):
+    def replace(path):
+        if path.name == runs.TRAINING_FIGURE:
+            state = (run.folder / runs.STATE).read_text()
+            (run.folder / runs.STATE).write_text(state.replace(run.result()["finished"], "2000-01-01T00:00:00+00:00"))
+
+    with pytest.raises(runs.RunError, match="replaced"):
+        pictures.save_all(run, K_VALUES, replace)
+    assert not (run.folder / runs.GIFS["weight"]).exists()
+
+
 def test_names_sort_as_their_sparsities_do(run):
     sparsities = [0, 0.0001, 0.00005, 0.9, 0.99999, 1]
     table = run.sweep()[lambda table: table.sparsity == 0]

@@ -3,12 +3,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from core import runs
 from core.config import K_VALUES
 from core.pruning import METHODS
-from core.sweep import STOPS, Order, is_planned_work_done
+from core.sweep import STOPS, Order, baseline_orders, is_planned_work_done
 from tests.conftest import PROJECT, SMALL, run_train
 
 
@@ -107,6 +108,22 @@ def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
     assert (copied_run.folder / runs.KERNELS).read_bytes() == before
     assert 0.333 in set(copied_run.sweep().sparsity)
     assert set(K_VALUES) < set(copied_run.sweep().sparsity)
+
+
+def test_the_random_baseline_is_scored_without_touching_what_is_drawn(copied_run):
+    drawn = {path: path.read_bytes() for path in copied_run.folder.rglob("*") if path.suffix in (".png", ".gif")}
+    results = (copied_run.folder / runs.RESULTS).read_bytes()
+    arguments = [f"--output_dir={copied_run.root}", "--notrain", "--baseline", "--k_vals=0.5,0.333"]
+    done = run_train(*SMALL.to_flags(), *arguments)
+    assert done.returncode == 0, done.stderr
+    table = copied_run.sweep()
+    assert all(not order.missing(table, [0.333, 0.5]) for order in baseline_orders())
+    assert (copied_run.folder / runs.RESULTS).read_bytes() == results
+    assert {path: path.read_bytes() for path in drawn} == drawn
+    # Asked for on their own, other sparsities are drawn and tabulated.
+    assert run_train(*SMALL.to_flags(), *arguments[:2], arguments[3]).returncode == 0
+    assert pd.read_csv(copied_run.folder / runs.RESULTS).sparsity.tolist() == [0.333, 0.5]
+    assert len(copied_run.histogram_pictures("unit")) == 2
 
 
 def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):

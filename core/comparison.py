@@ -82,7 +82,7 @@ class Curve:
 def describe(config: TrainingConfig) -> str:
     """A configuration in words, without its seed: the dataset and whatever differs from the defaults."""
     names = {
-        "epochs": "{} epochs",
+        "epochs": "{} epoch" if config.epochs == 1 else "{} epochs",
         "batch_size": "batch {}",
         "learning_rate": "learning rate {}",
         "num_valid": "{} validation images",
@@ -110,8 +110,8 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
 
     Returns:
         run, dataset, seed, method, ranking, scope, ranking_seed (of the random ranking), k, zeroed, removable
-        (weights), accuracy (0 to 1), loss (nats), dense_accuracy, then every other hyper-parameter, `parameters`
-        (weights of the dense network), the library versions and the machine.
+        (weights), accuracy (0 to 1), loss (nats), dense_accuracy, dense_loss, then every other hyper-parameter,
+        `parameters` (weights of the dense network), the library versions and the machine.
 
     Raises:
         RunError: if a run cannot be read.
@@ -138,10 +138,11 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
                 accuracy=sweep.accuracy,
                 loss=sweep.loss,
                 dense_accuracy=result.get("test_accuracy", np.nan),
+                dense_loss=result.get("test_loss", np.nan),
                 **rest,
                 parameters=config.parameter_count,
                 **result.get("versions", {}),
-                machine=result.get("machine", result.get("host", "")),
+                machine=result.get("machine", "unknown"),
                 configuration=describe(config),
             )
         )
@@ -157,9 +158,10 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a configuration, order of pruning and k: configuration, dataset, method, ranking, scope, k; n (how
         many values were averaged: networks, times random orders for the random ranking); whole (whether that is all
-        of the curve's networks and orders); zeroed, removable, remaining (weights), accuracy, change (from the dense
-        network of the same run) and loss, each the mean over n; accuracy_sd, change_sd, loss_sd, the sample
-        deviations, not a number where n is 1; compression (dense weights over the mean of the remaining ones).
+        of the curve's networks and orders); networks (how many); zeroed, removable, remaining (weights), accuracy,
+        change (from the dense network of the same run) and loss, each the mean over n; accuracy_sd, change_sd,
+        loss_sd, the sample deviations, not a number where n is 1; compression (dense weights over the mean of the
+        remaining ones).
         Several runs of the same settings and seed are one network.
     """
     if table.empty:
@@ -173,11 +175,14 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby(ROW, sort=False)
     # What was not counted for one of them is not known of their mean.
     means = ["parameters", "zeroed", "removable", "remaining", "accuracy", "change", "loss"]
+    means += ["dense_accuracy", "dense_loss"]
     folded = groups[means].mean(skipna=False)
     for measure in ("accuracy", "change", "loss"):
         folded[f"{measure}_sd"] = groups[measure].std()
     folded["n"] = groups.size()
-    folded["compression"] = folded.parameters / folded.remaining
+    folded["networks"] = groups.seed.nunique()
+    # Where nothing remains there is no ratio.
+    folded["compression"] = folded.parameters / folded.remaining.where(folded.remaining > 0)
     folded = folded.reset_index()
     networks = rows.drop_duplicates([*_CURVE, "seed", "ranking_seed"]).groupby(_CURVE).size().rename("whole")
     folded["whole"] = folded.n == folded.join(networks, on=_CURVE).whole
@@ -188,20 +193,20 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def knees(folded: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
     """The largest scored k that costs at most so much accuracy, for each curve, whatever smaller ones cost.
 
-    Only sparsities that all of a curve's networks were scored at are looked at, so the answer is as fine as they are.
+    Only sparsities that every network of every curve was scored at are looked at, so that curves can be compared.
 
     Args:
         folded: from `fold_seeds`.
         drops: how much accuracy it may cost, 0 to 1.
 
     Returns:
-        One row a curve: what names it, n, scored (how many sparsities were looked at), and a column a drop, named by
-        it, with that k; not a number if there is none.
+        One row a curve: what names it, n, and a column a drop, named by it, with that k; not a number if there is none.
     """
     rows = []
+    common = set.intersection(*(set(curve.k[curve.whole]) for _, curve in folded.groupby(_CURVE)))
     for key, curve in folded.groupby(_CURVE, sort=False):
-        n, curve = int(curve.n.max()), curve[curve.whole]
-        row = dict(zip(_CURVE, key, strict=True)) | {"n": n, "scored": len(curve)}
+        row = dict(zip(_CURVE, key, strict=True)) | {"n": int(curve.n.max())}
+        curve = curve[curve.k.isin(common)]
         # A drop of exactly the limit is allowed, whatever its last binary digit.
         rows.append(row | {drop: curve.k[curve.change >= -drop - 1e-9].max() for drop in drops})
     return pd.DataFrame(rows)
@@ -223,6 +228,9 @@ def curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None 
     lines = list(ranked.groupby(["configuration", "ranking", "scope"], sort=False)) if len(ranked) else []
     several = len({name for (name, _, _), _ in lines}) > 1
     split = len(lines) > 1
+    # A baseline of some of the networks only would be one of other networks than the curve beside it.
+    networks = ranked.groupby("configuration").networks.max() if len(ranked) else {}
+    random = random[random.networks == random.configuration.map(networks)] if len(random) else random
     drawn = []
 
     def panel(method: str) -> str:
@@ -246,7 +254,9 @@ def curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None 
         for (configuration,), rows in _each(_drawable(random, across), ["configuration"], method):
             drawn.append(
                 Curve(
-                    f"random{f', {configuration}' if several else ''} (n = {rows.n.min()})",
+                    ("random" if split else f"random {method}s")
+                    + (f", {configuration}" if several else "")
+                    + f" (n = {rows.n.min()})",
                     rows[across].tolist(),
                     rows[up].tolist(),
                     GREY,
@@ -286,11 +296,10 @@ def _dense_control(lines: list, across: str, up: str, panels: list[str]) -> list
     """The dense networks' level, across each panel."""
     control = []
     for (_, rows), panel in itertools.product(lines, panels):
-        dense = rows[rows.k == 0]
-        if dense.empty:
-            continue
         ends = _drawable(rows, across)[across]
-        level = [float(dense[up].iloc[0])] * 2
+        if ends.empty:
+            continue
+        level = [0.0 if up == "change" else float(rows[f"dense_{up}"].iloc[0])] * 2
         control.append(Curve("dense", [ends.min(), ends.max()], level, GREY, width=1, panel=panel, is_level=True))
     return control
 
@@ -305,7 +314,7 @@ def _drawable(rows: pd.DataFrame, across: str) -> pd.DataFrame:
     """The rows without what has no place on the axis: nothing remaining on a logarithmic one, or not counted yet."""
     if rows.empty:
         return rows
-    return rows[np.isfinite(rows[across]) & ((rows[across] > 0) | (across == "k"))]
+    return rows[(rows[across] > 0) | ((across == "k") & rows.k.notna())]
 
 
 def _spread(rows: pd.DataFrame, up: str) -> list[float] | None:

@@ -14,6 +14,9 @@ from core.errors import KnownError
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the meaning of a field changes, so that old runs are never aliased."""
 
+MAX_K_VALUES = 200
+"""Sparsities in a list that somebody types or sends as a link, at most; each costs a fraction of a second a run."""
+
 K_VALUES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 """The sparsities of the original experiment."""
 
@@ -188,7 +191,7 @@ def parse_k_values(text: str) -> list[float]:
     """Sparsities from a comma-separated list, sorted and without repeats.
 
     Raises:
-        ConfigError: for an empty list, text that is not a number, or a number outside 0 to 1.
+        ConfigError: for an empty list, more than `MAX_K_VALUES`, text that is not a number, or one outside 0 to 1.
     """
     values = set()
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
@@ -203,6 +206,8 @@ def parse_k_values(text: str) -> list[float]:
         values.add(value + 0.0)
     if not values:
         raise ConfigError("k_vals: expected at least one sparsity from 0 to 1, such as 0,0.5,0.9. Received nothing.")
+    if len(values) > MAX_K_VALUES:
+        raise ConfigError(f"k_vals: expected at most {MAX_K_VALUES} sparsities. Received: {len(values):,}.")
     return sorted(values)
 
 

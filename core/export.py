@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from core import figures, runs
 from core.comparison import DROPS, Axis, Curve, describe, fold_seeds, knees, long_table
@@ -56,11 +58,19 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
 
 
 def markdown_bytes(table: pd.DataFrame) -> bytes:
-    """A table as Markdown, numbers with at most six digits."""
+    """A table as Markdown: whole numbers whole, others with at most six digits and never as powers of ten."""
     escaped = table.copy()
-    for name in escaped.select_dtypes(["object", "string"]):
-        escaped[name] = escaped[name].map(lambda value: str(value).replace("|", "\\|"))
-    return (escaped.to_markdown(index=False, floatfmt=".6g") + "\n").encode()
+    for name in escaped:
+        if is_float_dtype(escaped[name]):
+            escaped[name] = escaped[name].map(_as_decimal)
+        elif not is_numeric_dtype(escaped[name]):
+            escaped[name] = escaped[name].map(lambda value: str(value).replace("|", "\\|"))
+    aligned = ["right" if is_numeric_dtype(table[name]) else "left" for name in table]
+    return (escaped.to_markdown(index=False, disable_numparse=True, colalign=aligned) + "\n").encode()
+
+
+def _as_decimal(value: float) -> str:
+    return "" if pd.isna(value) else np.format_float_positional(float(f"{value:.6g}"), trim="-")
 
 
 def html_bytes(figure: go.Figure, title: str) -> bytes:
@@ -116,8 +126,7 @@ def _report(run: Run) -> bytes:
         layers=list(zip(layer_names(shapes), shapes, strict=True)),
         results=results(run).to_dict("records"),
         drops=DROPS,
-        knees=knees(fold_seeds(table)).to_dict("records"),
-        history=run.history().to_dict("records"),
+        knees=knees(fold_seeds(table[table.ranking != "random"])).to_dict("records"),
         training_figure=drawn[runs.TRAINING_FIGURE],
         pruning_figure=drawn[runs.PRUNING_FIGURE],
         histograms=histograms,

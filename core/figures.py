@@ -48,7 +48,8 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
             annotation={"text": f"kept: {kept_epoch}", "font": {"size": 11}},
             annotation_position="bottom left",
         )
-    figure.update_xaxes(title="Epoch", range=[0.5, max(epochs, 2) + 0.5], tickformat="d")
+    few = {"tick0": 1, "dtick": 1} if epochs <= 10 else {}
+    figure.update_xaxes(title="Epoch", range=[0.5, max(epochs, 2) + 0.5], tickformat="d", **few)
     figure.update_yaxes(title=measure.capitalize(), tickformat=_MEASURES[measure][1] if measure == "loss" else ".1%")
     return figure
 
@@ -106,7 +107,9 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
     )
     figure.update_xaxes(automargin=True, title=x.title, tickformat=x.ticks, range=x.range, hoverformat=x.numbers)
     if x.log:
-        figure.update_xaxes(type="log", dtick="D2")
+        values = [value for curve in curves for value in curve.x]
+        narrow = bool(values) and max(values) < 50 * min(values)
+        figure.update_xaxes(type="log", dtick="D2" if narrow else 1)
     figure.update_yaxes(automargin=True, tickformat=y.ticks, range=y.range, rangemode="normal" if y.range else "tozero")
     figure.update_yaxes(title=y.title, col=1)
     figure.update_annotations(font={"size": 14})

@@ -413,7 +413,12 @@ def main(_: list[str]) -> int:
     elif values.list:
         _say(_table([(entry.run, entry.status) for entry in queue.entries()]))
     elif values.cancel is not None:
-        queue.cancel(None if values.cancel == ["all"] else values.cancel)
+        unknown = {*values.cancel} - {entry.run.id for entry in queue.entries()} - {"all"}
+        if unknown or not values.cancel:
+            raise ConfigError(
+                f"cancel: expected runs of the queue (see --list), or all. Received: {', '.join(unknown)}."
+            )
+        queue.cancel(None if "all" in values.cancel else values.cancel)
     else:
         given = {name: values[name].value for name in _FIELDS if values[name].value is not None}
         configs = expand({name: parse_values(name, text) for name, text in given.items()})
@@ -423,7 +428,7 @@ def main(_: list[str]) -> int:
 
 def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
     trained = sum(open_run(config.run_id, queue.root).is_complete() for config in configs)
-    _say(f"{len(configs)} configurations, {trained} of them trained already.")
+    _say(f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}, {trained} trained already.")
     try:
         queue.add(configs)
         ends = _follow(queue, [open_run(config.run_id, queue.root) for config in configs], jobs)

@@ -22,4 +22,4 @@ def shades(color: str, count: int) -> list[str]:
         target = 255 if share > 0 else 0
         return "#" + "".join(f"{round(value + abs(share) * (target - value)):02X}" for value in channels)
 
-    return [mixed(-0.3 + 0.85 * index / (count - 1)) for index in range(count)]
+    return [mixed(-0.1 + 0.65 * index / (count - 1)) for index in range(count)]

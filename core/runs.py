@@ -36,6 +36,7 @@ from typing import Any
 import filelock
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from core.config import TrainingConfig
 from core.errors import KnownError
@@ -155,7 +156,14 @@ class Run:
 
     def sweep(self) -> pd.DataFrame:
         """One row for each method and sparsity scored so far; see `core.sweep.sweep`."""
-        return self._read_table(SWEEP, self.folder)
+        table = self._read_table(SWEEP, self.folder)
+        numbers = ("seed", "sparsity", "accuracy", "loss")
+        if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
+            raise RunError(
+                f"{self.folder / SWEEP} of run {self.id} is damaged: it holds something else than scores. Delete that "
+                "file, and everything is scored again; the network is not affected."
+            )
+        return table
 
     def sweep_version(self) -> int:
         """A number that changes whenever `sweep` does."""
@@ -272,7 +280,8 @@ class Run:
             RunBusyError: if somebody else holds it for longer than `timeout` seconds.
         """
         path = self._lock_path(what)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(f"write to {path.parent}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(path, poll_interval=0.02)
         try:
             held.acquire(timeout=timeout)
@@ -333,9 +342,12 @@ class Run:
         except FileNotFoundError:
             return pd.DataFrame()
         except (ValueError, OSError) as error:
-            raise RunError(
-                f"{folder / name} of run {self.id} is damaged ({error}). Retrain the run (--force_train), or delete it."
-            ) from None
+            way_out = (
+                "Delete that file, and everything is scored again; the network is not affected."
+                if name == SWEEP
+                else "Retrain the run (--force_train), or delete it."
+            )
+            raise RunError(f"{folder / name} of run {self.id} is damaged ({error}). {way_out}") from None
 
     def _write_table(self, table: pd.DataFrame, path: Path) -> None:
         write_text(path, table.to_csv(index=False, lineterminator="\n"))

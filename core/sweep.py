@@ -43,9 +43,10 @@ class Order:
         return table[same].sort_values("sparsity")
 
     def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
-        """Which of the sparsities a sweep does not know yet, or knows only from before `removable` was counted."""
+        """Which of the sparsities a sweep does not know yet, or not whole: `removable` was not always counted."""
         rows = self.select(table)
-        known = set(rows.sparsity[rows.removable.notna()]) if "removable" in rows else set()
+        whole = ["removable", "accuracy", "loss"]
+        known = set(rows.dropna(subset=whole).sparsity) if {*whole} <= {*rows} else set()
         return [sparsity for sparsity in sparsities if sparsity not in known]
 
 

@@ -272,6 +272,10 @@ def named_run(address: str) -> tuple[str, TrainingConfig | None]:
     with contextlib.suppress(KnownError):
         if config is not None and runs.open_run(run_id).config() != config:
             return config.run_id, config
+    try:
+        runs.open_run(run_id)
+    except runs.RunIdError:
+        config = None
     return run_id, config
 
 
@@ -296,21 +300,20 @@ def coming(ids: Iterable[str]) -> list[str]:
 
 def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
     """Say that a link names a run this cache does not have, and offer to train exactly that configuration."""
+    # As code, and not longer than an id can be: whoever sends a link must not write on this page.
+    name = f"`{run_id[:100].replace('`', '')}`"
     with st.container(border=True):
         if config is None:
             st.markdown(
-                f"**This cache holds no complete run named {run_id}**, and the link does not say how it was trained. "
+                f"**This cache holds no complete run named** {name}, and the link does not say how it was trained. "
                 "Ask whoever sent it to copy the link again from their page, or train a network of your own."
             )
             link_to("training", "Go to Training")
             return
         st.markdown(
-            f"**This cache holds no complete run named {run_id}.** The link says how it was trained: {label(config)}."
+            f"**This cache holds no complete run named** {name}. The link says how it was trained: {label(config)}."
         )
-        try:
-            run = runs.open_run(run_id)
-        except KnownError:
-            run = runs.open_run(config.run_id)
+        run = runs.open_run(run_id)
         if run.is_training():
             watch_missing_run(run)
         elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):

@@ -78,20 +78,17 @@ def chosen_sparsities() -> list[float]:
 
 
 def choose_axes() -> tuple[str, str]:
-    with st.container(horizontal=True, gap="large"):
-        y = st.segmented_control(
-            "Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params"
-        )
-        x = st.segmented_control(
-            "Against",
-            list(X_AXES),
-            default="sparsity",
-            required=True,
-            key="x",
-            bind="query-params",
-            help="sparsity: the k that was asked for. remaining: the weights left once everything dead is removed, "
-            "too. compression: the dense weights over the remaining ones. The same k is not the same size.",
-        )
+    y = st.segmented_control("Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params")
+    x = st.segmented_control(
+        "Against",
+        list(X_AXES),
+        default="sparsity",
+        required=True,
+        key="x",
+        bind="query-params",
+        help="sparsity: the k that was asked for. remaining: the weights left once everything dead is removed, "
+        "too. compression: the dense weights over the remaining ones. The same k is not the same size.",
+    )
     return x, y
 
 
@@ -168,20 +165,20 @@ def show_knees(folded: pd.DataFrame) -> None:
         table,
         hide_index=True,
         height="content",
-        column_order=["configuration", "method", "ranking", *drops, "n", "scored"],
+        column_order=["configuration", "method", "ranking", *drops, "n"],
         column_config={
             "configuration": "Configuration",
             "method": "Method",
             "ranking": "Ranked by",
-            "n": st.column_config.NumberColumn("n", help="How many networks, or random orders of them, were averaged."),
-            "scored": st.column_config.NumberColumn(
-                "Sparsities", help="How many values of k were scored; the answer is as fine as they are."
-            ),
+            "n": st.column_config.NumberColumn("n", help="How many networks were averaged."),
         }
         | {name: st.column_config.NumberColumn(label, format="percent") for name, label in drops.items()},
         alt="The largest sparsity of each curve that costs at most so many points of accuracy",
     )
-    st.caption("The largest scored k that costs at most so many points of test accuracy against the dense network.")
+    st.caption(
+        "The largest k that costs at most so many points of test accuracy against the dense network, among the "
+        "sparsities that all of these have been scored at."
+    )
 
 
 def show_results(folded: pd.DataFrame) -> pd.DataFrame:
@@ -311,6 +308,8 @@ datasets = {*everything.dataset}
 reference = ui.published(datasets.pop()) if len(datasets) == 1 else None
 curves = comparison.curves(folded, x, y, reference)
 
+if not any(curve.symbol for curve in curves):
+    st.info("At these sparsities nothing remains, which has no place on this axis. Choose a smaller k, or sparsity.")
 show_chart(curves, x, y)
 st.caption(
     "Grey: the dense network, level across, and random pruning, the baseline. "

@@ -328,8 +328,9 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
         "learning_rate": ("Learning rates", ""),
         **{name: (f"{label} penalties", "") for name, label in PENALTIES.items()},
     }
-    for column, (name, (label, default)) in zip(st.columns(4), fields.items(), strict=True):
-        text = column.text_input(
+    # All are drawn before any is read, so that a mistake in one does not hide the others.
+    texts = {
+        name: column.text_input(
             label,
             default,
             key=f"grid_{name}",
@@ -337,8 +338,8 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
             bind="query-params",
             help="Separated by commas; ranges such as 0-4 for whole numbers. Empty: as chosen above.",
         )
-        if text.strip():
-            values[name] = grid.parse_values(name, text)
+        for column, (name, (label, default)) in zip(st.columns(4), fields.items(), strict=True)
+    }
     datasets = st.pills(
         "Datasets",
         list(DATASETS),
@@ -347,7 +348,8 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
         bind="query-params",
         help="None: as chosen above.",
     )
-    return grid.expand(values | {"dataset": datasets or [config.dataset]})
+    lists = {name: grid.parse_values(name, text) for name, text in texts.items() if text.strip()}
+    return grid.expand(values | lists | {"dataset": datasets or [config.dataset]})
 
 
 def queue_grid(queue: grid.Queue, configs: list[TrainingConfig], at_once: int) -> None:
@@ -380,7 +382,7 @@ def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
             help="How many trainings run beside each other. Holds until the queue is empty.",
         )
         st.button(
-            f"Queue {len(missing):,} training{'' if len(missing) == 1 else 's'}",
+            f"Queue {ui.counted(len(missing), 'training')}" if missing else "Nothing to queue",
             type="primary",
             icon=":material/playlist_add:",
             key="grid_add",
@@ -389,7 +391,7 @@ def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
             args=(queue, queue_grid, queue, missing, at_once),
         )
         st.markdown(
-            f"**{len(configs):,}** network{'' if len(configs) == 1 else 's'}"
+            f"**{ui.counted(len(configs), 'network')}**"
             + (f", {trained:,} trained already" if trained else "")
             + (f", {waiting:,} in the queue" if waiting else "")
         )

@@ -33,6 +33,7 @@ def scores(run: str, seed: int, accuracies: list[float], **settings) -> pd.DataF
             "accuracy": accuracies,
             "loss": [0.1, 0.2, 0.3][: len(accuracies)],
             "dense_accuracy": accuracies[0],
+            "dense_loss": 0.1,
             "parameters": 1_000,
             "configuration": "digits",
         }
@@ -87,7 +88,29 @@ def test_the_knee_looks_only_where_all_seeds_were_scored():
     table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.9, 0.9])])
     (knee,) = comparison.knees(comparison.fold_seeds(table), [0.01]).to_dict("records")
     assert knee[0.01] == 0.5
-    assert (knee["n"], knee["scored"]) == (2, 2)
+    assert knee["n"] == 2
+
+
+def test_knees_of_curves_that_stand_beside_each_other_are_as_fine_as_each_other():
+    other = scores("b", 0, [0.9, 0.9], configuration="digits, L1 0.001")
+    both = comparison.knees(comparison.fold_seeds(pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), other])), [0.01])
+    assert both[0.01].tolist() == [0.5, 0.5]
+
+
+def test_the_baseline_is_of_the_networks_it_stands_beside():
+    ranked = pd.concat([scores("a", 0, [0.9, 0.8]), scores("b", 1, [0.7, 0.6])])
+    half = scores("a", 0, [0.9, 0.2], ranking="random")
+    whole = pd.concat([half, scores("b", 1, [0.7, 0.1], ranking="random")])
+    for random, expected in ((half, []), (whole, [[0.8, 0.15]])):
+        drawn = comparison.curves(comparison.fold_seeds(pd.concat([ranked, random])), "sparsity", "accuracy")
+        assert [curve.y for curve in drawn if curve.name.startswith("random")] == [pytest.approx(y) for y in expected]
+
+
+def test_the_dense_level_is_drawn_where_k_0_is_not():
+    table = scores("a", 0, [0.9, 0.8, 0.4])
+    for y, level in (("accuracy", 0.9), ("change", 0), ("loss", 0.1)):
+        drawn = comparison.curves(comparison.fold_seeds(table[table.k > 0]), "sparsity", y)
+        assert [curve.y for curve in drawn if curve.is_level] == [[level, level]]
 
 
 def test_there_is_no_knee_where_no_sparsity_is_common():

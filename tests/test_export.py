@@ -52,6 +52,13 @@ def test_markdown_keeps_its_columns(table):
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
 
 
+def test_markdown_writes_no_powers_of_ten():
+    table = pd.DataFrame({"count": [2_386_000.0, 1_668_807.4], "small": [7.07107e-05, None], "whole": [3, 4]})
+    text = export.markdown_bytes(table).decode()
+    for number in ("2386000", "1668810", "0.0000707107", " 3 "):
+        assert number in text
+
+
 def test_results_are_the_columns_of_the_experiment(trained_run):
     results = export.results(trained_run)
     assert results.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]

@@ -218,7 +218,7 @@ def test_any_number_of_runs_and_unknown_ones_in_a_link(full):
     app.run()
     assert not app.exception
     assert len(app.multiselect(key="runs").value) == 13
-    assert "no complete run named gone" in texts(app)
+    assert "no complete run named** `gone`" in texts(app)
 
 
 def texts(app: AppTest) -> str:
@@ -248,7 +248,7 @@ def test_networks_of_any_depth_can_be_looked_at(cache, layers):
 
 def test_an_unknown_run_in_a_link_is_said(full):
     app = open_page("pruning", run="digits-e99-lr1-0000000000")
-    assert "no complete run named digits-e99" in texts(app)
+    assert "no complete run named** `digits-e99" in texts(app)
     assert app.selectbox(key="run").options == [f"{SMALL.dataset}, 3 epochs, 60-40, seed 0"]
     assert not app.exception
 
@@ -325,14 +325,14 @@ def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full
 
 def test_the_same_missing_run_twice_in_a_link_is_one(full):
     app = open_page("comparison", runs=["gone", "gone~seed.2", SMALL.run_id])
-    assert texts(app).count("no complete run named gone") == 1
+    assert texts(app).count("no complete run named** `gone`") == 1
 
 
 def test_a_name_given_to_another_network_here_is_not_that_of_the_link(full):
     shutil.copytree(full.folder, full.root / "mine")
     config = dataclasses.replace(SMALL, seed=9)
     app = open_page("pruning", run=links.address_of("mine", config))
-    assert f"no complete run named {config.run_id}" in texts(app)
+    assert f"no complete run named** `{config.run_id}`" in texts(app)
 
 
 def test_a_link_to_a_missing_run_offers_to_train_exactly_it(cache, monkeypatch):
@@ -341,7 +341,7 @@ def test_a_link_to_a_missing_run_offers_to_train_exactly_it(cache, monkeypatch):
     config = TrainingConfig(dataset="optdigits", epochs=7, learning_rate=1e-5, hidden_units=(9, 8), seed=3, l1_reg=0.1)
     for page, name in (("pruning", "run"), ("comparison", "runs")):
         app = open_page(page, **{name: links.address_of(config.run_id, config)})
-        assert f"no complete run named {config.run_id}" in texts(app)
+        assert f"no complete run named** `{config.run_id}`" in texts(app)
         app.button(key=f"train_{config.run_id}").click().run()
         assert not app.exception
     assert started == [(config.run_id, config)] * 2
@@ -402,7 +402,7 @@ def test_a_bad_grid_is_explained_and_cannot_be_queued(queue, key, text):
 def test_what_is_trained_already_is_not_queued_again(full):
     app = open_page("training", **settings_of(SMALL))
     assert app.button(key="grid_add").label == "Queue 4 trainings"
-    assert "**5** networks, 1 trained already" in [element.value for element in app.markdown]
+    assert "**5 networks**, 1 trained already" in [element.value for element in app.markdown]
 
 
 def test_the_queue_is_shown_and_can_be_cancelled(queue, started):

@@ -11,7 +11,7 @@ import pytest
 from core import files, runs
 from core.config import TrainingConfig
 from core.jobs import progress
-from core.runs import CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, runs_table
+from core.runs import SWEEP, CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, runs_table
 
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
 KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]
@@ -244,3 +244,14 @@ def test_a_folder_without_a_state_is_passed_over(run):
     (run.root / "two.part").mkdir()
     shutil.copy(run.folder / runs.CONFIG, run.root / "two.part")
     assert runs_table().run.tolist() == ["one"]
+
+
+def test_damaged_scores_are_told_from_a_damaged_network(trained_run, tmp_path):
+    shutil.copytree(trained_run.folder, tmp_path / trained_run.id)
+    run = open_run(trained_run.id, tmp_path)
+    path = run.folder / SWEEP
+    lines = path.read_text().splitlines()
+    for damaged in ("", '"', "a,b\n1,2", "\n".join([lines[0], lines[1].replace(",0.", ",abc")])):
+        path.write_text(damaged)
+        with pytest.raises(RunError, match="Delete that file"):
+            run.sweep()

@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 from core import network, runs, train
 from core.config import TrainingConfig
 from core.datasets import Dataset, load_dataset
@@ -44,8 +46,8 @@ def ours(config: TrainingConfig, data: Dataset) -> float:
     model = network.build(config)
     with tempfile.TemporaryDirectory() as root:
         run = runs.open_run(config.run_id, Path(root))
-        with run.train(config) as training:
-            report = train.Reporter(training, config)
+        with run.train(config) as training, tqdm(total=2 * config.batches, leave=False) as bar:
+            report = train.Reporter(training, config, bar)
             network.fit(model, config, data, report.batch, report.epoch)
             began = time.perf_counter()
             network.fit(model, config, data, report.batch, report.epoch)

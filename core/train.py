@@ -191,9 +191,10 @@ class Reporter:
         self._reported = time.monotonic()
 
     def batch(self, step: "Step") -> None:
-        self._bar.update()
         if time.monotonic() - self._reported >= _HEARTBEAT:
             self._training.update(phase="training", **dataclasses.asdict(step))
+            # Not at every batch: a fit of a millisecond a batch would feel it.
+            self._bar.update((step.epoch - 1) * step.batches + step.batch - self._bar.n)
             self._reported = time.monotonic()
 
     def epoch(self, history: pd.DataFrame) -> None:

@@ -2,50 +2,34 @@
 
     python -m core.grid --dataset=digits,fashion --seed=0-4 --l1_reg=0,0.001
 
-What is trained already is not trained again. The others are queued in the cache and trained by a process
-of its own, which other commands and the app share; closing this one's terminal does not stop it, and the
-same command, typed again, looks on. Ctrl-C cancels the configurations of the command.
-
-    cache/.queue/<run_id>.json    a ticket: a configuration that waits, is being trained, or failed
-    cache/.queue/log.txt          what the process that works off the queue said
-
-A ticket is removed when its training has ended, and whoever removes it earlier cancels the training. So a
-queue whose process was killed is whole, and the next process goes on with it.
+What is trained already is not trained again. The others are queued in the cache (see `core.queue`) and trained by
+a process of its own, which other commands and the app share; closing this one's terminal does not stop it, and
+the same command, typed again, looks on. Ctrl-C cancels the configurations of the command.
 """
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import importlib
 import itertools
-import json
 import math
-import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 from absl import flags
 
 from core import command
 from core.config import DATASETS, ConfigError, TrainingConfig, parse_sizes
 from core.errors import KnownError
-from core.files import cache_root, write_text
-from core.jobs import Outcome, start_queue, train_run
-from core.runs import CancelledError, Run, RunError, open_run
+from core.files import cache_root
+from core.queue import SCHEDULER, Queue, open_queue
+from core.runs import CancelledError, Run, open_run
 
 LIMIT = 1000
 """Configurations in a grid, at most."""
-SCHEDULER = "NETWORK_PRUNING_SCHEDULER"
-"""The environment variable with the address of a Dask scheduler, if one is to train."""
 _POLL_SECONDS = 0.5
-_CONNECT_SECONDS = 10
 _FIELDS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 
 
@@ -134,240 +118,6 @@ _PARSERS: dict[str, Callable[[str, str], Iterable[Any]]] = {
     "hidden_units": _parse_widths,
     "seed": _parse_whole,
 }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A configuration in the queue. `failure` says why its training came to nothing, None if it did not."""
-
-    run: Run
-    config: TrainingConfig
-    added: int
-    failure: str | None
-
-    @property
-    def status(self) -> str:
-        """waiting, training, drawing (the network is there, its figures are to come) or failed."""
-        if self.run.is_training():
-            return "training"
-        if self.failure is not None:
-            return "failed"
-        return "drawing" if self.run.is_complete() else "waiting"
-
-
-@dataclass(frozen=True)
-class Queue:
-    """The trainings that a cache waits for. As with runs, what it holds is read afresh at every call."""
-
-    root: Path
-
-    @property
-    def folder(self) -> Path:
-        return self.root / ".queue"
-
-    def entries(self) -> list[Entry]:
-        """What waits, is being trained, or failed, in the order in which it was added."""
-        entries = []
-        for path in self.folder.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, KnownError):
-                ticket = json.loads(path.read_text())
-                config = TrainingConfig.from_dict(ticket["config"])
-                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), ticket.get("failure"))
-                if path != self._ticket(config.run_id):
-                    continue
-                if entry.run.is_complete() and (entry.failure or not self.is_working()):
-                    # Somebody else trained it, or the process was killed that would have removed the ticket.
-                    path.unlink(missing_ok=True)
-                    continue
-                entries.append(entry)
-        return sorted(entries, key=lambda entry: entry.added)
-
-    def missing(self, configs: Iterable[TrainingConfig]) -> list[TrainingConfig]:
-        """Those that are neither trained, nor being trained, nor waiting already."""
-        waiting = {entry.config for entry in self.entries() if entry.failure is None}
-        return [
-            config
-            for config in configs
-            if config not in waiting
-            and not (run := open_run(config.run_id, self.root)).is_complete()
-            and not run.is_training()
-        ]
-
-    def add(self, configs: Iterable[TrainingConfig]) -> int:
-        """Put the missing ones at the end of the queue, and return how many these are.
-
-        Raises:
-            RunError: if the cache cannot be written.
-        """
-        missing = self.missing(configs)
-        now = time.time_ns()
-        with self._writing():
-            if missing:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            for index, config in enumerate(missing):
-                self._write(config, now + index)
-        return len(missing)
-
-    def cancel(self, run_ids: Iterable[str] | None = None) -> None:
-        """Take runs out of the queue, all of them by default, and stop those that are being trained.
-
-        Raises:
-            RunError: if the cache cannot be written.
-        """
-        if run_ids is None:
-            run_ids = [entry.run.id for entry in self.entries()]
-        chosen = [open_run(run_id, self.root) for run_id in run_ids]
-        with self._writing():
-            # All tickets go before any training ends, so that no other one begins in its place.
-            for run in chosen:
-                self._ticket(run.id).unlink(missing_ok=True)
-            for run in chosen:
-                run.request_cancel()
-
-    def is_working(self) -> bool:
-        """Whether a process works off the queue."""
-        if not self._lock_path.exists():
-            return False
-        try:
-            with filelock.FileLock(self._lock_path, timeout=0.05, poll_interval=0.005):
-                return False
-        except (filelock.Timeout, OSError):
-            return True
-
-    def is_stuck(self) -> bool:
-        """Whether something waits, but no process works off the queue."""
-        return not self.is_working() and any(entry.status == "waiting" for entry in self.entries())
-
-    def start(self, jobs: int = 1) -> None:
-        """Have the queue worked off by a process that outlives this one; nothing happens if one is at it.
-
-        Raises:
-            JobError: if the process ends before it has begun.
-        """
-        if not self.is_working():
-            start_queue(self.root, jobs, self.folder / "log.txt", self.is_working)
-
-    def work(self, jobs: int = 1) -> None:
-        """Train until nothing waits, looking for new tickets all the while; return if another process is at it.
-
-        If this process is killed, trainings that have begun go on by themselves, and the tickets stay.
-
-        Args:
-            jobs: how many trainings run beside each other, if no Dask scheduler decides.
-
-        Raises:
-            KnownError: if the Dask scheduler cannot be reached, or the cache cannot be written.
-        """
-        with _executor(jobs) as executor:
-            # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
-            while any(entry.failure is None for entry in self.entries()):
-                with self._writing():
-                    self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-                    try:
-                        with filelock.FileLock(self._lock_path, timeout=1):
-                            self._work_off(executor)
-                    except filelock.Timeout:
-                        return
-
-    def _work_off(self, executor: concurrent.futures.Executor) -> None:
-        running: dict[TrainingConfig, concurrent.futures.Future] = {}
-        while True:
-            for entry in self.entries():
-                if entry.failure is None and entry.config not in running:
-                    arguments = entry.run, entry.config, self._ticket(entry.run.id)
-                    running[entry.config] = executor.submit(train_run, *arguments)
-            if not running:
-                return
-            concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)
-            for config in [config for config, future in running.items() if future.done()]:
-                self._end(config, running.pop(config))
-
-    def _end(self, config: TrainingConfig, future: concurrent.futures.Future) -> None:
-        """Remove the ticket of a training that has ended, or write down on it why it failed."""
-        try:
-            outcome: Outcome = future.result()
-        except concurrent.futures.CancelledError:
-            raise KnownError(
-                f"The Dask scheduler at {os.environ.get(SCHEDULER)} is gone. What waits stays in the queue. "
-                "Start the scheduler, and then the queue again."
-            ) from None
-        except KnownError as error:
-            failure = str(error)
-        except Exception as error:  # whatever can happen to a worker: it was killed, or lacks a package
-            failure = f"Its worker failed: {type(error).__name__}: {error}"
-        else:
-            failure = outcome.failure
-            _say(f"{config.run_id} ended, on {outcome.host} by process {outcome.pid}")
-        if failure is not None:
-            _say(f"{config.run_id} failed: {failure}")
-        ticket = self._ticket(config.run_id)
-        if failure is None:
-            ticket.unlink(missing_ok=True)
-        else:
-            # Whoever has removed the ticket meanwhile does not want to hear of it.
-            with contextlib.suppress(FileNotFoundError):
-                self._write(config, json.loads(ticket.read_text())["added"], failure)
-
-    def _write(self, config: TrainingConfig, added: int, failure: str | None = None) -> None:
-        values = {"added": added, "failure": failure, "config": config.to_dict()}
-        write_text(self._ticket(config.run_id), json.dumps(values, indent=2))
-
-    def _ticket(self, run_id: str) -> Path:
-        return self.folder / f"{run_id}.json"
-
-    @property
-    def _lock_path(self) -> Path:
-        return self.root / ".locks" / "queue"
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"Cannot write to {self.folder}: {error.strerror or error}. Free some space or correct the "
-                "permissions, or choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)."
-            ) from error
-
-
-def open_queue(root: Path | None = None) -> Queue:
-    """The queue of a cache, whether or not anything is in it."""
-    return Queue((root or cache_root()).resolve())
-
-
-@contextlib.contextmanager
-def _executor(jobs: int) -> Iterator[concurrent.futures.Executor]:
-    """Threads of this process, or the workers of the Dask cluster that the environment names."""
-    address = os.environ.get(SCHEDULER)
-    if not address:
-        with concurrent.futures.ThreadPoolExecutor(jobs) as threads:
-            yield threads
-        return
-    try:
-        import distributed
-    except ImportError:
-        raise KnownError(
-            f"{SCHEDULER} names a Dask scheduler, but the package that speaks to it is missing. "
-            f"Install it (pip install distributed), or unset {SCHEDULER} to train on this machine."
-        ) from None
-    try:
-        client = distributed.Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise KnownError(
-            f"There is no Dask scheduler at {SCHEDULER}={address}: {error}. Start one (python -m dask scheduler) and "
-            f"correct the address, such as tcp://host:8786, or unset {SCHEDULER} to train on this machine."
-        ) from None
-    # pure: the same call may be needed again after a failure, and its result must not come from memory.
-    with client, client.get_executor(pure=False) as workers:
-        try:
-            # A worker that cannot read a task dies of it without a word.
-            client.run(importlib.import_module, train_run.__module__)
-        except ImportError as error:
-            raise KnownError(
-                f"The Dask workers at {address} cannot import this project: {error}. Start them in its folder, with "
-                f"its packages installed: python -m dask worker {address} --nthreads=1"
-            ) from None
-        yield workers
 
 
 def _define_flags() -> None:

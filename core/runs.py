@@ -13,6 +13,7 @@
         histograms/          one picture a method and sparsity
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
     cache/<run_id>.old/      a run that is just being replaced
+    cache/.queue/            tickets of trainings that wait; see `core.queue`
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
 

@@ -13,13 +13,14 @@ import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
-from core import comparison, datasets, export, grid, jobs, links, live_figures, runs
+from core import comparison, datasets, export, jobs, links, live_figures, runs
 from core.config import TrainingConfig
 from core.distributions import Distribution, distributions, layer_names
 from core.errors import KnownError
 from core.evaluation import Score
 from core.files import cache_root
 from core.pruning import Ranking
+from core.queue import open_queue
 from core.sweep import STOPS, Order, baseline_orders, is_planned_work_done, key_of, random_baseline
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -289,7 +290,7 @@ def address_of(run_id: str) -> str:
 
 def coming(ids: Iterable[str]) -> list[str]:
     """Which of some runs that are not complete are being trained, or wait for it."""
-    waiting = {entry.run.id for entry in grid.open_queue().entries() if entry.status == "waiting"}
+    waiting = {entry.run.id for entry in open_queue().entries() if entry.status == "waiting"}
     found = []
     for run_id in ids:
         with contextlib.suppress(KnownError):

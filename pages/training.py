@@ -12,6 +12,7 @@ from core import figures, grid, jobs, links, runs, ui
 from core.config import DATASETS, ConfigError, TrainingConfig
 from core.distributions import layer_names
 from core.errors import KnownError
+from core.queue import Entry, Queue, open_queue
 
 DEFAULTS = TrainingConfig()
 REFRESH_SECONDS = 1.0
@@ -152,7 +153,7 @@ def show_architecture(config: TrainingConfig) -> None:
         st.caption("Dense layers without biases. The output layer is never pruned.")
 
 
-def attempt(about: runs.Run | grid.Queue, action: Callable[..., None], *arguments: Any) -> None:
+def attempt(about: runs.Run | Queue, action: Callable[..., None], *arguments: Any) -> None:
     """Do what a button stands for; a known failure is kept for the rerun that follows the click."""
     try:
         action(*arguments)
@@ -161,7 +162,7 @@ def attempt(about: runs.Run | grid.Queue, action: Callable[..., None], *argument
         st.session_state.failure = (about, str(error))
 
 
-def show_failure(about: runs.Run | grid.Queue) -> None:
+def show_failure(about: runs.Run | Queue) -> None:
     """What came of the last click, if it was about this and failed."""
     failed, failure = st.session_state.get("failure", (None, None))
     if failed == about:
@@ -352,12 +353,12 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
     return grid.expand(values | lists | {"dataset": datasets or [config.dataset]})
 
 
-def queue_grid(queue: grid.Queue, configs: list[TrainingConfig], at_once: int) -> None:
+def queue_grid(queue: Queue, configs: list[TrainingConfig], at_once: int) -> None:
     queue.add(configs)
     queue.start(at_once)
 
 
-def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
+def show_grid(queue: Queue, config: TrainingConfig) -> None:
     """Lists of values, how many networks they make, and the button that has them trained."""
     st.caption(
         "Trains every combination of these values, one after another in the background. All other settings are as "
@@ -400,12 +401,12 @@ def show_grid(queue: grid.Queue, config: TrainingConfig) -> None:
         ui.link_to("comparison", "Compare them; what is not trained yet appears as it finishes", {"runs": addresses})
 
 
-def look_at(queue: grid.Queue) -> tuple:
+def look_at(queue: Queue) -> tuple:
     """What of the queue the rest of the page depends on."""
     return queue.is_working(), [(entry.run.id, entry.status) for entry in queue.entries()]
 
 
-def show_queue(queue: grid.Queue, seen: tuple) -> None:
+def show_queue(queue: Queue, seen: tuple) -> None:
     """What waits, is being trained or failed. Once that is no longer what the page saw, the page is run again."""
     if look_at(queue) != seen:
         st.rerun()
@@ -445,7 +446,7 @@ def show_queue(queue: grid.Queue, seen: tuple) -> None:
         st.caption(f"{len(entries) - QUEUE_LENGTH:,} more wait.")
 
 
-def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
+def show_entry(queue: Queue, entry: Entry) -> None:
     run, status = entry.run, entry.status
     name, state, button = st.columns([5, 6, 2], vertical_alignment="center")
     name.markdown(ui.label(entry.config))
@@ -469,7 +470,7 @@ def show_entry(queue: grid.Queue, entry: grid.Entry) -> None:
 
 def show_grids(config: TrainingConfig | None) -> None:
     """Trainings by the dozen: what to queue, and the queue."""
-    queue = grid.open_queue()
+    queue = open_queue()
     if config is not None:
         with st.expander("Train a grid", icon=":material/grid_on:", key="grid"):
             show_grid(queue, config)

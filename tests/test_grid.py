@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from core import grid, jobs, runs
+from core import jobs, runs
 from core.config import ConfigError, TrainingConfig
 from core.errors import KnownError
-from core.grid import expand, open_queue, parse_values
+from core.grid import expand, parse_values
+from core.queue import SCHEDULER, open_queue
 from tests.conftest import PROJECT
 
 
@@ -151,7 +152,7 @@ def test_a_failed_training_does_not_stop_the_others(queue, monkeypatch, capsys):
             raise jobs.JobError("No space.")
         return jobs.Outcome("It diverged." if config.seed == 0 else None, "here", 1)
 
-    monkeypatch.setattr(grid, "train_run", train)
+    monkeypatch.setattr("core.queue.train_run", train)
     queue.add([tiny(seed) for seed in range(4)])
     queue.work()
     assert begun == [0, 1, 2, 3]
@@ -168,7 +169,7 @@ def test_a_ticket_added_while_others_are_trained_is_worked_off_too(queue, monkey
             queue.add([tiny(config.seed + 1)])
         return jobs.Outcome(None, "here", 1)
 
-    monkeypatch.setattr(grid, "train_run", train)
+    monkeypatch.setattr("core.queue.train_run", train)
     queue.add([tiny(0)])
     queue.work()
     assert queue.entries() == []
@@ -250,7 +251,15 @@ def test_a_killed_queue_loses_nothing(queue):
 def test_ctrl_c_cancels_the_configurations_of_the_command_and_no_others(queue):
     long = ["--dataset=optdigits", "--epochs=10000", "--hidden_units=20,10", "--seed=0-1"]
     command = [sys.executable, "-m", "core.grid", *long, f"--output_dir={queue.root}"]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background has Ctrl-C ignored, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until(lambda: [entry.status for entry in queue.entries()] == ["training", "waiting"])
     run = queue.entries()[0].run
     until(lambda: (run.training() or {}).get("phase") == "training")
@@ -269,13 +278,13 @@ def test_nothing_of_dask_is_imported_unless_asked_for(queue):
     queue.add([tiny(0)])
     code = """
 import sys
-from core import grid, jobs
-grid.train_run = lambda *_: jobs.Outcome(None, "here", 1)
-grid.open_queue().work()
+from core import jobs, queue
+queue.train_run = lambda *_: jobs.Outcome(None, "here", 1)
+queue.open_queue().work()
 heavy = {name.split(".")[0] for name in sys.modules} & {"dask", "distributed", "tensorflow", "streamlit"}
 assert not heavy, heavy
 """
-    environment = {name: value for name, value in os.environ.items() if name != grid.SCHEDULER}
+    environment = {name: value for name, value in os.environ.items() if name != SCHEDULER}
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, check=True)
     assert queue.entries() == []
 
@@ -290,8 +299,8 @@ def distributed():
 
 
 def test_a_scheduler_that_cannot_be_reached_is_one_sentence(queue, distributed, monkeypatch):
-    monkeypatch.setenv(grid.SCHEDULER, "tcp://127.0.0.1:1")
-    monkeypatch.setattr(grid, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setenv(SCHEDULER, "tcp://127.0.0.1:1")
+    monkeypatch.setattr("core.queue._CONNECT_SECONDS", 0.2)
     queue.add([tiny(0)])
     with pytest.raises(KnownError, match=r"no Dask scheduler at .*127\.0\.0\.1:1"):
         queue.work()
@@ -310,7 +319,7 @@ def test_a_dask_cluster_trains_the_same_queue(tmp_path, distributed):
         done = run_grid(
             *("--dataset=optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1"),
             f"--output_dir={tmp_path}",
-            **{grid.SCHEDULER: cluster.scheduler_address},
+            **{SCHEDULER: cluster.scheduler_address},
         )
     assert done.returncode == 0, done.stderr
     said = (tmp_path / ".queue" / "log.txt").read_text().splitlines()

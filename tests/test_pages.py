@@ -16,6 +16,7 @@ from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
+from core.queue import Queue, open_queue
 from tests.conftest import PROJECT, SMALL
 
 PAGES = ("overview", "training", "pruning", "comparison")
@@ -358,13 +359,13 @@ def test_the_address_carries_how_the_run_was_trained(full):
 def started(monkeypatch):
     """Notes, in place of starting the queue's process, how many trainings at a time were asked for."""
     started = []
-    monkeypatch.setattr(grid.Queue, "start", lambda queue, jobs: started.append(jobs))
+    monkeypatch.setattr(Queue, "start", lambda queue, jobs: started.append(jobs))
     return started
 
 
 @pytest.fixture
 def queue(cache, started):
-    return grid.open_queue()
+    return open_queue()
 
 
 def test_a_grid_is_queued_as_shown(queue, started):
@@ -434,7 +435,7 @@ def test_a_queue_that_cannot_start_says_why(queue, monkeypatch):
     def fail(*_):
         raise KnownError("There is no Dask scheduler.")
 
-    monkeypatch.setattr(grid.Queue, "start", fail)
+    monkeypatch.setattr(Queue, "start", fail)
     app = open_page("training")
     app.button(key="grid_add").click().run()
     assert "no Dask scheduler" in app.error[0].value

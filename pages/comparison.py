@@ -156,20 +156,25 @@ def show_chart(curves: list[comparison.Curve], x: str, y: str) -> None:
     )
 
 
+def ranked_by(rows: pd.DataFrame) -> pd.Series:
+    """The order of pruning in words, as it is chosen above."""
+    return rows.ranking + rows.scope.map({"layer": "", "global": ", global"})
+
+
 def show_knees(folded: pd.DataFrame) -> None:
     table = comparison.knees(folded).rename(columns=str)
     drops = {str(drop): f"k at −{100 * drop:g} points" for drop in comparison.DROPS}
-    table["ranking"] += table.scope.map(lambda scope: "" if scope == "layer" else f", {scope}")
+    table["ranked_by"] = ranked_by(table)
     st.subheader("How far it can be pruned")
     st.dataframe(
         table,
         hide_index=True,
         height="content",
-        column_order=["configuration", "method", "ranking", *drops, "n"],
+        column_order=["configuration", "method", "ranked_by", *drops, "n"],
         column_config={
             "configuration": "Configuration",
             "method": "Method",
-            "ranking": "Ranked by",
+            "ranked_by": "Ranked by",
             "n": st.column_config.NumberColumn("n", help="How many networks were averaged."),
         }
         | {name: st.column_config.NumberColumn(label, format="percent") for name, label in drops.items()},
@@ -187,21 +192,20 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     number = st.column_config.NumberColumn
     counts = ["zeroed", "removable", "remaining"]
     selection = st.dataframe(
-        folded.assign(**folded[counts].round()),
+        folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()),
         hide_index=True,
         # A selection is of positions: with other rows it must not go on to mean others.
         key=f"results_{pd.util.hash_pandas_object(folded[comparison.ROW]).sum():x}",
         on_select="rerun",
         selection_mode="multi-row",
         column_order=[
-            *("configuration", "method", "ranking", "scope", "k", "n", "accuracy", "accuracy_sd", "change", "loss"),
+            *("configuration", "method", "ranked_by", "k", "n", "accuracy", "accuracy_sd", "change", "loss"),
             *("loss_sd", "zeroed", "removable", "remaining", "compression"),
         ],
         column_config={
             "configuration": "Configuration",
             "method": "Method",
-            "ranking": "Ranked by",
-            "scope": "Among",
+            "ranked_by": "Ranked by",
             "k": number("k", format="%.4g"),
             "n": "n",
             "accuracy": number("Test accuracy", format="%.4f"),

@@ -20,14 +20,20 @@ ORDERS = {
 REFRESH_SECONDS = 3.0
 
 
-def choose_runs(ids: list[str]) -> tuple[list[str], list[str]]:
-    """The runs to compare, and those named but still to come. The address is the truth, as for a single run."""
+def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The runs to compare, and by their ids what those are called that are still to come.
+
+    The address is the truth, as for a single run.
+    """
     named = {}
     for address in filter(None, st.query_params.get_all("runs")):
         run_id, config = ui.named_run(address)
         named.setdefault(run_id, (config, address))
     elsewhere = {run_id: named[run_id] for run_id in named if run_id not in ids}
-    coming = ui.coming(elsewhere)
+    coming = {}
+    for run_id in ui.coming(elsewhere):
+        config, _ = elsewhere[run_id]
+        coming[run_id] = ui.label(config) if config else run_id
     for run_id, (config, address) in elsewhere.items():
         if run_id not in coming:
             ui.offer_missing_run(run_id, config)
@@ -134,15 +140,13 @@ def scored(run: runs.Run, orders: list[tuple[str, str]], sparsities: list[float]
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def wait_for(coming: list[str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
+def wait_for(coming: dict[str, str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
     """Look for runs that finish and baselines that are complete, and draw the page anew when there are any."""
     still = ui.coming(coming)
-    if still != coming or ui.complete_baselines(shown, sparsities) != lacking:
+    if still != list(coming) or ui.complete_baselines(shown, sparsities) != lacking:
         st.rerun()
     if still:
-        labels = ui.run_labels(still)
-        names = "; ".join(labels.get(run_id, run_id) for run_id in still)
-        st.caption(f"Still to come, and shown as they finish: {names}.")
+        st.caption(f"Still to come, and shown as they finish: {'; '.join(coming.values())}.")
     if lacking:
         st.caption(f"Random pruning, the baseline, is being scored in the background; {len(lacking)} to go.")
 

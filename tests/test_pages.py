@@ -324,6 +324,18 @@ def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full
     assert asked == [(SMALL.run_id, "--baseline", "--k_vals=0.0,0.5")]
 
 
+def test_runs_that_wait_for_their_training_are_named_and_waited_for(full):
+    config = dataclasses.replace(SMALL, seed=7)
+    open_queue().add([config])
+    addresses = [links.address_of(each.run_id, each) for each in (SMALL, config)]
+    app = open_page("comparison", runs=addresses)
+    assert "shown as they finish: optdigits, 3 epochs, 60-40, seed 7." in texts(app)
+    assert app.query_params["runs"] == addresses
+    open_queue().cancel()
+    app.run()
+    assert f"no complete run named** `{config.run_id}`" in texts(app)
+
+
 def test_the_same_missing_run_twice_in_a_link_is_one(full):
     app = open_page("comparison", runs=["gone", "gone~seed.2", SMALL.run_id])
     assert texts(app).count("no complete run named** `gone`") == 1

@@ -182,6 +182,7 @@ def test_train_prune_compare_download(server, page, tmp_path):
     settled(page)
     fill(page, "Sparsities k", "0, 0.5, 1")
     expect(page).to_have_url(re.compile("k_vals="))
+    expect(page.get_by_text("being scored in the background")).to_have_count(0)
     settled(page)
     table = pd.read_csv(download(page, "CSV", tmp_path))
     assert set(table.k) == {0, 0.5, 1}
@@ -189,8 +190,11 @@ def test_train_prune_compare_download(server, page, tmp_path):
 
 
 def download(page: Page, label: str, folder: Path) -> Path:
+    button = page.get_by_role("button", name=label, exact=True)
+    # While a page is drawn anew, elements of before and after stand there together for a moment.
+    expect(button).to_have_count(1)
     with page.expect_download() as started:
-        page.get_by_role("button", name=label, exact=True).click()
+        button.click()
     path = folder / started.value.suggested_filename
     started.value.save_as(path)
     return path

@@ -8,7 +8,7 @@ import streamlit as st
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from core import ui
+from pages.shared import frame, instrument
 
 
 def plotly_library(_: object) -> FileResponse:
@@ -18,8 +18,8 @@ def plotly_library(_: object) -> FileResponse:
 
 app = st.App(
     Path(__file__).parent / "pages" / "router.py",
-    routes=[Route(ui.plotly_address(), plotly_library)],
-    on_script_error=ui.show_bug,
+    routes=[Route(instrument.plotly_address(), plotly_library)],
+    on_script_error=frame.show_bug,
 )
 
 # Streamlit collects garbage after every run of a script. What has been imported is never garbage; looking through

@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from core import network, runs
+from core import runs
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import Split, load_dataset
 from core.evaluation import evaluate
 from core.pruning import METHODS, prune, rank
 from core.sweep import sweep
+from core.training.network import build, kernels_of
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -47,7 +48,7 @@ def keras_loop(config: TrainingConfig, kernels: list[np.ndarray], test: Split) -
     """The experiment as it is commonly written: clone, set weights, compile, evaluate."""
     import keras
 
-    model = network.build(config)
+    model = build(config)
     for method in METHODS:
         for k in K_VALUES:
             clone = keras.models.clone_model(model)
@@ -61,7 +62,7 @@ def main() -> None:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     config = TrainingConfig(dataset=dataset)
     run = runs.open_run(config.run_id)
-    kernels = run.kernels() if run.is_complete() else network.kernels_of(network.build(config))
+    kernels = run.kernels() if run.is_complete() else kernels_of(build(config))
     test = load_dataset(dataset).test
     print(f"{dataset}, {'trained' if run.is_complete() else 'untrained'} kernels, {len(test.labels):,} images")
 

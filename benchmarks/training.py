@@ -15,15 +15,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from core import network, runs, train
+from core import runs, train
 from core.config import TrainingConfig
 from core.datasets import Dataset, load_dataset
+from core.training.fit import fit
+from core.training.network import build
 
 
 def plain(config: TrainingConfig, data: Dataset) -> float:
     """Seconds of `model.fit` with nothing around it."""
     images, labels, held_out = data.train.images, data.train.labels, config.num_valid
-    model = network.build(config)
+    model = build(config)
 
     def fit() -> None:
         model.fit(
@@ -43,14 +45,14 @@ def plain(config: TrainingConfig, data: Dataset) -> float:
 
 def ours(config: TrainingConfig, data: Dataset) -> float:
     """Seconds of the project's own fit, with everything it writes to the cache."""
-    model = network.build(config)
+    model = build(config)
     with tempfile.TemporaryDirectory() as root:
         run = runs.open_run(config.run_id, Path(root))
         with run.train(config) as training, tqdm(total=2 * config.batches, leave=False) as bar:
             report = train.Reporter(training, config, bar)
-            network.fit(model, config, data, report.batch, report.epoch)
+            fit(model, config, data, report.batch, report.epoch)
             began = time.perf_counter()
-            network.fit(model, config, data, report.batch, report.epoch)
+            fit(model, config, data, report.batch, report.epoch)
             return time.perf_counter() - began
 
 

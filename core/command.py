@@ -7,8 +7,7 @@ from collections.abc import Callable
 from absl import app, flags
 
 from core.config import ConfigError
-from core.errors import KnownError
-from core.runs import CancelledError
+from core.errors import CancelledError, KnownError
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import KnownError
+from core.errors import ConfigError
 
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the meaning of a field changes, so that old runs are never aliased."""
@@ -19,12 +19,6 @@ MAX_K_VALUES = 200
 
 K_VALUES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 """The sparsities of the original experiment."""
-
-
-class ConfigError(KnownError, ValueError):
-    """A hyper-parameter is missing, unknown or out of range."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

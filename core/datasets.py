@@ -4,7 +4,6 @@
 """
 
 import gzip
-import os
 import sys
 import zipfile
 import zlib
@@ -15,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from core.config import DATASETS, DatasetSpec
-from core.errors import KnownError
-from core.files import cache_root, write_atomic
+from core.errors import DatasetError, KnownError
+from core.files import write_atomic
+from core.settings import cache_root, data_folder, quiet_keras
 
 _IDX_FILES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -25,10 +25,6 @@ _IDX_FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 _KERAS_NAMES = {"digits": "mnist", "fashion": "fashion_mnist"}
-
-
-class DatasetError(KnownError):
-    """A dataset is missing or damaged; the message names what was tried and the ways out."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +116,8 @@ def _store(path: Path, raw: dict[str, np.ndarray], stamp: str) -> None:
 
 
 def _data_folder(name: str) -> Path | None:
-    folder = os.environ.get("NETWORK_PRUNING_DATA")
-    return Path(folder) / name if folder and name in _KERAS_NAMES else None
+    folder = data_folder()
+    return folder / name if folder and name in _KERAS_NAMES else None
 
 
 def _stamp(name: str) -> str:
@@ -177,7 +173,7 @@ def _read_idx(path: Path, part: str) -> np.ndarray:
 
 
 def _read_keras(name: str) -> dict[str, np.ndarray]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_keras()
     import keras
 
     try:

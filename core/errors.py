@@ -1,4 +1,4 @@
-"""The one kind of failure that users are meant to read."""
+"""Every failure that users are meant to read."""
 
 
 class KnownError(Exception):
@@ -9,3 +9,45 @@ class KnownError(Exception):
     """
 
     exit_code = 1
+
+
+class ConfigError(KnownError, ValueError):
+    """A hyper-parameter is missing, unknown or out of range."""
+
+    exit_code = 2
+
+
+class DatasetError(KnownError):
+    """A dataset is missing or damaged; the message names what was tried and the ways out."""
+
+
+class RunError(KnownError):
+    """A run is missing, damaged, busy or cannot be written."""
+
+
+class RunWriteError(RunError):
+    """The cache cannot be written: it is full, or not ours to write."""
+
+
+class RunIdError(RunError, ValueError):
+    """A name cannot be a run's folder."""
+
+    exit_code = 2
+
+
+class RunBusyError(RunError):
+    """Somebody else is training or changing this run."""
+
+
+class CancelledError(KnownError):
+    """The training was asked to stop."""
+
+    exit_code = 130
+
+
+class JobError(KnownError):
+    """A process could not be started or ended with an error; the message ends with what it said."""
+
+
+class ExportError(KnownError):
+    """Something to be exported is not there."""

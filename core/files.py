@@ -1,15 +1,13 @@
-"""Where the cache is, and how to write files so that a reader never sees half of one."""
+"""How files are written so that a reader never sees half of one, and how the system's errors become sentences."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-
-def cache_root() -> Path:
-    """The cache folder: `NETWORK_PRUNING_CACHE` if set, else `cache/` beside the code."""
-    return Path(os.environ.get("NETWORK_PRUNING_CACHE") or Path(__file__).parent.parent / "cache")
+from core.errors import RunWriteError
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -40,3 +38,32 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_atomic` for text, in UTF-8."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def fsync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn what the system says while files are written into a sentence.
+
+    Args:
+        what: that which then could not be done, such as "write to" a folder.
+
+    Raises:
+        RunWriteError: in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunWriteError(
+            f"Cannot {what}: {error.strerror or error}. Free some space or correct the permissions, "
+            "or choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)."
+        ) from error

@@ -22,10 +22,11 @@ from absl import flags
 
 from core import command
 from core.config import DATASETS, ConfigError, TrainingConfig, parse_sizes
-from core.errors import KnownError
-from core.files import cache_root
-from core.queue import SCHEDULER, Queue, open_queue
-from core.runs import CancelledError, Run, open_run
+from core.errors import CancelledError, KnownError
+from core.jobs import Queue, open_queue
+from core.runs import Run, open_run
+from core.settings import SCHEDULER, cache_root
+from core.terminal import say
 
 LIMIT = 1000
 """Configurations in a grid, at most."""
@@ -161,7 +162,7 @@ def main(_: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         queue.work(values.jobs)
     elif values.list:
-        _say(_table([(entry.run, entry.status) for entry in queue.entries()]))
+        say(_table([(entry.run, entry.status) for entry in queue.entries()]))
     elif values.cancel is not None:
         unknown = {*values.cancel} - {entry.run.id for entry in queue.entries()} - {"all"}
         if unknown or not values.cancel:
@@ -178,7 +179,7 @@ def main(_: list[str]) -> int:
 
 def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
     trained = sum(open_run(config.run_id, queue.root).is_complete() for config in configs)
-    _say(f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}, {trained} trained already.")
+    say(f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}, {trained} trained already.")
     try:
         queue.add(configs)
         ends = _follow(queue, [open_run(config.run_id, queue.root) for config in configs], jobs)
@@ -186,7 +187,7 @@ def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
         ours = {config.run_id for config in configs}
         queue.cancel(entry.run.id for entry in queue.entries() if entry.run.id in ours)
         raise CancelledError("The configurations of this command that were not trained yet are cancelled.") from None
-    _say(f"\n{_table(ends)}")
+    say(f"\n{_table(ends)}")
     statuses = {status for _, status in ends}
     if "failed" in statuses:
         return KnownError.exit_code
@@ -206,19 +207,19 @@ def _follow(queue: Queue, runs: list[Run], jobs: int) -> list[tuple[Run, str]]:
                 continue
             ticket, training = tickets.get(run), run.is_training()
             if training and run not in starts:
-                _say(f"{run.id} starts")
+                say(f"{run.id} starts")
                 starts.add(run)
             if training or (ticket and ticket.failure is None):
                 continue
             if result := run.result():
                 ends[run] = "complete"
-                _say(f"{run.id} is trained: test accuracy {result['test_accuracy']:.4f}")
+                say(f"{run.id} is trained: test accuracy {result.test_accuracy:.4f}")
             elif ticket:
                 ends[run] = "failed"
-                _say(f"{run.id} failed: {ticket.failure}")
+                say(f"{run.id} failed: {ticket.failure}")
             else:
                 ends[run] = "cancelled"
-                _say(f"{run.id} was cancelled")
+                say(f"{run.id} was cancelled")
         if len(ends) < len(runs):
             time.sleep(_POLL_SECONDS)
     return [(run, ends[run]) for run in runs]
@@ -228,14 +229,10 @@ def _table(rows: list[tuple[Run, str]]) -> str:
     if not rows:
         return "Nothing waits and nothing is being trained."
     table = pd.DataFrame(
-        [(run.id, status, (run.result() or {}).get("test_accuracy")) for run, status in rows],
+        [(run.id, status, (result := run.result()) and result.test_accuracy) for run, status in rows],
         columns=["run", "status", "test_accuracy"],
     ).astype({"test_accuracy": float})
     return table.to_string(index=False, float_format="{:.4f}".format, na_rep="-")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def rank(
     scope: str = "layer",
     activations: Sequence[np.ndarray] | None = None,
     seed: int = 0,
-) -> "Ranking":
+) -> "Ranks":
     """Put all hidden weights, or all hidden units, in the order in which pruning takes them.
 
     Args:
@@ -74,15 +74,15 @@ def rank(
     check_choice("scope", scope, SCOPES)
     scores = _scores(kernels, method, ranking, activations, seed)
     if scope == "layer":
-        return Ranking(method, scores, [_ranks(score) for score in scores], [score.size for score in scores])
+        return Ranks(method, scores, [_ranks(score) for score in scores], [score.size for score in scores])
     together = _ranks(np.concatenate([score.ravel() for score in scores]))
     parts = np.split(together, np.cumsum([score.size for score in scores])[:-1])
     ranks = [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
-    return Ranking(method, scores, ranks, [together.size] * len(scores))
+    return Ranks(method, scores, ranks, [together.size] * len(scores))
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranks:
     """The order in which pruning takes what is in the hidden kernels. Made by `rank`.
 
     Attributes:

@@ -1,5 +1,6 @@
 """Accuracy and loss against the sparsity k."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,38 +9,39 @@ import pandas as pd
 
 from core.config import K_VALUES
 from core.evaluation import evaluate, remaining_parameters
-from core.pruning import METHODS, Kernels, Ranking, rank
+from core.pruning import METHODS, Kernels, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
 """The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""
 
 RANDOM_SEEDS = (0, 1, 2)
-"""The random orders whose mean and spread are the baseline."""
+"""The seeds of the random rankings whose mean and spread are the baseline."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What decides the order in which pruning takes weights or units; see `core.pruning.rank`."""
+class Criterion:
+    """What decides which weights or units go first: how a row of a sweep was pruned; see `core.pruning.rank`.
+
+    Its fields are columns of every sweep, by the same names.
+
+    Example:
+        `Criterion("unit", scope="global").rank(kernels).prune(kernels, 0.5)`
+    """
 
     method: str
     ranking: str = "magnitude"
     scope: str = "layer"
     seed: int = 0
 
-    def of(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranking:
-        """The order of a network's weights or units."""
+    def rank(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
+        """Put a network's weights or units in this order."""
         return rank(kernels, self.method, self.ranking, self.scope, activations, self.seed)
 
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a sweep that were pruned in this order, by sparsity."""
+        """The rows of a sweep that were pruned by this criterion, by sparsity."""
         if table.empty:
             return table
-        same = (
-            (table.method == self.method)
-            & (table.ranking == self.ranking)
-            & (table.scope == self.scope)
-            & (table.seed == self.seed)
-        )
+        same = np.logical_and.reduce([table[name] == value for name, value in dataclasses.asdict(self).items()])
         return table[same].sort_values("sparsity")
 
     def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
@@ -48,6 +50,16 @@ class Order:
         whole = ["removable", "accuracy", "loss"]
         known = set(rows.dropna(subset=whole).sparsity) if {*whole} <= {*rows} else set()
         return [sparsity for sparsity in sparsities if sparsity not in known]
+
+
+ROW_KEY = [*(field.name for field in dataclasses.fields(Criterion)), "sparsity"]
+"""The columns that tell one row of a sweep from another."""
+
+
+def merge_scores(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """A sweep with new scores added; a later score replaces an earlier one."""
+    together = pd.concat([table, rows], ignore_index=True)
+    return together.drop_duplicates(ROW_KEY, keep="last").sort_values(ROW_KEY, ignore_index=True)
 
 
 def sweep(
@@ -66,35 +78,34 @@ def sweep(
         methods: names among `core.pruning.METHODS`.
 
     Returns:
-        One row for each method and k: method, ranking, scope, seed (of the order, see `Order`), sparsity (k),
+        One row for each method and k: method, ranking, scope, seed (of the random ranking), sparsity (k),
         zeroed (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of
         the hidden kernels and of all kernels), removable (weights that no longer influence any output: the zeroed
         ones, and those of dead units), accuracy (0 to 1), loss (nats).
     """
     sparsities = list(sparsities)
-    return pd.DataFrame(row for method in methods for row in score(kernels, images, labels, Order(method), sparsities))
+    return pd.DataFrame(
+        row for method in methods for row in score(kernels, images, labels, Criterion(method), sparsities)
+    )
 
 
 def score(
     kernels: Kernels,
     images: np.ndarray,
     labels: np.ndarray,
-    order: Order,
+    criterion: Criterion,
     sparsities: Iterable[float],
     activations: Sequence[np.ndarray] | None = None,
 ) -> Iterator[dict]:
-    """The rows of `sweep` for one order, each as soon as it is known."""
-    ranking = order.of(kernels, activations)
+    """The rows of `sweep` for one criterion, each as soon as it is known."""
+    ranks = criterion.rank(kernels, activations)
     for sparsity in sparsities:
-        pruned = ranking.prune(kernels, sparsity)
+        pruned = ranks.prune(kernels, sparsity)
         result = evaluate(pruned, images, labels)
         yield {
-            "method": order.method,
-            "ranking": order.ranking,
-            "scope": order.scope,
-            "seed": order.seed,
+            **dataclasses.asdict(criterion),
             "sparsity": float(sparsity),
-            **zeroed_parts(kernels, ranking.zeroed(kernels, sparsity)),
+            **zeroed_parts(kernels, ranks.zeroed(kernels, sparsity)),
             "removable": sum(kernel.size for kernel in kernels) - remaining_parameters(pruned),
             "accuracy": result.accuracy,
             "loss": result.loss,
@@ -110,30 +121,6 @@ def zeroed_parts(kernels: Kernels, zeroed: Sequence[int]) -> dict[str, float]:
         "sparsity_hidden": count / hidden,
         "sparsity_network": count / (hidden + kernels[-1].size),
     }
-
-
-def baseline_orders() -> list[Order]:
-    """The orders of pruning whose mean and spread are the random baseline."""
-    return [Order(method, "random", "layer", seed) for seed in RANDOM_SEEDS for method in METHODS]
-
-
-def plan() -> list[tuple[Order, list[float]]]:
-    """Everything that is scored of a run in the background, what is looked at first coming first.
-
-    The fine curves of the default order grow from coarse to fine; the other rankings are scored at the
-    sparsities of the original experiment.
-    """
-    stages = [(STOPS[::10], METHODS), (STOPS[::5], METHODS), (STOPS, METHODS)]
-    steps = [(Order(method), list(stops)) for stops, methods in stages for method in methods]
-    others = [("activation", "layer", 0), ("magnitude", "global", 0), ("activation", "global", 0)]
-    steps[2:2] = [(Order(method), list(K_VALUES)) for method in METHODS]
-    rest = [Order(method, *other) for other in others for method in METHODS] + baseline_orders()
-    return steps + [(order, [*K_VALUES, 1.0]) for order in rest]
-
-
-def is_planned_work_done(table: pd.DataFrame) -> bool:
-    """Whether a sweep holds everything that `plan` asks for."""
-    return not any(order.missing(table, sparsities) for order, sparsities in plan())
 
 
 def random_baseline(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -172,7 +159,7 @@ def results_table(table: pd.DataFrame, sparsities: Iterable[float]) -> pd.DataFr
     Returns:
         Columns sparsity, accuracy_weight, accuracy_unit, loss_weight, loss_unit.
     """
-    by_method = {method: Order(method).select(table).set_index("sparsity") for method in METHODS}
+    by_method = {method: Criterion(method).select(table).set_index("sparsity") for method in METHODS}
     results = pd.DataFrame({"sparsity": sorted(sparsities)})
     for measure in ("accuracy", "loss"):
         for method in METHODS:

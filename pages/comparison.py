@@ -3,15 +3,20 @@
 import pandas as pd
 import streamlit as st
 
-from core import comparison, export, figures, runs, ui
 from core import config as configuration
-from core.comparison import X_AXES, Y_AXES
+from core import runs, scoring
+from core.analysis import comparison
+from core.charts import interactive
+from core.charts.curves import X_AXES, Y_AXES, Curve, comparison_curves
 from core.config import K_VALUES
-from core.errors import KnownError
-from core.sweep import score
+from core.errors import KnownError, RunWriteError
+from core.exports import figures
+from core.pruning import METHODS
+from core.sweep import Criterion, merge_scores
+from pages.shared import choice, downloads, frame, networks
 
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
-ORDERS = {
+CRITERIA = {
     "magnitude": ("magnitude", "layer"),
     "magnitude, global": ("magnitude", "global"),
     "activation": ("activation", "layer"),
@@ -27,22 +32,22 @@ def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
     """
     named = {}
     for address in filter(None, st.query_params.get_all("runs")):
-        run_id, config = ui.named_run(address)
+        run_id, config = choice.named_run(address)
         named.setdefault(run_id, (config, address))
     elsewhere = {run_id: named[run_id] for run_id in named if run_id not in ids}
     coming = {}
-    for run_id in ui.coming(elsewhere):
+    for run_id in choice.coming(elsewhere):
         config, _ = elsewhere[run_id]
-        coming[run_id] = ui.label(config) if config else run_id
+        coming[run_id] = choice.label(config) if config else run_id
     for run_id, (config, address) in elsewhere.items():
         if run_id not in coming:
-            ui.offer_missing_run(run_id, config)
+            choice.offer_missing_run(run_id, config)
             st.button("Leave it out", key=f"leave_{run_id}", on_click=leave_out, args=(address,))
     wanted = [run_id for run_id in ids if run_id in named] if "runs" in st.query_params else ids[:1]
     st.session_state.runs = wanted
     others = [address for _, address in elsewhere.values()]
     name_runs_in_address(others)
-    labels = ui.run_labels(ids)
+    labels = choice.run_labels(ids)
     st.multiselect(
         "Runs",
         ids,
@@ -58,7 +63,7 @@ def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
 def name_runs_in_address(others: list[str]) -> None:
     """Write the chosen runs into the address, after them the addresses of those this cache does not hold (yet)."""
     # An empty value rather than none: to show no run is a choice, too.
-    addresses = [*map(ui.address_of, st.session_state.runs), *others] or [""]
+    addresses = [*map(choice.address_of, st.session_state.runs), *others] or [""]
     if st.query_params.get_all("runs") != addresses:
         st.query_params["runs"] = addresses
 
@@ -98,52 +103,50 @@ def choose_axes() -> tuple[str, str]:
     return x, y
 
 
-def choose_orders() -> list[tuple[str, str]]:
+def choose_criteria() -> list[tuple[str, str]]:
     chosen = st.pills(
         "Ranked by",
-        list(ORDERS),
+        list(CRITERIA),
         selection_mode="multi",
         default=["magnitude"],
         key="orders",
         bind="query-params",
         help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
     )
-    return [ORDERS[name] for name in chosen or ["magnitude"]]
+    return [CRITERIA[name] for name in chosen or ["magnitude"]]
 
 
-def scored(run: runs.Run, orders: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
+def scored(run: runs.Run, criteria: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
     """The run's sweep, after scoring with visible progress what is missing of what was asked for.
 
     Raises:
         KnownError: if the run or its dataset cannot be read.
     """
-    finished, table = (run.result() or {}).get("finished"), run.sweep()
-    missing = comparison.missing_scores(table, orders, sparsities)
-    total = sum(map(len, missing.values()))
-    if not total:
+    wanted = [(Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS]
+    table = run.sweep()
+    if not scoring.unscored(table, wanted):
         return table
-    network = ui.load_run(run)
-    test = ui.test_split(network.config.dataset)
+    networks.test_split(run.config().dataset)
     rows = []
     bar = st.progress(0.0, f"Pruning and scoring {run.id}")
-    for order, wanted in missing.items():
-        for row in score(network.kernels, test.images, test.labels, order, wanted, network.activations):
-            rows.append(row)
-            bar.progress(len(rows) / total, f"Pruning and scoring {run.id}: {order.method} at {row['sparsity']:g}")
-    bar.empty()
-    # A cache that cannot be written costs scoring again next time, not the view.
-    with ui.known_errors():
-        run.add_to_sweep(pd.DataFrame(rows), network.finished)
-    if not run.is_still(finished):
-        st.rerun()
-    return runs.merge_scores(table, pd.DataFrame(rows))
+    try:
+        for score in scoring.score_run(run, wanted):
+            rows.append(score.row)
+            where = f"{score.row['method']} at {score.row['sparsity']:g}"
+            bar.progress(score.done / score.total, f"Pruning and scoring {run.id}: {where}")
+    except RunWriteError as error:
+        # It costs scoring again next time, not the view.
+        st.error(str(error), icon=":material/error:")
+    finally:
+        bar.empty()
+    return merge_scores(table, pd.DataFrame(rows))
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def wait_for(coming: dict[str, str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
     """Look for runs that finish and baselines that are complete, and draw the page anew when there are any."""
-    still = ui.coming(coming)
-    if still != list(coming) or ui.complete_baselines(shown, sparsities) != lacking:
+    still = choice.coming(coming)
+    if still != list(coming) or networks.complete_baselines(shown, sparsities) != lacking:
         st.rerun()
     if still:
         st.caption(f"Still to come, and shown as they finish: {'; '.join(coming.values())}.")
@@ -151,11 +154,11 @@ def wait_for(coming: dict[str, str], shown: list[str], lacking: list[str], spars
         st.caption(f"Random pruning, the baseline, is being scored in the background; {len(lacking)} to go.")
 
 
-def show_chart(curves: list[comparison.Curve], x: str, y: str) -> None:
+def show_chart(curves: list[Curve], x: str, y: str) -> None:
     st.plotly_chart(
-        figures.comparison(curves, X_AXES[x], Y_AXES[y]),
+        interactive.comparison(curves, X_AXES[x], Y_AXES[y]),
         key="comparison",
-        config=figures.CONFIG,
+        config=interactive.CONFIG,
         alt=f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}",
     )
 
@@ -229,15 +232,15 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     return folded.iloc[chosen] if chosen else folded
 
 
-def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[comparison.Curve], str, str]) -> None:
+def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[Curve], str, str]) -> None:
     """Downloads of what is compared: the scores behind the chosen rows, the figure as it stands."""
     chosen = table.merge(rows[comparison.ROW]).drop(columns="configuration")
     curves, x, y = chart
     title = f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}"
     name = "-".join(sorted({*chosen.dataset})) + f"-{chosen.run.nunique()}-runs"
     st.markdown(
-        f"**This comparison** · {ui.counted(len(chosen), 'score')} of {ui.counted(chosen.run.nunique(), 'run')}"
-        + ("" if len(chosen) == len(table) else f", {ui.counted(len(rows), 'selected row')}")
+        f"**This comparison** · {frame.counted(len(chosen), 'score')} of {frame.counted(chosen.run.nunique(), 'run')}"
+        + ("" if len(chosen) == len(table) else f", {frame.counted(len(rows), 'selected row')}")
     )
     st.caption(
         "CSV and Parquet hold one row a run, ranking and k, with every setting, version and machine. "
@@ -245,19 +248,19 @@ def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[
     )
     with st.container(horizontal=True):
         for label, suffix, mime, make in (
-            ("CSV", "csv", "text/csv", lambda: export.csv_bytes(chosen)),
-            ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: export.parquet_bytes(chosen)),
-            ("Markdown", "md", "text/markdown", lambda: export.markdown_bytes(ui.readable(rows))),
-            ("PNG", "png", "image/png", lambda: export.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
-            ("SVG", "svg", "image/svg+xml", lambda: export.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
+            ("CSV", "csv", "text/csv", lambda: tables.csv_bytes(chosen)),
+            ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: tables.parquet_bytes(chosen)),
+            ("Markdown", "md", "text/markdown", lambda: tables.markdown_bytes(downloads.readable(rows))),
+            ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
+            ("SVG", "svg", "image/svg+xml", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
             (
                 "Interactive HTML",
                 "html",
                 "text/html",
-                lambda: export.html_bytes(figures.comparison(curves, X_AXES[x], Y_AXES[y]), title),
+                lambda: figures.html_bytes(interactive.comparison(curves, X_AXES[x], Y_AXES[y]), title),
             ),
         ):
-            ui.download(
+            downloads.download(
                 label, make, f"{name}-{y}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}", mime
             )
 
@@ -268,21 +271,21 @@ def show_published() -> None:
         "**No trained network yet.** Below are the published results of the original experiment. "
         "Train a network, and its curves appear beside them."
     )
-    ui.link_to("training", "Go to Training")
-    datasets = [name for name in configuration.DATASETS if ui.published(name) is not None]
+    frame.link_to("training", "Go to Training")
+    datasets = [name for name in configuration.DATASETS if networks.published(name) is not None]
     dataset = st.segmented_control("Dataset", datasets, default=datasets[0], required=True, key="published")
     for y, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
-        curves = comparison.curves(pd.DataFrame(), "sparsity", y, ui.published(dataset))
+        curves = comparison_curves(pd.DataFrame(), "sparsity", y, networks.published(dataset))
         column.plotly_chart(
-            figures.comparison(curves, X_AXES["sparsity"], Y_AXES[y]),
+            interactive.comparison(curves, X_AXES["sparsity"], Y_AXES[y]),
             key=f"published_{y}",
-            config=figures.CONFIG,
+            config=interactive.CONFIG,
             alt=f"Published {y} against sparsity",
         )
 
 
-ui.page_title("Comparison")
-ids = ui.complete_runs()
+frame.page_title("Comparison")
+ids = choice.complete_runs()
 if not ids and not any(st.query_params.get_all("runs")):
     show_published()
     st.stop()
@@ -294,15 +297,15 @@ with k_list:
     sparsities = chosen_sparsities()
 with st.container(horizontal=True, gap="large"):
     x, y = choose_axes()
-    orders = choose_orders()
+    criteria = choose_criteria()
 
 tables = {}
 for run_id in chosen:
     try:
-        tables[run_id] = scored(runs.open_run(run_id), orders, sparsities)
+        tables[run_id] = scored(runs.open_run(run_id), criteria, sparsities)
     except KnownError as error:
         st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
-lacking = ui.complete_baselines(list(tables), sparsities)
+lacking = networks.complete_baselines(list(tables), sparsities)
 if coming or lacking:
     wait_for(coming, list(tables), lacking, sparsities)
 if not tables:
@@ -310,11 +313,11 @@ if not tables:
     st.stop()
 
 everything = comparison.long_table([runs.open_run(run_id) for run_id in tables], tables)
-table = comparison.select_orders(everything, [*orders, ("random", "layer")], sparsities)
+table = comparison.select_criteria(everything, [*criteria, ("random", "layer")], sparsities)
 folded = comparison.fold_seeds(table)
 datasets = {*everything.dataset}
-reference = ui.published(datasets.pop()) if len(datasets) == 1 else None
-curves = comparison.curves(folded, x, y, reference)
+reference = networks.published(datasets.pop()) if len(datasets) == 1 else None
+curves = comparison_curves(folded, x, y, reference)
 
 if not any(curve.symbol for curve in curves):
     st.info("At these sparsities nothing remains, which has no place on this axis. Choose a smaller k, or sparsity.")
@@ -332,8 +335,8 @@ st.caption(
         else ""
     )
 )
-show_knees(comparison.fold_seeds(comparison.select_orders(everything, orders, everything.k.unique())))
+show_knees(comparison.fold_seeds(comparison.select_criteria(everything, criteria, everything.k.unique())))
 rows = show_results(folded)
 st.subheader("Take away")
 offer_comparison(table, rows, (curves, x, y))
-ui.offer_one_of(list(tables))
+downloads.offer_one_of(list(tables))

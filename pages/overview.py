@@ -2,10 +2,14 @@
 
 import streamlit as st
 
-from core import comparison, figures, runs, ui
+from core import runs
+from core.analysis import comparison
+from core.charts import interactive
+from core.charts.curves import X_AXES, Y_AXES, comparison_curves
 from core.config import DATASETS, K_VALUES
+from pages.shared import frame, networks
 
-ui.page_title("Network pruning")
+frame.page_title("Network pruning")
 st.markdown("Train a very large neural network, then make it very small.")
 
 steps, chart = st.columns([1, 2], gap="large")
@@ -29,11 +33,11 @@ with steps:
         ),
     ):
         with st.container(border=True):
-            ui.link_to(page, f"**{label}**")
+            frame.link_to(page, f"**{label}**")
             st.caption(text)
 
 with chart:
-    published_sets = [name for name in DATASETS if ui.published(name) is not None]
+    published_sets = [name for name in DATASETS if networks.published(name) is not None]
     dataset = st.segmented_control(
         "Dataset",
         published_sets,
@@ -45,12 +49,12 @@ with chart:
     table = runs.runs_table()
     own = table[table.finished.notna() & (table.dataset == dataset)].run.head(1).tolist()
     scores = comparison.long_table(runs.open_run(run_id) for run_id in own)
-    shown = comparison.fold_seeds(comparison.select_orders(scores, [("magnitude", "layer")], K_VALUES))
-    curves = comparison.curves(shown, "sparsity", "accuracy", ui.published(dataset))
+    shown = comparison.fold_seeds(comparison.select_criteria(scores, [("magnitude", "layer")], K_VALUES))
+    curves = comparison_curves(shown, "sparsity", "accuracy", networks.published(dataset))
     st.plotly_chart(
-        figures.comparison(curves, comparison.X_AXES["sparsity"], comparison.Y_AXES["accuracy"]),
+        interactive.comparison(curves, X_AXES["sparsity"], Y_AXES["accuracy"]),
         key="overview_curves",
-        config=figures.CONFIG,
+        config=interactive.CONFIG,
         alt="Test accuracy against sparsity for weight and unit pruning",
     )
     st.caption(

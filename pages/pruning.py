@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import figures, inspection, live_figures, ui
+from core.analysis import inspection
+from core.analysis.distributions import layer_names
+from core.charts import interactive, live
+from core.charts.palette import METHOD_COLORS
 from core.config import K_VALUES
-from core.distributions import layer_names
 from core.errors import KnownError
 from core.evaluation import evaluate
-from core.palette import METHOD_COLORS
 from core.pruning import METHODS, RANKINGS, SCOPES
-from core.sweep import STOPS, Order, key_of, parse_key
+from core.sweep import STOPS, Criterion, key_of, parse_key
+from pages.shared import choice, frame, instrument, networks
 
 REFRESH_SECONDS = 2.0
 SHOWN_CASUALTIES = 24
@@ -21,7 +23,7 @@ QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 DETAILS = ("play", "forgets", "looks_at", "layers")
 
 
-def choose_order() -> Order:
+def choose_criterion() -> Criterion:
     """What to prune, and by which ranking."""
     with st.container(horizontal=True, gap="large"):
         method = st.segmented_control(
@@ -53,7 +55,7 @@ def choose_order() -> Order:
             bind="query-params",
             help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
         )
-    return Order(method, ranking, scope)
+    return Criterion(method, ranking, scope)
 
 
 def address_key(layers: int, separable: bool) -> str:
@@ -62,18 +64,18 @@ def address_key(layers: int, separable: bool) -> str:
     return key_of(0.0 if k is None or (not separable and np.ndim(k)) else k)
 
 
-def is_quick(order: Order, key: str) -> bool:
+def is_quick(criterion: Criterion, key: str) -> bool:
     """Whether scoring costs a fraction of the dense network: half of the units are gone, or nearly all weights."""
     k = parse_key(key, 1)
-    return k is not None and k >= QUICK_FROM[order.method]
+    return k is not None and k >= QUICK_FROM[criterion.method]
 
 
-def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:
+def measure(network: networks.LoadedRun, ranked: networks.RankedRun, key: str) -> dict:
     """Really prune at this k and score on the full test set."""
-    test = ui.test_split(network.config.dataset)
+    test = networks.test_split(network.config.dataset)
     k = parse_key(key, len(network.kernels) - 1)
-    score = evaluate(ranked.ranking.prune(network.kernels, k), test.images, test.labels)
-    pruned = ranked.ranking.pruned(k)
+    score = evaluate(ranked.ranks.prune(network.kernels, k), test.images, test.labels)
+    pruned = ranked.ranks.pruned(k)
     return {
         "key": key,
         "accuracy": score.accuracy,
@@ -83,16 +85,16 @@ def measure(network: ui.LoadedRun, ranked: ui.RankedRun, key: str) -> dict:
     }
 
 
-def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None:
+def show_instrument(network: networks.LoadedRun, criterion: Criterion, complete: bool) -> None:
     """The live slider: draws by itself what it knows, while this function prunes and scores behind it."""
-    if ui.load_run(network.run).finished != network.finished:
+    if networks.load_run(network.run).identity != network.identity:
         st.rerun()
-    ranked = ui.rank_run(network, order)
+    ranked = networks.rank_run(network, criterion)
     names = layer_names(network.kernels)
-    view = f"{network.run.id} {network.finished} {order}"
-    separable = order.scope == "layer"
+    view = f"{network.run.id} {network.identity} {criterion}"
+    separable = criterion.scope == "layer"
 
-    scores = ui.live_scores(network, order)
+    scores = networks.live_scores(network, criterion)
     at = st.session_state.get("instrument", {}).get("at")
     if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
         at = {"key": address_key(len(names) - 1, separable), "moving": False}
@@ -101,16 +103,16 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
     measured = st.session_state.get("measured", {})
     if measured.get("view") != view or measured["key"] != at["key"]:
         measured = None
-        if not at["moving"] or at["key"] not in scores.known or is_quick(order, at["key"]):
+        if not at["moving"] or at["key"] not in scores.known or is_quick(criterion, at["key"]):
             measured = {"view": view, **measure(network, ranked, at["key"])}
             st.session_state.measured = measured
     hidden = [kernel.size for kernel in network.kernels[:-1]]
-    ui.instrument(
+    instrument.instrument(
         key="instrument",
         data={
             "view": view,
-            "plotly": ui.plotly_address(),
-            "color": METHOD_COLORS[order.method],
+            "plotly": instrument.plotly_address(),
+            "color": METHOD_COLORS[criterion.method],
             "k": at["key"],
             "separable": separable,
             "stops": [key_of(k) for k in STOPS],
@@ -119,7 +121,7 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
             "counts": [layer.counts.tolist() for layer in ranked.distributions],
             "edges": [layer.edges.tolist() for layer in ranked.distributions],
             "layers": [
-                {"name": name, "weights": kernel.size, "each": 1 if order.method == "weight" else len(kernel)}
+                {"name": name, "weights": kernel.size, "each": 1 if criterion.method == "weight" else len(kernel)}
                 for name, kernel in zip(names, network.kernels[:-1], strict=False)
             ],
             "hiddenWeights": sum(hidden),
@@ -144,37 +146,39 @@ def show_instrument(network: ui.LoadedRun, order: Order, complete: bool) -> None
             st.rerun()
 
 
-def live_slider(network: ui.LoadedRun, order: Order, complete: bool) -> None:
+def live_slider(network: networks.LoadedRun, criterion: Criterion, complete: bool) -> None:
     """A fragment is on its own when it reruns, so it shows its failures itself."""
-    with ui.known_errors():
-        show_instrument(network, order, complete)
+    with frame.known_errors():
+        show_instrument(network, criterion, complete)
 
 
-def show_play(network: ui.LoadedRun, order: Order) -> None:
-    ranked = ui.rank_run(network, order)
-    rows = order.select(network.run.sweep())
+def show_play(network: networks.LoadedRun, criterion: Criterion) -> None:
+    ranked = networks.rank_run(network, criterion)
+    rows = criterion.select(network.run.sweep())
     rows = rows[rows.sparsity.isin(K_VALUES)]
     if len(rows) < len(K_VALUES):
         st.caption("The sparsities of the animation are still being scored.")
         return
-    rows = rows.assign(pruned=[ranked.ranking.pruned(k) for k in rows.sparsity])
+    rows = rows.assign(pruned=[ranked.ranks.pruned(k) for k in rows.sparsity])
     st.plotly_chart(
-        live_figures.animation(ranked.distributions, layer_names(network.kernels)[:-1], order, rows),
+        live.animation(ranked.distributions, layer_names(network.kernels)[:-1], criterion, rows),
         key="animation",
-        config=figures.CONFIG,
+        config=interactive.CONFIG,
         alt="Animation of the histograms while the sparsity grows",
     )
     st.caption("What is zeroed is left out, as in the original experiment's animations.")
 
 
-def show_forgotten(network: ui.LoadedRun, order: Order, k: float | list[float]) -> None:
+def show_forgotten(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
     if np.ndim(k):
         st.caption("Link the layers to one k to see what is forgotten.")
         return
     spec = network.config.spec
-    test = ui.test_split(network.config.dataset)
+    test = networks.test_split(network.config.dataset)
     with st.spinner("Comparing predictions…"):
-        result = inspection.forgotten(network.kernels, ui.rank_run(network, order).ranking, k, test.images, test.labels)
+        result = inspection.forgotten(
+            network.kernels, networks.rank_run(network, criterion).ranks, k, test.images, test.labels
+        )
     lost = len(result.lost)
     st.markdown(
         f"At k = {k:.2%} the network has **{lost:,}** test images wrong that the dense one has right, "
@@ -220,24 +224,24 @@ def show_forgotten(network: ui.LoadedRun, order: Order, k: float | list[float]) 
     with against_dense:
         st.markdown("**Against the dense network**")
         st.plotly_chart(
-            figures.confusion(result.confusion, spec.classes),
+            interactive.confusion(result.confusion, spec.classes),
             key="confusion",
-            config=figures.CONFIG,
+            config=interactive.CONFIG,
             alt="Classes predicted by the dense and by the pruned network",
         )
         st.caption("Numbers are images; off the diagonal the prediction changed.")
 
 
-def show_looks_at(network: ui.LoadedRun, order: Order, k: float | list[float]) -> None:
-    pruned = ui.rank_run(network, order).ranking.prune(network.kernels, k)
+def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
+    pruned = networks.rank_run(network, criterion).ranks.prune(network.kernels, k)
     side = network.config.spec.side
     pixels, units = st.columns([2, 3], gap="large")
     with pixels:
         st.markdown("**Live connections of each pixel**")
         st.plotly_chart(
-            figures.pixel_map(inspection.pixel_connections(pruned), side),
+            interactive.pixel_map(inspection.pixel_connections(pruned), side),
             key="pixels",
-            config=figures.CONFIG,
+            config=interactive.CONFIG,
             alt="Live connections of each pixel in the first layer",
         )
     with units:
@@ -247,67 +251,69 @@ def show_looks_at(network: ui.LoadedRun, order: Order, k: float | list[float]) -
             st.caption("No unit of the first layer reaches an output any more.")
             return
         st.plotly_chart(
-            figures.fields(numbers, weights, side),
+            interactive.fields(numbers, weights, side),
             key="fields",
-            config=figures.CONFIG,
+            config=interactive.CONFIG,
             alt="Incoming weights of the strongest surviving units",
         )
         st.caption("Incoming weights of first-layer units: blue excites, vermillion inhibits.")
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
-def layer_sensitivity(run_id: str, finished: str, order: Order, layer: int, _network: ui.LoadedRun) -> pd.DataFrame:
-    test = ui.test_split(_network.config.dataset)
-    ranking = ui.rank_run(_network, order).ranking
-    return inspection.sensitivity(_network.kernels, ranking, layer, [*K_VALUES, 1.0], test.images, test.labels)
+def layer_sensitivity(
+    run_id: str, identity: str, criterion: Criterion, layer: int, _network: networks.LoadedRun
+) -> pd.DataFrame:
+    test = networks.test_split(_network.config.dataset)
+    ranks = networks.rank_run(_network, criterion).ranks
+    return inspection.sensitivity(_network.kernels, ranks, layer, [*K_VALUES, 1.0], test.images, test.labels)
 
 
-def show_sensitivity(network: ui.LoadedRun, order: Order) -> None:
+def show_sensitivity(network: networks.LoadedRun, criterion: Criterion) -> None:
     names = layer_names(network.kernels)[:-1]
     bar = st.progress(0.0, "Pruning one layer at a time")
     tables = {}
     for layer, name in enumerate(names):
         bar.progress(layer / len(names), f"Pruning {name} alone")
-        own = Order(order.method, order.ranking)
-        tables[name] = layer_sensitivity(network.run.id, network.finished, own, layer, network)
+        own = Criterion(criterion.method, criterion.ranking)
+        tables[name] = layer_sensitivity(network.run.id, network.identity, own, layer, network)
     bar.empty()
     st.plotly_chart(
-        figures.sensitivity(tables),
+        interactive.sensitivity(tables),
         key="sensitivity",
-        config=figures.CONFIG,
+        config=interactive.CONFIG,
         alt="Test accuracy when a single layer is pruned",
     )
     st.caption("The curve that stays up longest belongs to the layer that can lose most.")
 
 
-ui.page_title("Pruning")
-run = ui.choose_run()
-order = choose_order()
+frame.page_title("Pruning")
+run = choice.choose_run()
+criterion = choose_criterion()
 
 try:
-    network = ui.load_run(run)
-    ui.test_split(network.config.dataset)
-    complete = ui.live_scores(network, order).complete
+    network = networks.load_run(run)
+    networks.test_split(network.config.dataset)
+    complete = networks.live_scores(network, criterion).complete
     if not complete:
-        ui.request_scores(run.root, run.id, network.finished, "--fine_curve")
+        networks.request_scores(run.root, run.id, network.identity, "--fine_curve")
     # The curves grow in the background; the slider looks for new points until they are complete.
-    st.fragment(live_slider, run_every=None if complete else REFRESH_SECONDS)(network, order, complete)
+    st.fragment(live_slider, run_every=None if complete else REFRESH_SECONDS)(network, criterion, complete)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
-    ui.link_to("training", "Go to Training to retrain or delete it")
+    frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()
 
 st.space("small")
-k = parse_key(address_key(len(network.kernels) - 1, order.scope == "layer"), len(network.kernels) - 1)
+k = parse_key(address_key(len(network.kernels) - 1, criterion.scope == "layer"), len(network.kernels) - 1)
 with st.expander("Play the sparsification", icon=":material/play_circle:", key="play", on_change="rerun") as play:
     if play.open:
-        show_play(network, order)
+        show_play(network, criterion)
 with st.expander("What it forgets", icon=":material/person_off:", key="forgets", on_change="rerun") as forgets:
     if forgets.open:
-        show_forgotten(network, order, k)
+        show_forgotten(network, criterion, k)
 with st.expander("What it looks at", icon=":material/visibility:", key="looks_at", on_change="rerun") as looks_at:
     if looks_at.open:
-        show_looks_at(network, order, k)
+        show_looks_at(network, criterion, k)
 with st.expander("Which layer matters", icon=":material/layers:", key="layers", on_change="rerun") as layers:
     if layers.open:
-        show_sensitivity(network, order)
+        show_sensitivity(network, criterion)

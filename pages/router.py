@@ -3,7 +3,7 @@ st.navigation makes Streamlit guess at pages by itself, and get a cold deep link
 
 import streamlit as st
 
-from core import ui
+from pages.shared import frame
 
 st.set_page_config(page_title="Network pruning", page_icon=":material/content_cut:", layout="wide")
 # Digits of one width, so that numbers do not dance while they change.
@@ -12,9 +12,9 @@ st.html("<style>.stApp { font-variant-numeric: tabular-nums; }</style>")
 page = st.navigation(
     [
         st.Page(f"{name}.py", title=name.capitalize(), icon=icon, default=name == "overview")
-        for name, icon in ui.ICONS.items()
+        for name, icon in frame.ICONS.items()
     ],
     position="top",
 )
-with ui.known_errors():
+with frame.known_errors():
     page.run()

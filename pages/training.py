@@ -8,11 +8,14 @@ import pandas as pd
 import streamlit as st
 
 from core import config as configuration
-from core import figures, grid, jobs, links, runs, ui
+from core import grid, jobs, links, runs
+from core.analysis.distributions import layer_names
+from core.charts import interactive
 from core.config import DATASETS, ConfigError, TrainingConfig
-from core.distributions import layer_names
 from core.errors import KnownError
-from core.queue import Entry, Queue, open_queue
+from core.jobs import Entry, Queue, open_queue
+from core.runs import Phase, Result, TrainingState
+from pages.shared import choice, downloads, frame
 
 DEFAULTS = TrainingConfig()
 REFRESH_SECONDS = 1.0
@@ -173,7 +176,7 @@ def show_status(run: runs.Run, config: TrainingConfig) -> None:
     """Where this configuration stands, and what can be done with it."""
     show_failure(run)
     training, result = run.training(), run.result()
-    if training and training["phase"] not in runs.ENDED:
+    if training and not training.phase.has_ended:
         watch(run)
         return
     if training:
@@ -200,38 +203,38 @@ def show_status(run: runs.Run, config: TrainingConfig) -> None:
 def watch(run: runs.Run) -> None:
     """Progress and curves of the training in progress, read from the cache every second."""
     state = run.training()
-    if state is None or state["phase"] in runs.ENDED:
+    if state is None or state.phase.has_ended:
         st.rerun()
-    with ui.known_errors():
+    with frame.known_errors():
         show_progress(run, state)
 
 
-def show_progress(run: runs.Run, state: dict) -> None:
+def show_progress(run: runs.Run, state: TrainingState) -> None:
     history = run.history(of_training=True)
     progress = jobs.progress(state, history)
     st.progress(min(progress.fraction, 1.0), text=describe(state, progress))
     st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
-    show_curves(history, state.get("epochs", 1))
+    show_curves(history, state.epochs or 1)
 
 
-def describe(state: dict, progress: jobs.Progress) -> str:
+def describe(state: TrainingState, progress: jobs.Progress) -> str:
     """One line about a training in progress."""
-    if state["phase"] == "training":
-        text = f"Epoch {max(state['epoch'], 1)} of {state['epochs']}"
-        if state.get("batches"):
-            text += f", batch {state['batch']} of {state['batches']}"
+    if state.phase == Phase.TRAINING:
+        text = f"Epoch {max(state.epoch, 1)} of {state.epochs}"
+        if state.batches:
+            text += f", batch {state.batch} of {state.batches}"
         if progress.seconds_left is not None:
             minutes, seconds = divmod(round(progress.seconds_left), 60)
             text += f" · about {f'{minutes} min ' if minutes else ''}{seconds} s left"
         return text
-    if state["phase"] == "scoring":
-        return f"Pruning and scoring: {state.get('scored', 0)} of {state.get('to_score', '…')} done"
-    if state["phase"] == "complete":
+    if state.phase == Phase.SCORING:
+        return f"Pruning and scoring: {state.scored} of {state.to_score or '…'} done"
+    if state.phase == Phase.COMPLETE:
         return "Putting the network into the cache"
     return "Getting ready: reading the images and starting TensorFlow"
 
 
-def show_early_end(run: runs.Run, state: dict) -> None:
+def show_early_end(run: runs.Run, state: TrainingState) -> None:
     """A training that failed, was cancelled, or whose process died."""
     titles = {
         "failed": "Training failed",
@@ -239,16 +242,16 @@ def show_early_end(run: runs.Run, state: dict) -> None:
         "interrupted": "Training was interrupted",
     }
     reasons = {
-        "failed": state.get("message", "The process said nothing."),
-        "cancelled": f"It had reached epoch {state.get('epoch', 0)} of {state.get('epochs', '?')}.",
+        "failed": state.message or "The process said nothing.",
+        "cancelled": f"It had reached epoch {state.epoch} of {state.epochs or '?'}.",
         "interrupted": "The process that was training this network is gone: it was killed, or the machine restarted. "
-        f"It had reached epoch {state.get('epoch', 0)} of {state.get('epochs', '?')}.",
+        f"It had reached epoch {state.epoch} of {state.epochs or '?'}.",
     }
-    box = st.error if state["phase"] == "failed" else st.warning
+    box = st.error if state.phase == Phase.FAILED else st.warning
     box(
-        reasons[state["phase"]] + (" The earlier network is untouched." if run.is_complete() else ""),
-        title=titles[state["phase"]],
-        icon=":material/error:" if state["phase"] == "failed" else ":material/info:",
+        reasons[state.phase] + (" The earlier network is untouched." if run.is_complete() else ""),
+        title=titles[state.phase],
+        icon=":material/error:" if state.phase == Phase.FAILED else ":material/info:",
     )
     with st.container(horizontal=True):
         st.button(
@@ -262,31 +265,31 @@ def show_early_end(run: runs.Run, state: dict) -> None:
         st.button("Discard", icon=":material/close:", key="discard", on_click=attempt, args=(run, run.discard_training))
 
 
-def show_result(run: runs.Run, config: TrainingConfig, result: dict) -> None:
+def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
     history = run.history()
     accuracy, loss, seconds, kept = st.columns(4)
-    accuracy.metric("Test accuracy", f"{result['test_accuracy']:.2%}")
-    loss.metric("Test loss", f"{result['test_loss']:.4f}")
-    seconds.metric("Training time", f"{result['training_seconds']:,.0f} s")
-    kept.metric("Kept epoch", f"{result['kept_epoch']} of {len(history)}")
+    accuracy.metric("Test accuracy", f"{result.test_accuracy:.2%}")
+    loss.metric("Test loss", f"{result.test_loss:.4f}")
+    seconds.metric("Training time", f"{result.training_seconds:,.0f} s")
+    kept.metric("Kept epoch", f"{result.kept_epoch} of {len(history)}")
     with st.container(horizontal=True):
         if st.button("Prune it", type="primary", icon=":material/content_cut:", key="open"):
             st.switch_page("pruning.py", query_params={"run": run.id})
         with st.popover("Take away", icon=":material/download:", key="take_away"):
-            ui.offer_run(run)
+            downloads.offer_run(run)
         if st.button("Retrain…", icon=":material/replay:", key="retrain"):
             confirm_retrain(run, config)
         if st.button("Delete…", icon=":material/delete:", key="delete"):
             confirm_delete(run)
-    show_curves(history, len(history), result["kept_epoch"])
+    show_curves(history, len(history), result.kept_epoch)
 
 
 def show_curves(history: pd.DataFrame, epochs: int, kept_epoch: int | None = None) -> None:
     for measure, column in zip(("loss", "accuracy"), st.columns(2), strict=True):
         column.plotly_chart(
-            figures.training_curves(history, epochs, measure, kept_epoch),
+            interactive.training_curves(history, epochs, measure, kept_epoch),
             key=f"curve_{measure}",
-            config=figures.CONFIG,
+            config=interactive.CONFIG,
             alt=f"{measure.capitalize()} of training and validation against the epoch",
         )
 
@@ -383,7 +386,7 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
             help="How many trainings run beside each other. Holds until the queue is empty.",
         )
         st.button(
-            f"Queue {ui.counted(len(missing), 'training')}" if missing else "Nothing to queue",
+            f"Queue {frame.counted(len(missing), 'training')}" if missing else "Nothing to queue",
             type="primary",
             icon=":material/playlist_add:",
             key="grid_add",
@@ -392,13 +395,13 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
             args=(queue, queue_grid, queue, missing, at_once),
         )
         st.markdown(
-            f"**{ui.counted(len(configs), 'network')}**"
+            f"**{frame.counted(len(configs), 'network')}**"
             + (f", {trained:,} trained already" if trained else "")
             + (f", {waiting:,} in the queue" if waiting else "")
         )
     if trained + waiting:
         addresses = [links.address_of(config.run_id, config) for config in configs if config not in missing]
-        ui.link_to("comparison", "Compare them; what is not trained yet appears as it finishes", {"runs": addresses})
+        frame.link_to("comparison", "Compare them; what is not trained yet appears as it finishes", {"runs": addresses})
 
 
 def look_at(queue: Queue) -> tuple:
@@ -449,7 +452,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
 def show_entry(queue: Queue, entry: Entry) -> None:
     run, status = entry.run, entry.status
     name, state, button = st.columns([5, 6, 2], vertical_alignment="center")
-    name.markdown(ui.label(entry.config))
+    name.markdown(choice.label(entry.config))
     training = run.training()
     if status == "training" and training:
         progress = jobs.progress(training, run.history(of_training=True))
@@ -557,7 +560,7 @@ def show_runs() -> None:
             confirm_delete(run)
 
 
-ui.page_title("Training")
+frame.page_title("Training")
 settings, status = st.columns([1, 2], gap="large")
 with settings:
     try:
@@ -569,7 +572,7 @@ with status:
     if config is not None:
         run = runs.open_run(config.run_id)
         st.caption(f"Run `{run.id}`")
-        with ui.known_errors():
+        with frame.known_errors():
             show_status(run, config)
         show_architecture(config)
 show_grids(config)

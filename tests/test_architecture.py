@@ -1,6 +1,7 @@
-"""The walls: what may import what."""
+"""The walls: what may import what. The rooms and their order are those of CONTRIBUTING.md."""
 
 import ast
+import os
 import subprocess
 import sys
 
@@ -8,58 +9,136 @@ import pytest
 
 from tests.conftest import PROJECT
 
-KERAS_ROOMS = {"network.py"}
-LAZY_KERAS_ROOMS = {"datasets.py", "train.py"}
+FLOORS = [
+    {"core.settings", "core.errors"},
+    {"core.files", "core.terminal"},
+    {"core.config"},
+    {"core.datasets", "core.pruning"},
+    {"core.kernels"},
+    {"core.evaluation"},
+    {"core.sweep"},
+    {"core.runs"},
+    {"core.links", "core.scoring"},
+    {"core.training", "core.jobs", "core.analysis"},
+    {"core.charts"},
+    {"core.exports"},
+    {"core.command"},
+    {"core.train", "core.grid"},
+    {"pages.shared"},
+    {"pages"},
+    {"app"},
+]
+"""From the ground up. A room may import the rooms below it, and itself."""
+
+CLOSED = {
+    "core.training": {"core.train"},
+    "core.links": {"pages.shared", "pages"},
+    "core.jobs": {"core.grid", "pages.shared", "pages"},
+    "core.exports": {"core.train", "pages.shared", "pages"},
+    "core.command": {"core.train", "core.grid"},
+    "core.train": set(),
+}
+"""Rooms that only these others may import, although they stand above them."""
+
+PACKAGES = {
+    "streamlit": {"app", "pages", "pages.shared"},
+    "keras": {"core.training", "core.datasets"},
+    "tensorflow": {"core.training"},
+    "distributed": {"core.jobs"},
+    "matplotlib": {"core.charts"},
+    "plotly": {"core.charts", "core.exports", "app"},
+    "sklearn": {"core.datasets"},
+    "absl": {"core.command", "core.train", "core.grid"},
+}
+"""Packages that only these rooms may import."""
+
+LATE = {
+    ("core.datasets", "keras"),
+    ("core.datasets", "sklearn"),
+    ("core.jobs", "distributed"),
+    ("core.exports.figures", "core.charts.printed"),
+    ("core.train", "core.exports"),
+}
+"""What these import only where they need it: it costs seconds, or may not be installed."""
+
+FILES = sorted([*PROJECT.glob("core/**/*.py"), *PROJECT.glob("pages/**/*.py"), PROJECT / "app.py"])
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module):
+    """The room that a module belongs to, by the longest name."""
+    rooms = [room for floor in FLOORS for room in floor if module == room or module.startswith(f"{room}.")]
+    return max(rooms, key=len, default=None)
 
 
 def imports(path):
-    """Every module a file imports, at its top level and anywhere."""
+    """(module, whether at the top of the file) of everything that a file imports."""
     tree = ast.parse(path.read_text())
-    top, anywhere = set(), set()
+    top = {id(node) for node in tree.body}
     for node in ast.walk(tree):
+        names = []
         if isinstance(node, ast.Import):
-            names = {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-        else:
-            continue
-        anywhere |= names
-        if node in tree.body:
-            top |= names
-    return top, anywhere
+            assert not node.level, f"{path}: relative imports hide where a name comes from"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield name, id(node) in top
 
 
-def uses(names, package):
-    return any(name == package or name.startswith(f"{package}.") for name in names)
+def belongs(name, package):
+    return name == package or name.startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("path", sorted([*PROJECT.glob("core/*.py"), *PROJECT.glob("pages/*.py"), PROJECT / "app.py"]))
-def test_keras_and_streamlit_stay_in_their_rooms(path):
-    top, anywhere = imports(path)
-    keras = [package for package in ("keras", "tensorflow", "core.network") if uses(anywhere, package)]
-    if path.name not in KERAS_ROOMS | LAZY_KERAS_ROOMS:
-        assert not keras
-    if path.name in LAZY_KERAS_ROOMS:
-        assert not any(uses(top, package) for package in ("keras", "tensorflow", "core.network"))
-    if path.parent.name == "core" and path.name != "ui.py":
-        assert not uses(anywhere, "streamlit")
-        assert not uses(anywhere, "core.ui")
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_file_imports_only_what_its_room_may(path):
+    room = room_of(module_of(path))
+    if path.name == "__init__.py" and module_of(path) == "core":
+        return
+    assert room, f"{path} is in no room: add it to FLOORS and to CONTRIBUTING.md"
+    floor = next(index for index, rooms in enumerate(FLOORS) if room in rooms)
+    for name, at_top in imports(path):
+        other = room_of(name)
+        if other and other != room:
+            below = next(index for index, rooms in enumerate(FLOORS) if other in rooms) < floor
+            assert below, f"{path}: {room} stands below or beside {other}"
+            assert room in CLOSED.get(other, {room}), f"{path}: {other} is closed to {room}"
+        for package, rooms in PACKAGES.items():
+            if belongs(name, package):
+                assert room in rooms, f"{path}: {package} belongs to {sorted(rooms)}"
+        for place, package in LATE:
+            if belongs(module_of(path), place) and belongs(name, package):
+                assert not at_top, f"{path}: {package} is imported late"
+
+
+def test_the_environment_is_read_in_one_file():
+    for path in FILES:
+        text = path.read_text()
+        if module_of(path) != "core.settings":
+            assert "os.environ" not in text, path
+            assert "getenv" not in text, path
+        if path not in (PROJECT / "app.py", PROJECT / "core" / "settings.py"):
+            assert ".parent.parent" not in text, path
 
 
 def test_the_web_process_never_loads_tensorflow(trained_cache):
-    code = """
+    names = sorted(path.stem for path in PROJECT.glob("pages/*.py") if path.stem not in ("router", "__init__"))
+    code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
-for page in ("overview", "training", "pruning", "comparison"):
-    app = AppTest.from_file(f"pages/{page}.py", default_timeout=60).run()
+for page in {names!r}:
+    app = AppTest.from_file(f"pages/{{page}}.py", default_timeout=60).run()
     assert not app.exception, app.exception
-heavy = {name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "sklearn"}
+heavy = {{name.split(".")[0] for name in sys.modules}} & {{"tensorflow", "keras", "sklearn"}}
 assert not heavy, heavy
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,
-        env={**__import__("os").environ, "NETWORK_PRUNING_CACHE": str(trained_cache), "PYTHONPATH": str(PROJECT)},
+        env=os.environ | {"NETWORK_PRUNING_CACHE": str(trained_cache), "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         timeout=120,

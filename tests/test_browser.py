@@ -23,7 +23,8 @@ from core.config import K_VALUES
 from core.datasets import load_dataset
 from core.evaluation import evaluate
 from core.pruning import METHODS, prune, rank
-from core.sweep import RANDOM_SEEDS, STOPS, Order, is_planned_work_done, key_of
+from core.scoring import fine_curve, unscored
+from core.sweep import RANDOM_SEEDS, STOPS, Criterion, key_of
 from tests.conftest import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -312,7 +313,7 @@ def test_dragging_draws_every_stop_and_only_true_numbers(trained_server, trained
     blank = {key: drawn for key, drawn in seen.items() if not (drawn["bars"] and drawn["ghosts"])}
     assert not blank
 
-    scores = Order(method).select(trained_run.sweep()).set_index("sparsity")
+    scores = Criterion(method).select(trained_run.sweep()).set_index("sparsity")
     ranking = rank(kernels, method)
     for k in STOPS:
         drawn = seen[key_of(k)]
@@ -423,6 +424,6 @@ def test_curves_complete_themselves_in_the_background(trained_cache, trained_run
         visit(page, f"{server.url}/pruning?run={trained_run.id}&k=0.5")
         confirmed(page, "0.5")
         expect(page.get_by_text("curves are still growing")).to_have_count(0)
-        assert is_planned_work_done(runs.open_run(trained_run.id, cache).sweep())
+        assert not unscored(runs.open_run(trained_run.id, cache).sweep(), fine_curve())
     finally:
         server.stop()

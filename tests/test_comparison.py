@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import comparison, runs
-from core.comparison import X_AXES, Y_AXES
+from core import runs
+from core.analysis import comparison
+from core.charts.curves import X_AXES, Y_AXES, comparison_curves
 from core.config import K_VALUES, TrainingConfig
 from core.evaluation import evaluate, live_units, remaining_parameters
 from core.pruning import METHODS, prune
+from core.runs import layout
 from tests.conftest import SMALL
 
 
@@ -54,7 +56,7 @@ def test_seeds_fold_to_mean_and_sample_deviation():
 def test_one_network_has_no_deviation():
     folded = comparison.fold_seeds(scores("a", 0, [0.9, 0.8, 0.4]))
     assert folded.accuracy_sd.isna().all()
-    (curve,) = [curve for curve in comparison.curves(folded, "sparsity", "accuracy") if curve.symbol]
+    (curve,) = [curve for curve in comparison_curves(folded, "sparsity", "accuracy") if curve.symbol]
     assert curve.spread is None
 
 
@@ -102,14 +104,14 @@ def test_the_baseline_is_of_the_networks_it_stands_beside():
     half = scores("a", 0, [0.9, 0.2], ranking="random")
     whole = pd.concat([half, scores("b", 1, [0.7, 0.1], ranking="random")])
     for random, expected in ((half, []), (whole, [[0.8, 0.15]])):
-        drawn = comparison.curves(comparison.fold_seeds(pd.concat([ranked, random])), "sparsity", "accuracy")
+        drawn = comparison_curves(comparison.fold_seeds(pd.concat([ranked, random])), "sparsity", "accuracy")
         assert [curve.y for curve in drawn if curve.name.startswith("random")] == [pytest.approx(y) for y in expected]
 
 
 def test_the_dense_level_is_drawn_where_k_0_is_not():
     table = scores("a", 0, [0.9, 0.8, 0.4])
     for y, level in (("accuracy", 0.9), ("change", 0), ("loss", 0.1)):
-        drawn = comparison.curves(comparison.fold_seeds(table[table.k > 0]), "sparsity", y)
+        drawn = comparison_curves(comparison.fold_seeds(table[table.k > 0]), "sparsity", y)
         assert [curve.y for curve in drawn if curve.is_level] == [[level, level]]
 
 
@@ -121,7 +123,7 @@ def test_there_is_no_knee_where_no_sparsity_is_common():
 
 def test_a_band_is_drawn_only_where_every_point_has_a_deviation():
     table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.8, 0.9])])
-    (curve,) = [c for c in comparison.curves(comparison.fold_seeds(table), "sparsity", "accuracy") if c.symbol]
+    (curve,) = [c for c in comparison_curves(comparison.fold_seeds(table), "sparsity", "accuracy") if c.symbol]
     assert curve.spread is None
 
 
@@ -129,7 +131,7 @@ def test_a_band_is_drawn_only_where_every_point_has_a_deviation():
 @pytest.mark.parametrize("y", Y_AXES)
 def test_many_configurations_get_panels_and_stay_apart(x, y):
     parts = [scores("a", 0, [0.9, 0.8, 0.4], configuration=f"c{index}") for index in range(12)]
-    drawn = comparison.curves(comparison.fold_seeds(pd.concat(parts)), x, y)
+    drawn = comparison_curves(comparison.fold_seeds(pd.concat(parts)), x, y)
     lines = [curve for curve in drawn if curve.symbol]
     assert len(lines) == 12
     assert len({(curve.color, curve.dash, curve.symbol) for curve in lines}) == 12
@@ -142,7 +144,7 @@ def test_nothing_remaining_has_no_place_on_a_logarithmic_axis():
     table = scores("a", 0, [0.9, 0.8, 0.1])
     table["removable"] = [0, 500, 1_000]
     for x in ("remaining", "compression"):
-        (curve,) = [c for c in comparison.curves(comparison.fold_seeds(table), x, "accuracy") if c.symbol]
+        (curve,) = [c for c in comparison_curves(comparison.fold_seeds(table), x, "accuracy") if c.symbol]
         assert len(curve.x) == 2
 
 
@@ -185,7 +187,7 @@ def test_the_long_table_of_real_runs(trained_run, tmp_path):
     pair = []
     for config in (SMALL, other):
         shutil.copytree(trained_run.folder, tmp_path / config.run_id)
-        (tmp_path / config.run_id / runs.CONFIG).write_text(json.dumps(config.to_dict()))
+        (tmp_path / config.run_id / layout.CONFIG).write_text(json.dumps(config.to_dict()))
         pair.append(runs.open_run(config.run_id, tmp_path))
     table = comparison.long_table(pair)
     assert len(table) == 2 * len(trained_run.sweep())

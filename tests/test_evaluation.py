@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from core import datasets
+from core.analysis.distributions import distributions
 from core.config import K_VALUES
-from core.distributions import distributions
 from core.evaluation import evaluate, live_units, logits
 from core.pruning import METHODS, prune, rank
 from core.sweep import results_table, sweep, zeroed_parts

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import comparison, export, runs
+from core import runs
+from core.analysis import comparison
 from core.config import K_VALUES
+from core.errors import ExportError
+from core.exports import archive, report, tables
+from core.runs import layout
 from tests.conftest import SMALL
 
 
@@ -20,8 +24,8 @@ def table(trained_run):
 
 
 def test_csv_and_parquet_hold_the_same_table_with_the_right_types(table):
-    csv = pd.read_csv(io.BytesIO(export.csv_bytes(table)))
-    parquet = pd.read_parquet(io.BytesIO(export.parquet_bytes(table)))
+    csv = pd.read_csv(io.BytesIO(tables.csv_bytes(table)))
+    parquet = pd.read_parquet(io.BytesIO(tables.parquet_bytes(table)))
     pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
     for read in (csv, parquet):
         assert read.k.dtype == read.accuracy.dtype == read.loss.dtype == float
@@ -33,13 +37,13 @@ def test_csv_and_parquet_hold_the_same_table_with_the_right_types(table):
 
 
 def test_a_line_break_in_text_starts_no_row():
-    written = export.csv_bytes(pd.DataFrame({"name": ["a\r=1", "b\n=1"]}))
+    written = tables.csv_bytes(pd.DataFrame({"name": ["a\r=1", "b\n=1"]}))
     assert written.decode().splitlines() == ["name", "a =1", "b =1"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_text_cannot_become_a_formula(text):
-    written = export.csv_bytes(pd.DataFrame({"name": [text, "plain"], "number": [-1.5, 2.0]}))
+    written = tables.csv_bytes(pd.DataFrame({"name": [text, "plain"], "number": [-1.5, 2.0]}))
     read = pd.read_csv(io.BytesIO(written))
     assert read.name.tolist() == [f"'{text}", "plain"]
     assert read.number.tolist() == [-1.5, 2.0]
@@ -47,32 +51,32 @@ def test_text_cannot_become_a_formula(text):
 
 def test_markdown_keeps_its_columns(table):
     table = table.head(3).assign(run="a|b")
-    lines = export.markdown_bytes(table[["run", "k", "accuracy"]]).decode().splitlines()
+    lines = tables.markdown_bytes(table[["run", "k", "accuracy"]]).decode().splitlines()
     assert len(lines) == 5
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
 
 
 def test_markdown_writes_no_powers_of_ten():
     table = pd.DataFrame({"count": [2_386_000.0, 1_668_807.4], "small": [7.07107e-05, None], "whole": [3, 4]})
-    text = export.markdown_bytes(table).decode()
+    text = tables.markdown_bytes(table).decode()
     for number in ("2386000", "1668810", "0.0000707107", " 3 "):
         assert number in text
 
 
 def test_results_are_the_columns_of_the_experiment(trained_run):
-    results = export.results(trained_run)
+    results = report.results(trained_run)
     assert results.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
     assert results.sparsity.tolist() == list(K_VALUES)
-    pd.testing.assert_frame_equal(results, pd.read_csv(trained_run.folder / runs.RESULTS))
+    pd.testing.assert_frame_equal(results, pd.read_csv(trained_run.folder / layout.RESULTS))
 
 
 def test_a_report_needs_nothing_else(trained_run):
-    page = export.report(trained_run).decode()
+    page = report.report(trained_run).decode()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "url(" not in page
     assert "@import" not in page
     assert page.count("data:image/png;base64,") == 2 + 2 * len(K_VALUES)
-    for row in export.results(trained_run).itertuples():
+    for row in report.results(trained_run).itertuples():
         assert f"{row.accuracy_weight:.4f}" in page
         assert f"{row.loss_unit:.4f}" in page
     assert SMALL.run_id in page
@@ -80,11 +84,11 @@ def test_a_report_needs_nothing_else(trained_run):
 
 
 def test_an_archive_holds_the_run_and_says_what_is_what(trained_run):
-    with zipfile.ZipFile(io.BytesIO(export.archive(trained_run))) as archive:
-        assert archive.testzip() is None
-        names = {name.removeprefix(f"{SMALL.run_id}/") for name in archive.namelist()}
-        readme = archive.read(f"{SMALL.run_id}/README.md").decode()
-        kernels = np.load(io.BytesIO(archive.read(f"{SMALL.run_id}/{runs.KERNELS}")))
+    with zipfile.ZipFile(io.BytesIO(archive.archive(trained_run))) as packed:
+        assert packed.testzip() is None
+        names = {name.removeprefix(f"{SMALL.run_id}/") for name in packed.namelist()}
+        readme = packed.read(f"{SMALL.run_id}/README.md").decode()
+        kernels = np.load(io.BytesIO(packed.read(f"{SMALL.run_id}/{layout.KERNELS}")))
         np.testing.assert_array_equal(kernels["kernel_0"], trained_run.kernels()[0])
     on_disk = {path.relative_to(trained_run.folder).as_posix() for path in trained_run.folder.rglob("*.*")}
     assert names == on_disk | {"README.md", "report.html", "all-scores.csv"}
@@ -94,6 +98,6 @@ def test_an_archive_holds_the_run_and_says_what_is_what(trained_run):
 
 def test_what_has_not_been_drawn_is_said(trained_run, tmp_path):
     shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
-    (tmp_path / SMALL.run_id / runs.TRAINING_FIGURE).unlink()
-    with pytest.raises(export.ExportError, match=r"loss_accuracy\.png"):
-        export.report(runs.open_run(SMALL.run_id, tmp_path))
+    (tmp_path / SMALL.run_id / layout.TRAINING_FIGURE).unlink()
+    with pytest.raises(ExportError, match=r"loss_accuracy\.png"):
+        report.report(runs.open_run(SMALL.run_id, tmp_path))

@@ -10,9 +10,11 @@ import pytest
 
 from core import jobs, runs
 from core.config import ConfigError, TrainingConfig
-from core.errors import KnownError
+from core.errors import CancelledError, JobError, KnownError, RunError
 from core.grid import expand, parse_values
-from core.queue import SCHEDULER, open_queue
+from core.jobs import open_queue
+from core.runs import Phase, layout, write_run
+from core.settings import SCHEDULER
 from tests.conftest import PROJECT
 
 
@@ -119,7 +121,7 @@ def test_adding_twice_adds_once_and_keeps_the_order(queue):
 
 def test_what_is_being_trained_or_was_trained_is_not_added(queue, trained_run):
     assert open_queue(trained_run.root).add([trained_run.config()]) == 0
-    with runs.open_run(tiny(0).run_id).train(tiny(0)) as training:
+    with write_run(runs.open_run(tiny(0).run_id), tiny(0)) as training:
         assert queue.add([tiny(0)]) == 0
         training.discard()
 
@@ -128,11 +130,11 @@ def test_cancelling_one_and_all(queue):
     queue.add([tiny(seed) for seed in range(4)])
     queue.cancel([tiny(1).run_id])
     assert [entry.config.seed for entry in queue.entries()] == [0, 2, 3]
-    with runs.open_run(tiny(2).run_id).train(tiny(2)) as training:
+    with write_run(runs.open_run(tiny(2).run_id), tiny(2)) as training:
         queue.cancel()
         assert queue.entries() == []
-        with pytest.raises(runs.CancelledError):
-            training.update()
+        with pytest.raises(CancelledError):
+            training.update(Phase.TRAINING)
         training.discard()
 
 
@@ -149,10 +151,10 @@ def test_a_failed_training_does_not_stop_the_others(queue, monkeypatch, capsys):
     def train(run, config, ticket):
         begun.append(config.seed)
         if config.seed == 2:
-            raise jobs.JobError("No space.")
+            raise JobError("No space.")
         return jobs.Outcome("It diverged." if config.seed == 0 else None, "here", 1)
 
-    monkeypatch.setattr("core.queue.train_run", train)
+    monkeypatch.setattr("core.jobs.queue.train_and_wait", train)
     queue.add([tiny(seed) for seed in range(4)])
     queue.work()
     assert begun == [0, 1, 2, 3]
@@ -169,7 +171,7 @@ def test_a_ticket_added_while_others_are_trained_is_worked_off_too(queue, monkey
             queue.add([tiny(config.seed + 1)])
         return jobs.Outcome(None, "here", 1)
 
-    monkeypatch.setattr("core.queue.train_run", train)
+    monkeypatch.setattr("core.jobs.queue.train_and_wait", train)
     queue.add([tiny(0)])
     queue.work()
     assert queue.entries() == []
@@ -177,13 +179,13 @@ def test_a_ticket_added_while_others_are_trained_is_worked_off_too(queue, monkey
 
 def test_a_training_whose_ticket_is_gone_is_not_begun(queue):
     run = runs.open_run(tiny(0).run_id)
-    assert jobs.train_run(run, tiny(0), queue.folder / "gone.json").failure is None
+    assert jobs.train_and_wait(run, tiny(0), queue.folder / "gone.json").failure is None
     assert not run.part.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(runs.RunError, match="Cannot write to"):
+    with pytest.raises(RunError, match="Cannot write to"):
         open_queue(tmp_path / "file" / "cache").add([tiny(0)])
 
 
@@ -211,7 +213,7 @@ def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
     assert done.stdout.count("test accuracy") == 2
     for config in (tiny(0), tiny(1)):
         result = runs.open_run(config.run_id, tmp_path / "cache").result()
-        assert f"{config.run_id} is trained: test accuracy {result['test_accuracy']:.4f}" in done.stdout
+        assert f"{config.run_id} is trained: test accuracy {result.test_accuracy:.4f}" in done.stdout
     table = [line.split()[1:] for line in done.stdout.splitlines()[-4:]]
     assert [row[0] for row in table] == ["failed", "failed", "complete", "complete"]
     failed = [entry.failure for entry in open_queue(tmp_path / "cache").entries()]
@@ -235,7 +237,7 @@ def test_a_killed_queue_loses_nothing(queue):
     run = runs.open_run(first.run_id)
     until(run.is_training)
     assert [entry.status for entry in queue.entries()] == ["training", "waiting"]
-    trainer = run.training()["pid"]
+    trainer = run.training().pid
     process.kill()
     process.wait()
     assert queue.is_stuck()
@@ -244,7 +246,7 @@ def test_a_killed_queue_loses_nothing(queue):
     assert not queue.is_stuck()
     until(lambda: not queue.entries())
     # The training that had begun went on by itself and was not begun anew.
-    assert run.result()["pid"] == trainer
+    assert json.loads((run.folder / layout.STATE).read_text())["pid"] == trainer
     assert runs.open_run(second.run_id).is_complete()
 
 
@@ -262,14 +264,14 @@ def test_ctrl_c_cancels_the_configurations_of_the_command_and_no_others(queue):
     )
     until(lambda: [entry.status for entry in queue.entries()] == ["training", "waiting"])
     run = queue.entries()[0].run
-    until(lambda: (run.training() or {}).get("phase") == "training")
+    until(lambda: run.is_training() and run.training().phase == "training")
     queue.add([tiny(5)])
     process.send_signal(signal.SIGINT)
     assert "cancelled" in process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert [entry.config for entry in queue.entries()] == [tiny(5)]
     until(lambda: not run.is_training())
-    assert run.training()["phase"] == "cancelled"
+    assert run.training().phase == "cancelled"
     queue.cancel()
     until(lambda: not queue.is_working())
 
@@ -278,8 +280,9 @@ def test_nothing_of_dask_is_imported_unless_asked_for(queue):
     queue.add([tiny(0)])
     code = """
 import sys
-from core import jobs, queue
-queue.train_run = lambda *_: jobs.Outcome(None, "here", 1)
+from core import jobs
+from core.jobs import queue
+queue.train_and_wait = lambda *_: jobs.Outcome(None, "here", 1)
 queue.open_queue().work()
 heavy = {name.split(".")[0] for name in sys.modules} & {"dask", "distributed", "tensorflow", "streamlit"}
 assert not heavy, heavy
@@ -300,7 +303,7 @@ def distributed():
 
 def test_a_scheduler_that_cannot_be_reached_is_one_sentence(queue, distributed, monkeypatch):
     monkeypatch.setenv(SCHEDULER, "tcp://127.0.0.1:1")
-    monkeypatch.setattr("core.queue._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("core.jobs.cluster._CONNECT_SECONDS", 0.2)
     queue.add([tiny(0)])
     with pytest.raises(KnownError, match=r"no Dask scheduler at .*127\.0\.0\.1:1"):
         queue.work()

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from core.analysis.inspection import forgotten, pixel_connections, receptive_fields, sensitivity
 from core.evaluation import predict
-from core.inspection import forgotten, pixel_connections, receptive_fields, sensitivity
 from core.pruning import prune, rank
-from core.sweep import Order, key_of, parse_key, plan
+from core.scoring import fine_curve
+from core.sweep import Criterion, key_of, parse_key
 
 
 @pytest.fixture
@@ -72,6 +73,6 @@ def test_a_k_survives_its_address(k):
 
 
 def test_the_plan_asks_for_nothing_twice_once_done():
-    orders = {order for order, _ in plan()}
-    assert Order("weight") in orders
-    assert {order.ranking for order in orders} == {"magnitude", "activation", "random"}
+    criteria = {criterion for criterion, _ in fine_curve()}
+    assert Criterion("weight") in criteria
+    assert {criterion.ranking for criterion in criteria} == {"magnitude", "activation", "random"}

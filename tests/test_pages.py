@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import comparison, grid, jobs, links, runs
+from core import grid, jobs, links, runs
+from core.charts.curves import X_AXES, Y_AXES
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
+from core.jobs import Queue, open_queue
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
-from core.queue import Queue, open_queue
+from core.runs import Phase, layout, write_run
+from core.sweep import ROW_KEY
 from tests.conftest import PROJECT, SMALL
 
 PAGES = ("overview", "training", "pruning", "comparison")
@@ -70,7 +73,7 @@ def settings_of(config: TrainingConfig) -> dict[str, str]:
 def test_a_link_brings_back_a_configuration_and_its_result(full):
     app = open_page("training", **settings_of(SMALL))
     assert f"Run `{SMALL.run_id}`" in [caption.value for caption in app.caption]
-    assert app.metric[0].value == f"{full.result()['test_accuracy']:.2%}"
+    assert app.metric[0].value == f"{full.result().test_accuracy:.2%}"
 
 
 def test_training_starts_exactly_what_is_shown(cache, monkeypatch):
@@ -116,10 +119,10 @@ def test_a_training_that_cannot_start_says_why(cache, monkeypatch):
 )
 def test_a_training_that_ended_early_says_so_and_offers_another(cache, phase, word):
     run = runs.open_run(SMALL.run_id)
-    with pytest.raises(KnownError), run.train(SMALL) as training:
-        training.update(epoch=2, epochs=3)
+    with pytest.raises(KnownError), write_run(run, SMALL) as training:
+        training.update(Phase.TRAINING, epoch=2, epochs=3)
         raise KnownError("reason")
-    state = run.part / runs.STATE
+    state = run.part / layout.STATE
     state.write_text(state.read_text().replace('"failed"', f'"{phase}"'))
     app = open_page("training", **settings_of(SMALL))
     assert word in [*app.error, *app.warning][0].value
@@ -204,8 +207,8 @@ def test_a_run_deleted_in_another_tab_is_said(full):
 
 @pytest.mark.parametrize("page", ["pruning", "comparison"])
 def test_a_run_can_be_looked_at_while_it_is_retrained(full, page):
-    with pytest.raises(KnownError), full.train(SMALL) as training:
-        training.update(phase="training", epoch=1, epochs=3)
+    with pytest.raises(KnownError), write_run(full, SMALL) as training:
+        training.update(Phase.TRAINING, epoch=1, epochs=3)
         app = open_page(page)
         assert "No trained network" not in " ".join(element.value for element in app.markdown)
         raise KnownError("enough")
@@ -233,10 +236,10 @@ def test_networks_of_any_depth_can_be_looked_at(cache, layers):
     kernels = [generator.normal(size=shape).astype(np.float32) for shape in config.layer_shapes]
     run = runs.open_run(config.run_id)
     images = load_dataset("optdigits").train.images
-    with run.train(config) as training:
+    with write_run(run, config) as training:
         training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "accuracy": [0.5], "seconds": [1.0]}))
         training.write_model(lambda path: path.touch(), kernels, rms_activations(kernels, images))
-        training.write_sweep(pd.DataFrame(columns=runs.SWEEP_KEY))
+        training.write_sweep(pd.DataFrame(columns=ROW_KEY))
         training.commit(test_accuracy=0.1, test_loss=2.0, kept_epoch=1, training_seconds=1.0)
     app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
     for name in ("play", "forgets", "looks_at", "layers"):
@@ -256,7 +259,7 @@ def test_an_unknown_run_in_a_link_is_said(full):
 
 @pytest.mark.parametrize("page", ["pruning", "comparison"])
 def test_a_damaged_network_is_said_with_a_way_out(full, page):
-    (full.folder / runs.KERNELS).write_bytes(b"damaged")
+    (full.folder / layout.KERNELS).write_bytes(b"damaged")
     app = open_page(page, k_vals="0.1234")
     assert "Retrain the run" in app.error[0].value
     assert not app.exception
@@ -285,15 +288,15 @@ def test_an_edited_k_list_is_scored_and_kept(full):
     assert not app.exception
 
 
-@pytest.mark.parametrize("x", comparison.X_AXES)
-@pytest.mark.parametrize("y", comparison.Y_AXES)
+@pytest.mark.parametrize("x", X_AXES)
+@pytest.mark.parametrize("y", Y_AXES)
 def test_every_axis_and_ranking_can_be_compared(full, x, y):
     app = open_page("comparison", x=x, y=y, orders=["magnitude", "magnitude, global", "activation"])
     assert not app.error
     assert not app.exception
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
-    assert figure["layout"]["xaxis"]["title"]["text"] == comparison.X_AXES[x].title
-    assert figure["layout"]["yaxis"]["title"]["text"] == comparison.Y_AXES[y].title
+    assert figure["layout"]["xaxis"]["title"]["text"] == X_AXES[x].title
+    assert figure["layout"]["yaxis"]["title"]["text"] == Y_AXES[y].title
     assert set(results(app).ranking) == {"magnitude", "activation"}
     assert set(results(app).scope) == {"layer", "global"}
 
@@ -302,7 +305,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_curve(full):
     other = dataclasses.replace(SMALL, seed=1)
     folder = full.root / other.run_id
     shutil.copytree(full.folder, folder)
-    (folder / runs.CONFIG).write_text(json.dumps(other.to_dict()))
+    (folder / layout.CONFIG).write_text(json.dumps(other.to_dict()))
     app = open_page("comparison", runs=[SMALL.run_id, other.run_id])
     assert set(results(app).n) == {2}
     assert (results(app).accuracy_sd == 0).all()
@@ -314,10 +317,10 @@ def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full
     other = dataclasses.replace(SMALL, seed=1)
     folder = full.root / other.run_id
     shutil.copytree(full.folder, folder)
-    (folder / runs.CONFIG).write_text(json.dumps(other.to_dict()))
+    (folder / layout.CONFIG).write_text(json.dumps(other.to_dict()))
     sweep = full.sweep()
-    sweep[sweep.ranking != "random"].to_csv(full.folder / runs.SWEEP, index=False)
-    (folder / runs.SWEEP).write_text('"damaged')
+    sweep[sweep.ranking != "random"].to_csv(full.folder / layout.SWEEP, index=False)
+    (folder / layout.SWEEP).write_text('"damaged')
     app = open_page("comparison", runs=[other.run_id, SMALL.run_id], k_vals="0,0.5")
     assert not app.exception
     assert len(app.error) == 1
@@ -423,8 +426,8 @@ def test_the_queue_is_shown_and_can_be_cancelled(queue, started):
     queue.add(configs)
     ticket = queue.folder / f"{configs[7].run_id}.json"
     ticket.write_text(json.dumps(json.loads(ticket.read_text()) | {"failure": "It diverged."}))
-    with pytest.raises(KnownError), runs.open_run(configs[3].run_id).train(configs[3]) as training:
-        training.update(phase="training", epoch=2, epochs=20)
+    with pytest.raises(KnownError), write_run(runs.open_run(configs[3].run_id), configs[3]) as training:
+        training.update(Phase.TRAINING, epoch=2, epochs=20)
         app = open_page("training")
         raise KnownError("enough")
     text = [element.value for element in [*app.markdown, *app.caption]]

@@ -11,13 +11,17 @@ import pytest
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from core import pictures, runs
-from core.comparison import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
+from core import runs
+from core.analysis.distributions import distributions, layer_names
+from core.charts import histograms, printed
+from core.charts.curves import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
+from core.charts.palette import METHOD_COLORS
 from core.config import K_VALUES
-from core.distributions import distributions, layer_names
-from core.palette import METHOD_COLORS
+from core.errors import RunError
+from core.exports import pictures
 from core.pruning import METHODS
-from core.sweep import Order, results_table
+from core.runs import layout
+from core.sweep import Criterion, results_table
 from tests.conftest import PROJECT
 
 K, ACCURACY = X_AXES["sparsity"], Y_AXES["accuracy"]
@@ -42,7 +46,7 @@ def network(*sizes):
 
 
 def histograms_of(kernels, method):
-    return pictures.Histograms(Order(method).of(kernels), layer_names(kernels)[:-1])
+    return histograms.Histograms(Criterion(method).rank(kernels), layer_names(kernels)[:-1])
 
 
 def twelve_curves():
@@ -126,7 +130,7 @@ def test_the_table_is_the_results_table(run):
 
 def test_nothing_is_left_at_k_1(run):
     dense = run.sweep()[lambda table: table.sparsity == 0]
-    run.add_to_sweep(dense.assign(sparsity=1.0, accuracy=0.1), run.result()["finished"])
+    run.add_to_sweep(dense.assign(sparsity=1.0, accuracy=0.1), run.identity())
     pictures.save_all(run, [0, 1])
     blue = tuple(bytes.fromhex(METHOD_COLORS["weight"][1:]))
     dense, empty = (
@@ -138,7 +142,7 @@ def test_nothing_is_left_at_k_1(run):
 
 def test_a_sparsity_without_a_score_is_told_before_anything_is_written(run):
     before = names_in(run)
-    with pytest.raises(runs.RunError, match=r"0\.123"):
+    with pytest.raises(RunError, match=r"0\.123"):
         pictures.save_all(run, [0, 0.123])
     assert names_in(run) == before
 
@@ -146,28 +150,28 @@ def test_a_sparsity_without_a_score_is_told_before_anything_is_written(run):
 def test_other_sparsities_leave_nothing_of_the_earlier_ones(run):
     pictures.save_all(run, K_VALUES)
     written = pictures.save_all(run, [0, 0.9])
-    assert {*(run.folder / runs.HISTOGRAMS).iterdir()} == {
-        path for path in written if path.parent.name == runs.HISTOGRAMS
+    assert {*(run.folder / layout.HISTOGRAMS).iterdir()} == {
+        path for path in written if path.parent.name == layout.HISTOGRAMS
     }
     assert [len(run.histogram_pictures(method)) for method in METHODS] == [2, 2]
 
 
 def test_nothing_of_a_replaced_network_is_drawn_into_its_successor(run):
     def replace(path):
-        if path.name == runs.TRAINING_FIGURE:
-            state = (run.folder / runs.STATE).read_text()
-            (run.folder / runs.STATE).write_text(state.replace(run.result()["finished"], "2000-01-01T00:00:00+00:00"))
+        if path.name == layout.TRAINING_FIGURE:
+            state = (run.folder / layout.STATE).read_text()
+            (run.folder / layout.STATE).write_text(state.replace(run.identity(), "2000-01-01T00:00:00+00:00"))
 
-    with pytest.raises(runs.RunError, match="replaced"):
+    with pytest.raises(RunError, match="replaced"):
         pictures.save_all(run, K_VALUES, replace)
-    assert not (run.folder / runs.GIFS["weight"]).exists()
+    assert not (run.folder / layout.GIFS["weight"]).exists()
 
 
 def test_names_sort_as_their_sparsities_do(run):
     sparsities = [0, 0.0001, 0.00005, 0.9, 0.99999, 1]
     table = run.sweep()[lambda table: table.sparsity == 0]
     rows = pd.concat([table.assign(sparsity=float(k)) for k in sparsities])
-    run.add_to_sweep(rows, run.result()["finished"])
+    run.add_to_sweep(rows, run.identity())
     written = [path.name for path in pictures.save_all(run, sparsities) if path.name.startswith("units-")]
     assert written == sorted(written)
     assert len(written) == len(sparsities)
@@ -177,7 +181,7 @@ def test_names_sort_as_their_sparsities_do(run):
 @pytest.mark.parametrize("sizes", [(8, 12, 3), (8, 12, 9, 7, 3), (8, 12, 9, 7, 6, 5, 3)])
 def test_what_is_drawn_is_what_survives(method, sizes):
     kernels = network(*sizes)
-    ranking = Order(method).of(kernels)
+    ranking = Criterion(method).rank(kernels)
     histograms = histograms_of(kernels, method)
     assert len(histograms.bars) == len(sizes) - 2
     for sparsity in (0, 0.4, 1):
@@ -201,26 +205,26 @@ def test_a_frame_does_not_depend_on_those_before_it():
 
 def test_training_curves_without_validation_show_the_training_only():
     history = pd.DataFrame({"epoch": [1], "loss": [0.5], "accuracy": [0.9], "val_loss": [None], "val_accuracy": [None]})
-    figure = pictures.training_curves(history)
+    figure = printed.training_curves(history)
     assert legend_of(figure) == ["Training"]
-    assert pictures.to_bytes(figure, "png")
+    assert printed.to_bytes(figure, "png")
 
 
 def test_training_curves_name_the_kept_epoch(trained_run):
-    figure = pictures.training_curves(trained_run.history(), 2)
+    figure = printed.training_curves(trained_run.history(), 2)
     assert legend_of(figure) == ["Training", "Validation", "Kept epoch: 2"]
 
 
 def test_published_curves_are_drawn_beside_those_of_the_run(results):
     published = results.assign(accuracy_unit=0.25)
-    alone, both = pictures.pruning_curves(results), pictures.pruning_curves(results, published)
+    alone, both = printed.pruning_curves(results), printed.pruning_curves(results, published)
     assert [len(axes.lines) for axes in alone.axes] == [2, 2]
     assert [len(axes.lines) for axes in both.axes] == [4, 4]
     assert any(set(line.get_ydata()) == {0.25} for line in both.axes[0].lines)
 
 
 def test_twelve_curves_and_their_legend_do_not_overlap():
-    figure = pictures.comparison(twelve_curves(), K, ACCURACY)
+    figure = printed.comparison(twelve_curves(), K, ACCURACY)
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert len(figure.legends[0].get_texts()) == 12
@@ -235,7 +239,7 @@ def test_twelve_curves_and_their_legend_do_not_overlap():
 def test_a_name_in_two_panels_is_told_once_and_no_name_never():
     curves = [Curve("digits", [0, 1], [0.9, 0.1], METHOD_COLORS[method], panel=method) for method in METHODS]
     curves += [Curve("", [0, 1], [0.9, 0.9], "#9AA3AD", panel=method) for method in METHODS]
-    figure = pictures.comparison(curves, K, ACCURACY)
+    figure = printed.comparison(curves, K, ACCURACY)
     assert legend_of(figure) == ["digits"]
     shown = {line.get_color() for line in figure.legends[0].findobj(Line2D)}
     assert shown == set(METHOD_COLORS.values())
@@ -243,7 +247,7 @@ def test_a_name_in_two_panels_is_told_once_and_no_name_never():
 
 def test_a_logarithmic_axis_is_labelled_in_short_numbers_and_leaves_zero_out():
     curve = Curve("a $b$", [0, 1_000, 50_000], [0, 0.5, 1], "#0072B2")
-    figure = pictures.comparison([curve], X_AXES["remaining"], ACCURACY)
+    figure = printed.comparison([curve], X_AXES["remaining"], ACCURACY)
     figure.draw_without_rendering()
     (axes,) = figure.axes
     assert {"1k", "2k", "50k"} <= {text.get_text() for text in axes.get_xticklabels()}
@@ -252,7 +256,7 @@ def test_a_logarithmic_axis_is_labelled_in_short_numbers_and_leaves_zero_out():
 
 @pytest.mark.parametrize(("name", "values", "expected"), [("loss", [0.1, 2], (0, 2)), ("change", [0, -0.8], (-0.8, 0))])
 def test_an_axis_without_a_range_goes_to_zero_and_not_beyond(name, values, expected):
-    figure = pictures.comparison([Curve("digits", [0, 1], values, "#0072B2")], K, Y_AXES[name])
+    figure = printed.comparison([Curve("digits", [0, 1], values, "#0072B2")], K, Y_AXES[name])
     assert figure.axes[0].get_ylim() == pytest.approx(expected, abs=0.11)
     assert 0 in figure.axes[0].get_ylim()
 
@@ -260,19 +264,22 @@ def test_an_axis_without_a_range_goes_to_zero_and_not_beyond(name, values, expec
 @pytest.mark.parametrize("x", X_AXES.values())
 @pytest.mark.parametrize("y", Y_AXES.values())
 def test_without_curves_there_are_axes_still(x, y):
-    assert pictures.to_bytes(pictures.comparison([], x, y), "png")
+    assert printed.to_bytes(printed.comparison([], x, y), "png")
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_equal_figures_are_equal_files_whatever_the_thread(kind):
     def draw(_=None):
-        return pictures.to_bytes(pictures.comparison(twelve_curves(), K, ACCURACY), kind)
+        return printed.to_bytes(printed.comparison(twelve_curves(), K, ACCURACY), kind)
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(draw, range(4))) == {draw()}
 
 
 def test_no_window_system_and_no_state_of_all_threads_is_used():
-    code = "import sys, core.pictures; print({'matplotlib.pyplot', 'plotly', 'streamlit', 'keras'} & set(sys.modules))"
+    code = """
+import sys, core.exports.pictures
+print({'matplotlib.pyplot', 'plotly', 'streamlit', 'keras'} & set(sys.modules))
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import files, runs
+from core import files
 from core.config import TrainingConfig
+from core.errors import CancelledError, RunBusyError, RunError, RunIdError
 from core.jobs import progress
-from core.runs import SWEEP, CancelledError, RunBusyError, RunError, RunIdError, list_runs, open_run, runs_table
+from core.runs import Phase, RunWriter, TrainingState, layout, list_runs, open_run, runs_table, write_run
+from core.runs.layout import SWEEP
 
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
 KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]
@@ -19,7 +21,7 @@ DEFAULT = {"method": "weight", "ranking": "magnitude", "scope": "layer", "seed":
 ROWS = pd.DataFrame([{**DEFAULT, "sparsity": 0.5, "accuracy": 0.25, "loss": 2.0}])
 
 
-def fill(training: runs.Training, accuracy: float = 0.5) -> None:
+def fill(training: RunWriter, accuracy: float = 0.5) -> None:
     training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "seconds": [0.1]}))
     training.write_model(lambda path: path.write_bytes(b"model"), KERNELS, KERNELS)
     training.write_sweep(ROWS)
@@ -29,7 +31,7 @@ def fill(training: runs.Training, accuracy: float = 0.5) -> None:
 @pytest.fixture
 def run(cache):
     run = open_run("one")
-    with run.train(CONFIG) as training:
+    with write_run(run, CONFIG) as training:
         fill(training)
     return run
 
@@ -38,7 +40,7 @@ def test_a_committed_run_reads_back(run):
     assert run.is_complete()
     assert run.training() is None
     assert run.config() == CONFIG
-    assert run.result()["test_accuracy"] == 0.5
+    assert run.result().test_accuracy == 0.5
     for kernel, kept in zip(run.kernels(), KERNELS, strict=True):
         np.testing.assert_array_equal(kernel, kept)
     pd.testing.assert_frame_equal(run.sweep(), ROWS)
@@ -46,8 +48,8 @@ def test_a_committed_run_reads_back(run):
 
 def test_nothing_shows_as_complete_before_the_commit(cache):
     run = open_run("one")
-    with run.train(CONFIG) as training:
-        training.update(phase="training", epoch=1)
+    with write_run(run, CONFIG) as training:
+        training.update(Phase.TRAINING, epoch=1)
         assert not run.is_complete()
         assert run.is_training()
         assert list_runs() == [run]
@@ -56,46 +58,46 @@ def test_nothing_shows_as_complete_before_the_commit(cache):
 
 
 def test_a_failed_replacement_leaves_the_finished_run_as_it_was(run):
-    with pytest.raises(ZeroDivisionError), run.train(CONFIG) as training:
+    with pytest.raises(ZeroDivisionError), write_run(run, CONFIG) as training:
         training.write_sweep(ROWS.assign(accuracy=0.99))
         raise ZeroDivisionError("oops")
-    assert run.result()["test_accuracy"] == 0.5
+    assert run.result().test_accuracy == 0.5
     assert run.sweep().accuracy.tolist() == [0.25]
-    assert run.training() == run.training() | {"phase": "failed", "message": "oops"}
+    assert (run.training().phase, run.training().message) == (Phase.FAILED, "oops")
     run.discard_training()
     assert run.training() is None
     assert run.is_complete()
 
 
 def test_a_replacement_takes_over_whole(run):
-    with run.train(CONFIG) as training:
+    with write_run(run, CONFIG) as training:
         fill(training, accuracy=0.75)
-    assert run.result()["test_accuracy"] == 0.75
+    assert run.result().test_accuracy == 0.75
     assert [path.name for path in run.root.iterdir() if path.name != ".locks"] == ["one"]
 
 
 def test_a_replacement_cut_off_between_its_renames_is_undone(run):
     run.folder.rename(run.root / "one.old")
-    assert open_run("one").result()["test_accuracy"] == 0.5
+    assert open_run("one").result().test_accuracy == 0.5
     run.folder.rename(run.root / "one.old")
     assert [found.id for found in list_runs()] == ["one"]
 
 
 def test_cancelling_stops_at_the_next_report(cache):
     run = open_run("one")
-    with pytest.raises(CancelledError), run.train(CONFIG) as training:
+    with pytest.raises(CancelledError), write_run(run, CONFIG) as training:
         run.request_cancel()
-        training.update(phase="training")
-    assert run.training()["phase"] == "cancelled"
-    with run.train(CONFIG) as training:
+        training.update(Phase.TRAINING)
+    assert run.training().phase == "cancelled"
+    with write_run(run, CONFIG) as training:
         fill(training)
     assert run.is_complete()
 
 
 def die_while_training(root) -> None:
     run = open_run("one", root)
-    with run.train(CONFIG) as training:
-        training.update(phase="training", epoch=7)
+    with write_run(run, CONFIG) as training:
+        training.update(Phase.TRAINING, epoch=7)
         threading.Event().wait(60)
 
 
@@ -104,25 +106,25 @@ def test_a_killed_process_shows_as_interrupted_and_can_be_trained_again(cache):
     process.start()
     run = open_run("one")
     deadline = time.monotonic() + 30
-    while (run.training() or {}).get("epoch") != 7 and time.monotonic() < deadline:
+    while (not run.training() or run.training().epoch != 7) and time.monotonic() < deadline:
         assert process.is_alive()
     assert run.is_training()
-    with pytest.raises(RunBusyError, match="another process"), run.train(CONFIG):
+    with pytest.raises(RunBusyError, match="another process"), write_run(run, CONFIG):
         pass
     with pytest.raises(RunBusyError):
         run.delete()
     process.kill()
     process.join()
-    assert run.training()["phase"] == "interrupted"
-    assert run.training()["epoch"] == 7
-    with run.train(CONFIG) as training:
+    assert run.training().phase == "interrupted"
+    assert run.training().epoch == 7
+    with write_run(run, CONFIG) as training:
         fill(training)
     assert run.training() is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "other shapes"])
 def test_damaged_kernels_are_named_with_a_way_out(run, damage):
-    path = run.folder / runs.KERNELS
+    path = run.folder / layout.KERNELS
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:200])
     elif damage == "missing":
@@ -134,20 +136,20 @@ def test_damaged_kernels_are_named_with_a_way_out(run, damage):
 
 
 def test_a_pickle_is_never_opened(run):
-    np.savez(run.folder / runs.KERNELS, kernel_0=np.array([{}], dtype=object))
+    np.savez(run.folder / layout.KERNELS, kernel_0=np.array([{}], dtype=object))
     with pytest.raises(RunError, match="damaged"):
         run.kernels()
 
 
 def test_scores_are_added_and_replaced(run):
     more = pd.DataFrame([{**DEFAULT, "sparsity": k, "accuracy": k / 2, "loss": 2.0} for k in (0.9, 0.5)])
-    run.add_to_sweep(more, run.result()["finished"])
+    run.add_to_sweep(more, run.identity())
     assert run.sweep().sparsity.tolist() == [0.5, 0.9]
     assert run.sweep().accuracy.tolist() == [0.25, 0.45]
 
 
 def test_scores_of_an_earlier_network_are_never_added_to_a_later_one(run):
-    run.add_to_sweep(ROWS.assign(sparsity=0.9), finished="2020-01-01T00:00:00+00:00")
+    run.add_to_sweep(ROWS.assign(sparsity=0.9), identity="2020-01-01T00:00:00+00:00")
     assert run.sweep().sparsity.tolist() == [0.5]
 
 
@@ -172,7 +174,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     run = open_run("one", tmp_path / "file" / "cache")
     with (
         pytest.raises(RunError, match=r"Cannot write to .* Free some space or correct the permissions"),
-        run.train(CONFIG),
+        write_run(run, CONFIG),
     ):
         pass
 
@@ -195,19 +197,19 @@ def test_a_disk_that_fills_up_fails_the_training_in_words(run, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunError, match="No space left on device"), run.train(CONFIG) as training:
+    with pytest.raises(RunError, match="No space left on device"), write_run(run, CONFIG) as training:
         training.write_model(full, KERNELS, KERNELS)
-    assert "No space left" in run.training()["message"]
+    assert "No space left" in run.training().message
     assert run.is_complete()
 
 
 def test_the_table_lists_every_run_without_opening_models(run):
     for index in range(1000):
         shutil.copytree(run.folder, run.root / f"copy-{index}")
-        (run.root / f"copy-{index}" / runs.MODEL).unlink()
-        (run.root / f"copy-{index}" / runs.KERNELS).unlink()
+        (run.root / f"copy-{index}" / layout.MODEL).unlink()
+        (run.root / f"copy-{index}" / layout.KERNELS).unlink()
     (run.root / "broken").mkdir()
-    (run.root / "broken" / runs.CONFIG).write_text("{")
+    (run.root / "broken" / layout.CONFIG).write_text("{")
     table = runs_table()
     assert len(table) == 1001
     assert set(table.status) == {"complete"}
@@ -220,15 +222,15 @@ def test_an_empty_or_missing_cache_lists_nothing(tmp_path):
 
 def test_progress_counts_epochs_and_batches():
     history = pd.DataFrame({"seconds": [2.0, 4.0]})
-    half = progress({"phase": "training", "epoch": 3, "epochs": 4, "batch": 5, "batches": 10}, history)
+    half = progress(TrainingState(Phase.TRAINING, epoch=3, epochs=4, batch=5, batches=10), history)
     assert half.fraction == pytest.approx(2.5 / 4)
     assert half.seconds_left == pytest.approx(1.5 * 3)
-    assert progress({"phase": "loading", "epochs": 4}, pd.DataFrame()).fraction == 0
-    assert progress({"phase": "scoring", "epochs": 4}, history).fraction == 1
+    assert progress(TrainingState(Phase.LOADING, epochs=4), pd.DataFrame()).fraction == 0
+    assert progress(TrainingState(Phase.SCORING, epochs=4), history).fraction == 1
 
 
 def test_state_is_plain_json(run):
-    assert json.loads((run.folder / runs.STATE).read_text())["phase"] == "complete"
+    assert json.loads((run.folder / layout.STATE).read_text())["phase"] == "complete"
 
 
 def test_a_training_is_not_taken_for_a_run_before_it_is_in_its_place(run):
@@ -236,13 +238,13 @@ def test_a_training_is_not_taken_for_a_run_before_it_is_in_its_place(run):
     part = run.root / "two.part"
     shutil.copytree(run.folder, part)
     two = open_run("two")
-    assert two.training()["phase"] == "interrupted"
+    assert two.training().phase == "interrupted"
     assert dict(zip(runs_table().run, runs_table().status, strict=True)) == {"one": "complete", "two": "interrupted"}
 
 
 def test_a_folder_without_a_state_is_passed_over(run):
     (run.root / "two.part").mkdir()
-    shutil.copy(run.folder / runs.CONFIG, run.root / "two.part")
+    shutil.copy(run.folder / layout.CONFIG, run.root / "two.part")
     assert runs_table().run.tolist() == ["one"]
 
 

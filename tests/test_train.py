@@ -9,7 +9,9 @@ import pytest
 from core import runs
 from core.config import K_VALUES
 from core.pruning import METHODS
-from core.sweep import STOPS, Order, baseline_orders, is_planned_work_done
+from core.runs import layout
+from core.scoring import baseline, fine_curve, unscored
+from core.sweep import STOPS, Criterion
 from tests.conftest import PROJECT, SMALL, run_train
 
 
@@ -80,16 +82,16 @@ def test_the_command_leaves_a_complete_run(trained_run):
     assert trained_run.config() == SMALL
     result = trained_run.result()
     table = trained_run.sweep()
-    assert is_planned_work_done(table)
+    assert not unscored(table, fine_curve())
     for method in METHODS:
-        rows = Order(method).select(table)
+        rows = Criterion(method).select(table)
         assert rows.sparsity.tolist() == sorted(STOPS)
         dense = rows.iloc[0]
-        assert dense.accuracy == result["test_accuracy"]
-        assert dense.loss == result["test_loss"]
+        assert dense.accuracy == result.test_accuracy
+        assert dense.loss == result.test_loss
     history = trained_run.history()
     assert history.epoch.tolist() == [1, 2, 3]
-    assert history.val_accuracy[result["kept_epoch"] - 1] == history.val_accuracy.max()
+    assert history.val_accuracy[result.kept_epoch - 1] == history.val_accuracy.max()
 
 
 @pytest.fixture
@@ -100,34 +102,34 @@ def copied_run(trained_run, tmp_path):
 
 
 def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
-    before = (copied_run.folder / runs.KERNELS).read_bytes()
+    before = (copied_run.folder / layout.KERNELS).read_bytes()
     done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
     assert "Epoch" not in done.stdout
-    assert (copied_run.folder / runs.KERNELS).read_bytes() == before
+    assert (copied_run.folder / layout.KERNELS).read_bytes() == before
     assert 0.333 in set(copied_run.sweep().sparsity)
     assert set(K_VALUES) < set(copied_run.sweep().sparsity)
 
 
 def test_the_random_baseline_is_scored_without_touching_what_is_drawn(copied_run):
     drawn = {path: path.read_bytes() for path in copied_run.folder.rglob("*") if path.suffix in (".png", ".gif")}
-    results = (copied_run.folder / runs.RESULTS).read_bytes()
+    results = (copied_run.folder / layout.RESULTS).read_bytes()
     arguments = [f"--output_dir={copied_run.root}", "--notrain", "--baseline", "--k_vals=0.5,0.333"]
     done = run_train(*SMALL.to_flags(), *arguments)
     assert done.returncode == 0, done.stderr
     table = copied_run.sweep()
-    assert all(not order.missing(table, [0.333, 0.5]) for order in baseline_orders())
-    assert (copied_run.folder / runs.RESULTS).read_bytes() == results
+    assert not unscored(table, baseline([0.333, 0.5]))
+    assert (copied_run.folder / layout.RESULTS).read_bytes() == results
     assert {path: path.read_bytes() for path in drawn} == drawn
     # Asked for on their own, other sparsities are drawn and tabulated.
     assert run_train(*SMALL.to_flags(), *arguments[:2], arguments[3]).returncode == 0
-    assert pd.read_csv(copied_run.folder / runs.RESULTS).sparsity.tolist() == [0.333, 0.5]
+    assert pd.read_csv(copied_run.folder / layout.RESULTS).sparsity.tolist() == [0.333, 0.5]
     assert len(copied_run.histogram_pictures("unit")) == 2
 
 
 def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):
-    (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
+    (copied_run.folder / layout.KERNELS).write_bytes(b"damaged")
     done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
     assert done.returncode == 0, done.stderr
     for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
@@ -135,7 +137,7 @@ def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, tra
 
 
 def test_damaged_files_are_one_sentence(copied_run):
-    (copied_run.folder / runs.KERNELS).write_bytes(b"damaged")
+    (copied_run.folder / layout.KERNELS).write_bytes(b"damaged")
     done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.123")
     assert done.returncode == 1
     assert "Retrain the run (--force_train)" in done.stderr
@@ -176,7 +178,7 @@ def test_real_mnist_for_one_epoch(mnist, tmp_path):
     done = run_train("--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1")
     assert done.returncode == 0, done.stderr
     (run,) = runs.list_runs(tmp_path)
-    assert run.result()["test_accuracy"] > 0.9
+    assert run.result().test_accuracy > 0.9
     end = run.sweep()[run.sweep().sparsity == 1]
     assert end.loss.tolist() == pytest.approx([np.log(10)] * 2)
     assert end.accuracy.tolist() == [0.098, 0.098]

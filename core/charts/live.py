@@ -6,24 +6,24 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.distributions import Distribution
-from core.figures import base
-from core.palette import FAINT, GREY, METHOD_COLORS
-from core.sweep import Order
+from core.analysis.distributions import Distribution
+from core.charts.interactive import base
+from core.charts.palette import FAINT, GREY, METHOD_COLORS
+from core.sweep import Criterion
 
 _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 
-def histograms(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
+def histograms(distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion) -> go.Figure:
     """The hidden layers' weights or units by what they are ranked by, two a row, dense and grey.
 
     What survives is drawn over them by the page (`assets/instrument.js`), many times a second, where Plotly
     would lay out the whole figure anew. It finds the places by the margins, domains and ranges set here, and
     puts how many are left into `customdata`. Axes are those of the dense network, so that nothing jumps.
     """
-    what = _kind(order)
-    figure = _histogram_grid(distributions, names, order)
+    what = _kind(criterion)
+    figure = _histogram_grid(distributions, names, criterion)
     for index, distribution in enumerate(distributions):
         figure.add_bar(
             x=_centres(distribution),
@@ -36,23 +36,23 @@ def histograms(distributions: Sequence[Distribution], names: Sequence[str], orde
     return figure
 
 
-def live_curve(table: pd.DataFrame, order: Order, baseline: pd.DataFrame) -> go.Figure:
-    """Accuracy against the sparsity for the chosen order, with what to compare it to, and a cursor.
+def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame) -> go.Figure:
+    """Accuracy against the sparsity by the chosen criterion, with what to compare it to, and a cursor.
 
     Args:
         table: the run's sweep.
-        order: the order chosen on the page, drawn strong.
+        criterion: the one chosen on the page, drawn strong.
         baseline: the random baseline as `core.sweep.random_baseline` gives it; may be empty.
 
     The cursor is drawn over it by the page, as for `histograms`.
     """
     figure = base(height=300)
     _add_baseline(figure, baseline)
-    other = "unit" if order.method == "weight" else "weight"
-    lines = [(Order(other, order.ranking, order.scope, order.seed), 1.5, 0.45)]
-    if order.ranking != "magnitude" or order.scope != "layer":
-        lines.append((Order(order.method), 1.5, 0.45))
-    lines.append((order, 2.5, 1.0))
+    other = "unit" if criterion.method == "weight" else "weight"
+    lines = [(Criterion(other, criterion.ranking, criterion.scope, criterion.seed), 1.5, 0.45)]
+    if criterion.ranking != "magnitude" or criterion.scope != "layer":
+        lines.append((Criterion(criterion.method), 1.5, 0.45))
+    lines.append((criterion, 2.5, 1.0))
     for line, width, opacity in lines:
         rows = line.select(table)
         if rows.empty:
@@ -76,21 +76,21 @@ def live_curve(table: pd.DataFrame, order: Order, baseline: pd.DataFrame) -> go.
 
 
 def animation(
-    distributions: Sequence[Distribution], names: Sequence[str], order: Order, rows: pd.DataFrame
+    distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion, rows: pd.DataFrame
 ) -> go.Figure:
     """The sparsification as frames, one a sparsity, that play in the browser; what is zeroed is left out.
 
     Args:
         distributions: of the hidden layers, as for `histograms`.
-        rows: the order's rows of a sweep, with a column `pruned` of how many each layer loses.
+        rows: the criterion's rows of a sweep, with a column `pruned` of how many each layer loses.
     """
-    figure = _histogram_grid(distributions, names, order)
+    figure = _histogram_grid(distributions, names, criterion)
     for index, distribution in enumerate(distributions):
         figure.add_bar(
             x=_centres(distribution),
             y=distribution.counts.tolist(),
-            marker={"color": METHOD_COLORS[order.method], "line": {"width": 0}},
-            hovertemplate=f"%{{y:,}} {_kind(order)}<extra></extra>",
+            marker={"color": METHOD_COLORS[criterion.method], "line": {"width": 0}},
+            hovertemplate=f"%{{y:,}} {_kind(criterion)}<extra></extra>",
             **_place(index),
         )
     titles = []
@@ -146,7 +146,7 @@ def animation(
     return figure
 
 
-def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], order: Order) -> go.Figure:
+def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion) -> go.Figure:
     """Empty histograms of the hidden layers, two a row, with the axes of the dense network."""
     rows = histogram_rows(len(names))
     places = [[{}, {}] for _ in range(rows)]
@@ -157,9 +157,9 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
     )
     for index, distribution in enumerate(distributions):
         largest = float(distribution.edges[-1])
-        figure.update_xaxes(title=_score_name(order), range=[0, largest], hoverformat=".3g", **_place(index))
+        figure.update_xaxes(title=_score_name(criterion), range=[0, largest], hoverformat=".3g", **_place(index))
         top = int(distribution.counts.max()) * 1.05
-        figure.update_yaxes(title=_kind(order).capitalize(), range=[0, top], tickformat="~s", **_place(index))
+        figure.update_yaxes(title=_kind(criterion).capitalize(), range=[0, top], tickformat="~s", **_place(index))
     figure.update_layout(
         template=None,
         bargap=0.08,
@@ -186,8 +186,8 @@ def _centres(distribution: Distribution) -> list[float]:
     return [float(f"{centre:.6g}") for centre in (distribution.edges[:-1] + distribution.edges[1:]) / 2]
 
 
-def _kind(order: Order) -> str:
-    return "weights" if order.method == "weight" else "units"
+def _kind(criterion: Criterion) -> str:
+    return "weights" if criterion.method == "weight" else "units"
 
 
 def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
@@ -215,11 +215,11 @@ def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
     )
 
 
-def _score_name(order: Order) -> str:
+def _score_name(criterion: Criterion) -> str:
     """What the horizontal axis of a histogram is: the score that pruning goes by."""
     return {
         ("weight", "magnitude"): "|w|",
         ("unit", "magnitude"): "L2 norm",
         ("weight", "activation"): "|w| × rms input",
         ("unit", "activation"): "rms activation × outgoing norm",
-    }.get((order.method, order.ranking), "random number")
+    }.get((criterion.method, criterion.ranking), "random number")

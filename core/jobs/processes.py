@@ -1,4 +1,4 @@
-"""Start and watch training processes and get datasets ready, from a process that must not load Keras itself.
+"""Start training processes and get datasets ready, from a process that must not load Keras itself.
 
 Jobs are not remembered here: what is running is read from the cache, so any process, tab or restarted
 server sees the same.
@@ -13,22 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
+from core import settings
 from core.config import TrainingConfig
 from core.datasets import is_cached
-from core.errors import KnownError
-from core.runs import LOG, CancelledError, Run, RunBusyError
+from core.errors import CancelledError, JobError, RunBusyError
+from core.runs import Run, layout
 
-_PROJECT = Path(__file__).parent.parent
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
-
-
-class JobError(KnownError):
-    """A process could not be started or ended with an error; the message ends with what it said."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> N
     if run.is_training():
         return
     try:
-        process = _train(run, config, "--fine_curve", *(["--force_train"] if replace else []))
+        process = _launch(run, config, "--fine_curve", *(["--force_train"] if replace else []))
     except RunBusyError:
         return
     _wait_for_begin(
@@ -62,7 +55,7 @@ def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> N
     )
 
 
-def train_run(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
+def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
     """Train a run by that same command and wait for its end; what a queue hands to its workers.
 
     Args:
@@ -77,7 +70,7 @@ def train_run(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
     failure = None
     while ticket.exists() and not run.is_complete():
         try:
-            process = None if run.is_training() else _train(run, config)
+            process = None if run.is_training() else _launch(run, config)
         except RunBusyError:
             process = None
         if process is None:
@@ -144,27 +137,6 @@ def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
     return _python([*command, *run.config().to_flags(), *flags], run.root, **options)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is: the part done (0 to 1), and the seconds left, None if not known yet."""
-
-    fraction: float
-    seconds_left: float | None
-
-
-def progress(state: dict[str, Any], history: pd.DataFrame) -> Progress:
-    """Estimate from a training's state and the history so far; the pace is that of the last epochs."""
-    epochs = state.get("epochs", 0)
-    if state["phase"] == "scoring":
-        return Progress(1.0, None)
-    if state["phase"] != "training" or not epochs:
-        return Progress(0.0, None)
-    in_epoch = state.get("batch", 0) / state["batches"] if state.get("batches") else 0.0
-    done = max(len(history), state["epoch"] - 1 + in_epoch)
-    pace = history.seconds.tail(3).mean() if len(history) else None
-    return Progress(done / epochs, None if pace is None else (epochs - done) * pace)
-
-
 def prepare_dataset(name: str, root: Path) -> None:
     """Decode a dataset into the cache, where this process can read it without Keras.
 
@@ -183,11 +155,11 @@ def prepare_dataset(name: str, root: Path) -> None:
         raise JobError(_last_line(errors))
 
 
-def _train(run: Run, config: TrainingConfig, *flags: str) -> subprocess.Popen:
+def _launch(run: Run, config: TrainingConfig, *flags: str) -> subprocess.Popen:
     """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
     run.discard_training()
     command = ["-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
-    return _logged([*command, *config.to_flags(), *flags], run.root, run.part / LOG)
+    return _logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
 
 
 def _logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
@@ -216,10 +188,9 @@ def _wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], co
 
 
 def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.Popen:
-    # The module path rather than the working folder: relative paths in the environment stay true.
-    path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": path, "NETWORK_PRUNING_CACHE": str(cache)}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, stdin=subprocess.DEVNULL, **options)
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=settings.for_child(cache), stdin=subprocess.DEVNULL, **options
+    )
 
 
 def _last_line(text: str) -> str:

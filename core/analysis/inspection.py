@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.config import K_VALUES
 from core.evaluation import evaluate, live_units, predict
-from core.pruning import Kernels, Ranking, magnitude
+from core.pruning import Kernels, Ranks, magnitude
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class Forgotten:
     confusion: np.ndarray
 
 
-def forgotten(kernels: Kernels, ranking: Ranking, sparsity: float, images: np.ndarray, labels: np.ndarray) -> Forgotten:
+def forgotten(kernels: Kernels, ranks: Ranks, sparsity: float, images: np.ndarray, labels: np.ndarray) -> Forgotten:
     """Compare the predictions of the pruned network with those of the dense one.
 
     Args:
         kernels: as trained, arrays of shape (inputs, units).
-        ranking: the order of pruning.
+        ranks: what is pruned first.
         sparsity: k.
         images, labels: what to predict, as for `core.evaluation.evaluate`.
     """
     classes = kernels[-1].shape[1]
     dense = predict(kernels, images)
-    pruned = predict(ranking.prune(kernels, sparsity), images)
+    pruned = predict(ranks.prune(kernels, sparsity), images)
     lost = np.flatnonzero((dense == labels) & (pruned != labels))
     table = pd.DataFrame({"index": lost, "label": labels[lost], "predicted": pruned[lost]})
-    table["since"] = _fallen_since(kernels, ranking, sparsity, images[lost], labels[lost])
+    table["since"] = _fallen_since(kernels, ranks, sparsity, images[lost], labels[lost])
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (dense, pruned), 1)
     of_class = [labels == label for label in range(classes)]
@@ -63,7 +63,7 @@ def forgotten(kernels: Kernels, ranking: Ranking, sparsity: float, images: np.nd
 
 
 def _fallen_since(
-    kernels: Kernels, ranking: Ranking, sparsity: float, images: np.ndarray, labels: np.ndarray
+    kernels: Kernels, ranks: Ranks, sparsity: float, images: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """For images that are wrong at k, the smallest k looked at from which on they are wrong throughout.
 
@@ -76,7 +76,7 @@ def _fallen_since(
     for k in sorted((k for k in ladder if k < sparsity), reverse=True):
         if not len(falling):
             break
-        wrong = predict(ranking.prune(kernels, k), images[falling]) != labels[falling]
+        wrong = predict(ranks.prune(kernels, k), images[falling]) != labels[falling]
         falling = falling[wrong]
         since[falling] = k
     return since
@@ -109,12 +109,12 @@ def receptive_fields(kernels: Kernels, dense: Kernels, count: int = 12) -> tuple
 
 
 def sensitivity(
-    kernels: Kernels, ranking: Ranking, layer: int, sparsities: Iterable[float], images: np.ndarray, labels: np.ndarray
+    kernels: Kernels, ranks: Ranks, layer: int, sparsities: Iterable[float], images: np.ndarray, labels: np.ndarray
 ) -> pd.DataFrame:
     """Accuracy when only one hidden layer is pruned.
 
     Args:
-        ranking: an order within each layer (scope "layer").
+        ranks: within each layer (scope "layer").
         layer: which hidden layer, from 0.
 
     Returns:
@@ -123,6 +123,6 @@ def sensitivity(
     rows = []
     for k in sparsities:
         each = [k if index == layer else 0 for index in range(len(kernels) - 1)]
-        result = evaluate(ranking.prune(kernels, each), images, labels)
+        result = evaluate(ranks.prune(kernels, each), images, labels)
         rows.append({"sparsity": k, "accuracy": result.accuracy, "loss": result.loss})
     return pd.DataFrame(rows)

@@ -9,26 +9,24 @@ queue whose process was killed is whole, and the next process goes on with it.
 
 import concurrent.futures
 import contextlib
-import importlib
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
+from core import settings
 from core.config import TrainingConfig
 from core.errors import KnownError
-from core.files import cache_root, write_text
-from core.jobs import Outcome, start_queue, train_run
-from core.runs import Run, RunError, open_run
+from core.files import clear_errors, write_text
+from core.jobs.cluster import executor_for
+from core.jobs.processes import Outcome, start_queue, train_and_wait
+from core.runs import Run, layout, open_run
+from core.settings import cache_root
 
-SCHEDULER = "NETWORK_PRUNING_SCHEDULER"
-"""The environment variable with the address of a Dask scheduler, if one is to train."""
 _POLL_SECONDS = 0.5
-_CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Queue:
 
     @property
     def folder(self) -> Path:
-        return self.root / ".queue"
+        return layout.queue(self.root)
 
     def entries(self) -> list[Entry]:
         """What waits, is being trained, or failed, in the order in which it was added."""
@@ -96,7 +94,7 @@ class Queue:
         """
         missing = self.missing(configs)
         now = time.time_ns()
-        with self._writing():
+        with clear_errors(f"write to {self.folder}"):
             if missing:
                 self.folder.mkdir(parents=True, exist_ok=True)
             for index, config in enumerate(missing):
@@ -112,7 +110,7 @@ class Queue:
         if run_ids is None:
             run_ids = [entry.run.id for entry in self.entries()]
         chosen = [open_run(run_id, self.root) for run_id in run_ids]
-        with self._writing():
+        with clear_errors(f"write to {self.folder}"):
             # All tickets go before any training ends, so that no other one begins in its place.
             for run in chosen:
                 self._ticket(run.id).unlink(missing_ok=True)
@@ -153,10 +151,10 @@ class Queue:
         Raises:
             KnownError: if the Dask scheduler cannot be reached, or the cache cannot be written.
         """
-        with _executor(jobs) as executor:
+        with executor_for(jobs) as executor:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
-                with self._writing():
+                with clear_errors(f"write to {self.folder}"):
                     self._lock_path.parent.mkdir(parents=True, exist_ok=True)
                     try:
                         with filelock.FileLock(self._lock_path, timeout=1):
@@ -170,7 +168,7 @@ class Queue:
             for entry in self.entries():
                 if entry.failure is None and entry.config not in running:
                     arguments = entry.run, entry.config, self._ticket(entry.run.id)
-                    running[entry.config] = executor.submit(train_run, *arguments)
+                    running[entry.config] = executor.submit(train_and_wait, *arguments)
             if not running:
                 return
             concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -183,7 +181,7 @@ class Queue:
             outcome: Outcome = future.result()
         except concurrent.futures.CancelledError:
             raise KnownError(
-                f"The Dask scheduler at {os.environ.get(SCHEDULER)} is gone. What waits stays in the queue. "
+                f"The Dask scheduler at {settings.scheduler()} is gone. What waits stays in the queue. "
                 "Start the scheduler, and then the queue again."
             ) from None
         except KnownError as error:
@@ -212,57 +210,12 @@ class Queue:
 
     @property
     def _lock_path(self) -> Path:
-        return self.root / ".locks" / "queue"
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"Cannot write to {self.folder}: {error.strerror or error}. Free some space or correct the "
-                "permissions, or choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)."
-            ) from error
+        return layout.queue_lock(self.root)
 
 
 def open_queue(root: Path | None = None) -> Queue:
     """The queue of a cache, whether or not anything is in it."""
     return Queue((root or cache_root()).resolve())
-
-
-@contextlib.contextmanager
-def _executor(jobs: int) -> Iterator[concurrent.futures.Executor]:
-    """Threads of this process, or the workers of the Dask cluster that the environment names."""
-    address = os.environ.get(SCHEDULER)
-    if not address:
-        with concurrent.futures.ThreadPoolExecutor(jobs) as threads:
-            yield threads
-        return
-    try:
-        import distributed
-    except ImportError:
-        raise KnownError(
-            f"{SCHEDULER} names a Dask scheduler, but the package that speaks to it is missing. "
-            f"Install it (pip install distributed), or unset {SCHEDULER} to train on this machine."
-        ) from None
-    try:
-        client = distributed.Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise KnownError(
-            f"There is no Dask scheduler at {SCHEDULER}={address}: {error}. Start one (python -m dask scheduler) and "
-            f"correct the address, such as tcp://host:8786, or unset {SCHEDULER} to train on this machine."
-        ) from None
-    # pure: the same call may be needed again after a failure, and its result must not come from memory.
-    with client, client.get_executor(pure=False) as workers:
-        try:
-            # A worker that cannot read a task dies of it without a word.
-            client.run(importlib.import_module, train_run.__module__)
-        except ImportError as error:
-            raise KnownError(
-                f"The Dask workers at {address} cannot import this project: {error}. Start them in its folder, with "
-                f"its packages installed: python -m dask worker {address} --nthreads=1"
-            ) from None
-        yield workers
 
 
 def _note(text: str) -> None:

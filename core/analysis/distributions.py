@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.pruning import Ranking
+from core.pruning import Ranks
 
 BINS = 60
 
@@ -36,9 +36,9 @@ class Distribution:
         return float(self.values[pruned]) if 0 < pruned < len(self.values) else None
 
 
-def distributions(ranking: Ranking) -> list[Distribution]:
+def distributions(ranks: Ranks) -> list[Distribution]:
     """The distribution of each hidden kernel's scores, from zero to the largest."""
-    return [_distribution(scores) for scores in ranking.scores]
+    return [_distribution(scores) for scores in ranks.scores]
 
 
 def _distribution(values: np.ndarray) -> Distribution:

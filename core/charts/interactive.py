@@ -1,4 +1,4 @@
-"""Plotly figures from data frames and distributions."""
+"""Plotly figures from data frames and curves."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.comparison import DASHES, Axis, Curve
-from core.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS
+from core.charts.curves import DASHES, Axis, Curve
+from core.charts.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS
 
 _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
     "loss": ("Test loss (nats)", "~g", ".4f"),
 }
-
 CONFIG = {"displayModeBar": False, "responsive": True}
 """What every chart of the app is shown with."""
 
@@ -58,7 +57,7 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
     """The curves of a comparison, side by side where they name several panels.
 
     Args:
-        curves: from `core.comparison.curves`.
+        curves: from `core.curves.curves`.
         x, y: the axes they were made for.
         height: of the axes in pixels; the legend below takes what it needs besides.
     """

@@ -1,0 +1,1 @@
+"""Questions asked of networks and their scores: compared, looked into, measured."""

@@ -1,0 +1,1 @@
+"""What leaves the app: tables, figures, a report, everything of a run in one file."""

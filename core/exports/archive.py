@@ -1,0 +1,74 @@
+"""Everything of a run in one ZIP file."""
+
+import io
+import json
+import zipfile
+
+from core.analysis.comparison import long_table
+from core.exports.report import one_network, report, results
+from core.exports.tables import csv_bytes, markdown_bytes
+from core.runs import Run
+
+
+def archive(run: Run) -> bytes:
+    """Everything of a complete run as a ZIP file, with a README that says what is what.
+
+    Raises:
+        ExportError: if the run's pictures have not been drawn yet, or it is replaced meanwhile.
+        RunError: if the run cannot be read.
+    """
+    with one_network(run):
+        return _packed(run)
+
+
+def _packed(run: Run) -> bytes:
+    made = {
+        "README.md": _readme(run).encode(),
+        "report.html": report(run),
+        "all-scores.csv": csv_bytes(long_table([run])),
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archived:
+        for name, content in made.items():
+            archived.writestr(f"{run.id}/{name}", content)
+        for path in sorted(run.folder.rglob("*")):
+            # Weights and pictures are as small as they get.
+            if path.is_file() and not path.name.startswith("."):
+                packed = path.suffix in (".npz", ".keras", ".png", ".gif")
+                archived.write(
+                    path,
+                    f"{run.id}/{path.relative_to(run.folder).as_posix()}",
+                    zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
+                )
+    return file.getvalue()
+
+
+def _readme(run: Run) -> str:
+    config, result = run.config(), run.result()
+    table = markdown_bytes(results(run)).decode()
+    return f"""# {run.id}
+
+{config.spec.title}, a network of {config.parameter_count:,} weights; test accuracy {result.test_accuracy:.2%}, test
+loss {result.test_loss:.4f}. Trained again by
+
+    python -m core.train {" ".join(config.to_flags())}
+
+| file | what |
+|---|---|
+| `report.html` | all of this on one page; opens offline |
+| `results.csv` | test accuracy and loss at the sparsities of the experiment |
+| `all-scores.csv` | everything scored: one row a method, ranking and sparsity, with all settings |
+| `model.keras` | the trained network: `keras.models.load_model("model.keras")` |
+| `kernels.npz` | its kernels: arrays `kernel_0`, `kernel_1`, … of shape (inputs, units) |
+| `activations.npz` | the rms of every kernel's inputs over training images |
+| `history.csv` | loss and accuracy of every epoch |
+| `sweep.csv` | the scores as the program keeps them |
+| `config.json`, `state.json` | every hyper-parameter; how the training went, library versions and machine |
+| `*.png`, `histograms/` | training, pruning and the distribution at every sparsity |
+| `pruned_weights.gif`, `pruned_units.gif` | the same in motion |
+
+Settings: `{json.dumps(config.to_dict())}`
+
+Results on the {config.spec.test_size:,} test images:
+
+{table}"""

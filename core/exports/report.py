@@ -1,0 +1,89 @@
+"""A run on one HTML page that opens offline and prints well."""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from core.analysis.comparison import DROPS, describe, fold_seeds, knees, long_table
+from core.analysis.distributions import layer_names
+from core.config import K_VALUES
+from core.errors import ExportError
+from core.pruning import METHODS
+from core.runs import Run, layout
+from core.settings import ASSETS
+from core.sweep import results_table
+
+
+def results(run: Run) -> pd.DataFrame:
+    """A run's results in the columns of the original experiment, at the sparsities that its figures show."""
+    try:
+        return pd.read_csv(run.folder / layout.RESULTS)
+    except FileNotFoundError:
+        return results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+
+
+def report(run: Run) -> bytes:
+    """A complete run on one HTML page that opens offline and prints well.
+
+    Raises:
+        ExportError: if the run's pictures have not been drawn yet, or it is replaced meanwhile.
+        RunError: if the run cannot be read.
+    """
+    with one_network(run):
+        return _rendered(run)
+
+
+def _rendered(run: Run) -> bytes:
+    config, result = run.config(), run.result()
+    drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
+    histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
+    table = long_table([run])
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (ASSETS / "report.html").read_text()
+    )
+    shapes = config.layer_shapes
+    return template.render(
+        run=run.id,
+        title=describe(config),
+        config=config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))},
+        spec=config.spec,
+        result=result,
+        parameters=config.parameter_count,
+        layers=list(zip(layer_names(shapes), shapes, strict=True)),
+        results=results(run).to_dict("records"),
+        drops=DROPS,
+        knees=knees(fold_seeds(table[table.ranking != "random"])).to_dict("records"),
+        training_figure=drawn[layout.TRAINING_FIGURE],
+        pruning_figure=drawn[layout.PRUNING_FIGURE],
+        histograms=histograms,
+        command=" ".join(["python -m core.train", *config.to_flags()]),
+    ).encode()
+
+
+@contextlib.contextmanager
+def one_network(run: Run) -> Iterator[None]:
+    """See that all that is read belongs to one network, and not half to the one that replaces it."""
+    identity = run.identity()
+    changed = ExportError(
+        f"Run {run.id} was deleted or replaced while it was being read. Reload the page and try again."
+    )
+    try:
+        yield
+    except OSError as error:
+        raise changed from error
+    if not run.is_still(identity):
+        raise changed
+
+
+def _data_url(path: Path) -> str:
+    try:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError:
+        raise ExportError(
+            f"{path.name} of run {path.parent.name} has not been drawn yet. Draw it by "
+            f"python -m core.train --notrain --experiment_id={path.parent.name} with the run's settings, and try again."
+        ) from None

@@ -1,0 +1,28 @@
+"""Processes that train, score and draw, and the queue of trainings that a cache waits for."""
+
+from core.jobs.processes import (
+    Outcome,
+    ensure_pictures,
+    prepare_dataset,
+    start_queue,
+    start_scoring,
+    start_training,
+    train_and_wait,
+)
+from core.jobs.progress import Progress, progress
+from core.jobs.queue import Entry, Queue, open_queue
+
+__all__ = [
+    "Entry",
+    "Outcome",
+    "Progress",
+    "Queue",
+    "ensure_pictures",
+    "open_queue",
+    "prepare_dataset",
+    "progress",
+    "start_queue",
+    "start_scoring",
+    "start_training",
+    "train_and_wait",
+]

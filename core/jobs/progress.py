@@ -1,0 +1,27 @@
+"""How far a training is, and how long it will take."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from core.runs import Phase, TrainingState
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: the part done (0 to 1), and the seconds left, None if not known yet."""
+
+    fraction: float
+    seconds_left: float | None
+
+
+def progress(state: TrainingState, history: pd.DataFrame) -> Progress:
+    """Estimate from a training's state and the history so far; the pace is that of the last epochs."""
+    if state.phase == Phase.SCORING:
+        return Progress(1.0, None)
+    if state.phase != Phase.TRAINING or not state.epochs:
+        return Progress(0.0, None)
+    in_epoch = state.batch / state.batches if state.batches else 0.0
+    done = max(len(history), state.epoch - 1 + in_epoch)
+    pace = history.seconds.tail(3).mean() if len(history) else None
+    return Progress(done / state.epochs, None if pace is None else (state.epochs - done) * pace)

@@ -1,0 +1,18 @@
+"""The cache: one folder a run."""
+
+from core.runs.records import Phase, Result, TrainingState
+from core.runs.run import Run, list_runs, open_run
+from core.runs.table import runs_table
+from core.runs.writer import RunWriter, write_run
+
+__all__ = [
+    "Phase",
+    "Result",
+    "Run",
+    "RunWriter",
+    "TrainingState",
+    "list_runs",
+    "open_run",
+    "runs_table",
+    "write_run",
+]

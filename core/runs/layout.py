@@ -1,0 +1,58 @@
+"""What is where in the cache. The only file with its file names.
+
+    cache/<run_id>/          a complete run: written once, whole, by a rename
+        config.json          the hyper-parameters
+        state.json           how the training went, and the result
+        history.csv          loss and accuracy of every epoch
+        model.keras          the trained network
+        kernels.npz          its kernels, for NumPy
+        activations.npz      rms of every kernel's inputs over training images
+        sweep.csv            accuracy and loss of every sparsity scored so far
+        results.csv          the table of the original experiment
+        *.png, *.gif         figures and animations, drawn after scoring
+        histograms/          one picture a method and sparsity
+    cache/<run_id>.part/     the same files while they come to be, or where a training ended early
+    cache/<run_id>.old/      a run that is just being replaced
+    cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
+    cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
+    cache/datasets/          decoded datasets
+
+A run whose `.part` folder exists but whose lock nobody holds was interrupted.
+"""
+
+import re
+from pathlib import Path
+
+CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
+MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
+LOG, CANCEL = "log.txt", "cancel"
+RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
+HISTOGRAMS = "histograms"
+GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
+PART, OLD = ".part", ".old"
+RESERVED = ("datasets",)
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name can be the folder of a run."""
+    return bool(_ID.fullmatch(name)) and name not in RESERVED and not name.endswith((PART, OLD))
+
+
+def lock(root: Path, name: str, what: str) -> Path:
+    """The file whose lock says that somebody does this with the run, or the queue, of that name."""
+    return root / ".locks" / f"{name}.{what}"
+
+
+def queue(root: Path) -> Path:
+    return root / ".queue"
+
+
+def queue_lock(root: Path) -> Path:
+    return root / ".locks" / "queue"
+
+
+def trash(root: Path, name: str, pid: int) -> Path:
+    """Where a run is moved to before its files are removed, so that nobody ever lists half of one."""
+    return root / f".trash-{name}-{pid}"

@@ -1,0 +1,312 @@
+"""A run in the cache: what it holds, read afresh at every call, and what can be done with it."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from core.config import TrainingConfig
+from core.errors import RunBusyError, RunError, RunIdError
+from core.files import clear_errors, write_text
+from core.runs import layout
+from core.runs.records import Phase, Result, TrainingState, read_json, read_result, read_training
+from core.settings import cache_root
+from core.sweep import merge_scores
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in the cache: a name and where it lives. What it holds is read afresh at every call."""
+
+    root: Path
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.id
+
+    @property
+    def part(self) -> Path:
+        return self.root / f"{self.id}{layout.PART}"
+
+    @property
+    def old(self) -> Path:
+        return self.root / f"{self.id}{layout.OLD}"
+
+    def is_complete(self) -> bool:
+        return (self.folder / layout.STATE).exists()
+
+    def is_busy(self, what: str = "run") -> bool:
+        """Whether somebody holds that lock of the run."""
+        path = self._lock_path(what)
+        if not path.exists():
+            return False
+        try:
+            # Others look by taking it, too, for an instant.
+            with filelock.FileLock(path, timeout=0.05, poll_interval=0.005):
+                return False
+        except (filelock.Timeout, OSError):
+            return True
+
+    def training(self) -> TrainingState | None:
+        """The state of the training in progress, or of one that ended early; None if there is none."""
+        state = read_training(self.part / layout.STATE)
+        if state is not None and not state.phase.has_ended and not self.is_busy():
+            # The process may have ended, and said how, between the two looks.
+            state = read_training(self.part / layout.STATE)
+            if state is not None and not state.phase.has_ended:
+                state = dataclasses.replace(state, phase=Phase.INTERRUPTED)
+        return state
+
+    def is_training(self) -> bool:
+        state = self.training()
+        return state is not None and not state.phase.has_ended
+
+    def result(self) -> Result | None:
+        """What a complete run ended with: scores, dates, versions. None if not complete."""
+        return read_result(self.folder / layout.STATE)
+
+    def identity(self) -> str | None:
+        """What tells the network of this run from an earlier or later one of the same id; None if not complete."""
+        result = self.result()
+        return result and result.finished
+
+    def config(self) -> TrainingConfig:
+        """The hyper-parameters.
+
+        Raises:
+            RunError: if there is no such run or its configuration is damaged.
+        """
+        for folder in (self.folder, self.part):
+            values = read_json(folder / layout.CONFIG)
+            if values is not None:
+                return TrainingConfig.from_dict(values)
+        raise RunError(
+            f"There is no run {self.id} in {self.root}, or its {layout.CONFIG} is damaged. "
+            "Train it, or choose another run."
+        )
+
+    def history(self, of_training: bool = False) -> pd.DataFrame:
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds."""
+        return self._read_table(layout.HISTORY, self.part if of_training else self.folder)
+
+    def sweep(self) -> pd.DataFrame:
+        """One row for each method and sparsity scored so far; see `core.sweep.sweep`."""
+        table = self._read_table(layout.SWEEP, self.folder)
+        numbers = ("seed", "sparsity", "accuracy", "loss")
+        if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
+            raise RunError(
+                f"{self.folder / layout.SWEEP} of run {self.id} is damaged: it holds something else than "
+                "scores. Delete that file, and everything is scored again; the network is not affected."
+            )
+        return table
+
+    def sweep_version(self) -> int:
+        """A number that changes whenever `sweep` does."""
+        try:
+            return (self.folder / layout.SWEEP).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def kernels(self) -> list[np.ndarray]:
+        """The trained kernels, float32 of shape (inputs, units), hidden layers first, output layer last.
+
+        Raises:
+            RunError: if the file is missing or damaged.
+        """
+        shapes = self.config().layer_shapes
+        kernels = self._read_arrays(layout.KERNELS)
+        if [kernel.shape for kernel in kernels] != shapes:
+            raise RunError(
+                f"The kernels of run {self.id} do not fit its configuration. Expected shapes {shapes}. "
+                f"Received {[kernel.shape for kernel in kernels]}. Retrain the run (--force_train), or delete it."
+            )
+        return kernels
+
+    def activations(self) -> list[np.ndarray]:
+        """The rms of every kernel's inputs over training images; see `core.evaluation.rms_activations`.
+
+        Raises:
+            RunError: if the file is missing or damaged.
+        """
+        return self._read_arrays(layout.ACTIVATIONS)
+
+    def is_drawn(self) -> bool:
+        """Whether its figures and animations are there."""
+        return all(
+            (self.folder / name).exists()
+            for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE, *layout.GIFS.values())
+        )
+
+    def histogram_pictures(self, method: str) -> list[Path]:
+        """The pictures of what a method leaves, by sparsity."""
+        return sorted((self.folder / layout.HISTOGRAMS).glob(f"{method}s-*.png"))
+
+    def log(self) -> str:
+        """What the training process printed, if it was started by the app."""
+        try:
+            return (self.part / layout.LOG).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        with contextlib.suppress(OSError):
+            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return 0
+
+    def add_to_sweep(self, rows: pd.DataFrame, identity: str | None) -> bool:
+        """Add scored sparsities to those already known; a later score replaces an earlier one.
+
+        Args:
+            rows: as `core.sweep.sweep` gives them.
+            identity: of the network that was scored; if the run has been replaced since, nothing is added.
+
+        Returns:
+            Whether they were added.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        with clear_errors(f"write to {self.folder}"), self.lock("sweep", timeout=30):
+            if not self.is_still(identity):
+                return False
+            write_text(self.folder / layout.SWEEP, to_csv(merge_scores(self.sweep(), rows)))
+            return True
+
+    def is_still(self, identity: str | None) -> bool:
+        """Whether it is complete, and the network of that identity."""
+        return identity is not None and self.identity() == identity
+
+    def request_cancel(self) -> None:
+        """Ask the training process to stop; it looks at every report, several times a second while it fits."""
+        if self.is_training():
+            # The training may end, and its folder go, between the two lines.
+            with contextlib.suppress(FileNotFoundError):
+                (self.part / layout.CANCEL).touch()
+
+    def delete(self) -> None:
+        """Remove the run and whatever an early end left of it.
+
+        Raises:
+            RunBusyError: while it is being trained.
+            RunError: if the files cannot be removed.
+        """
+        with clear_errors(f"delete run {self.id}"), self.lock():
+            for folder in (self.folder, self.part, self.old):
+                if folder.exists():
+                    # Renamed first, so that nobody ever lists half a run.
+                    trash = layout.trash(self.root, self.id, os.getpid())
+                    shutil.rmtree(trash, ignore_errors=True)
+                    folder.rename(trash)
+                    shutil.rmtree(trash)
+
+    def discard_training(self) -> None:
+        """Remove what a training that ended early left; a complete run stays."""
+        with clear_errors(f"clear {self.part}"), self.lock():
+            shutil.rmtree(self.part, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:
+        """Hold the run: nobody else does the same with it meanwhile.
+
+        Args:
+            what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
+                complete them, "pictures" to draw.
+            timeout: seconds to wait for whoever holds it.
+
+        Raises:
+            RunBusyError: if somebody else holds it for longer than `timeout` seconds.
+        """
+        path = self._lock_path(what)
+        with clear_errors(f"write to {path.parent}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(path, poll_interval=0.02)
+        try:
+            held.acquire(timeout=timeout)
+        except filelock.Timeout:
+            raise RunBusyError(
+                f"Run {self.id} is being trained or changed by another process. "
+                "Wait for it to finish, or cancel it, and try again."
+            ) from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _lock_path(self, what: str) -> Path:
+        return layout.lock(self.root, self.id, what)
+
+    def _read_arrays(self, name: str) -> list[np.ndarray]:
+        path = self.folder / name
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"Run {self.id} cannot be read: {path} is missing or damaged ({error}). "
+                "Retrain the run (--force_train), or delete it."
+            ) from None
+
+    def _read_table(self, name: str, folder: Path) -> pd.DataFrame:
+        try:
+            return pd.read_csv(folder / name, float_precision="round_trip")
+        except FileNotFoundError:
+            return pd.DataFrame()
+        except (ValueError, OSError) as error:
+            way_out = (
+                "Delete that file, and everything is scored again; the network is not affected."
+                if name == layout.SWEEP
+                else "Retrain the run (--force_train), or delete it."
+            )
+            raise RunError(f"{folder / name} of run {self.id} is damaged ({error}). {way_out}") from None
+
+
+def open_run(run_id: str, root: Path | None = None) -> Run:
+    """The run of that name, whether or not it exists yet.
+
+    Raises:
+        RunIdError: if the name cannot be a folder of the cache.
+    """
+    if not layout.is_run_id(run_id):
+        raise RunIdError(
+            "Expected a run id of 1 to 100 letters, digits, dots, dashes and underscores that starts with a letter or "
+            f"digit and is not {layout.RESERVED[0]!r}. Received: {run_id!r}."
+        )
+    run = Run(root or cache_root(), run_id)
+    if run.old.exists() and not run.folder.exists():
+        # A replacement was cut off between its two renames: the earlier run is whole, so it comes back.
+        with contextlib.suppress(OSError, RunBusyError), run.lock(timeout=0):
+            if run.old.exists() and not run.folder.exists():
+                run.old.rename(run.folder)
+    return run
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as the cache keeps it."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def list_runs(root: Path | None = None) -> list[Run]:
+    """All runs, complete or not, by name. Opens no model."""
+    root = root or cache_root()
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return []
+    ids = {name.removesuffix(layout.PART).removesuffix(layout.OLD) for name in names}
+    return [
+        open_run(run_id, root)
+        for run_id in sorted(ids)
+        if layout.is_run_id(run_id)
+        and any((root / f"{run_id}{suffix}" / layout.CONFIG).exists() for suffix in ("", layout.PART, layout.OLD))
+    ]

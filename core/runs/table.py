@@ -1,0 +1,52 @@
+"""All runs of a cache as one table."""
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from core.config import TrainingConfig
+from core.errors import KnownError
+from core.runs.run import list_runs
+
+_TABLE_COLUMNS = [
+    "run",
+    "status",
+    *(field.name for field in dataclasses.fields(TrainingConfig)),
+    "test_accuracy",
+    "test_loss",
+    "finished",
+    "size",
+]
+
+
+def runs_table(root: Path | None = None) -> pd.DataFrame:
+    """All runs, one row each, newest first: run, status, every hyper-parameter, and of complete runs the
+    test accuracy and loss, when they finished (UTC) and their size in bytes."""
+    rows = []
+    for run in list_runs(root):
+        try:
+            config = run.config()
+        except KnownError:
+            continue
+        training, result = run.training(), run.result()
+        if not training and not result:
+            continue  # it is just being started or deleted
+        if training and not training.phase.has_ended:
+            status = "training"
+        else:
+            status = "complete" if result else training.phase.value
+        rows.append(
+            {
+                "run": run.id,
+                "status": status,
+                **config.to_dict(),
+                "test_accuracy": result and result.test_accuracy,
+                "test_loss": result and result.test_loss,
+                "finished": result and result.finished,
+                "size": run.size() if result else None,
+            }
+        )
+    table = pd.DataFrame(rows, columns=_TABLE_COLUMNS)
+    table["finished"] = pd.to_datetime(table.finished)
+    return table.sort_values(["finished", "run"], ascending=[False, True], na_position="first", ignore_index=True)

@@ -1,0 +1,125 @@
+"""The place where a run comes to be: written beside, and made the run by one rename."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.config import TrainingConfig
+from core.errors import CancelledError, RunBusyError, RunError
+from core.files import clear_errors, fsync, write_atomic, write_text
+from core.runs import layout
+from core.runs.records import Phase
+from core.runs.run import Run, to_csv
+
+
+@contextlib.contextmanager
+def write_run(run: Run, config: TrainingConfig) -> Iterator["RunWriter"]:
+    """Hold the run and open a place to train it in; `commit` makes it the run.
+
+    Leaving without a commit keeps the place as it is, with its reason, and an earlier complete run
+    untouched.
+
+    Raises:
+        RunBusyError: if it is being trained already.
+        RunError: if the cache folder cannot be written.
+    """
+    what = f"write to {run.root}"
+    with clear_errors(what), run.lock():
+        run.part.mkdir(exist_ok=True)
+        for left in run.part.iterdir():
+            if left.name != layout.LOG:
+                left.unlink()
+        writer = RunWriter(run)
+        try:
+            with clear_errors(what):
+                write_text(run.part / layout.CONFIG, json.dumps(config.to_dict(), indent=2))
+                writer.update(Phase.STARTING)
+                yield writer
+        except BaseException as error:
+            writer.end(error)
+            raise
+
+
+class RunWriter:
+    """The place where a run comes to be. Made by `write_run`."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.state: dict[str, Any] = {"started": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+
+    def update(self, phase: Phase, **values: Any) -> None:
+        """Tell the readers how far it is, with a heartbeat.
+
+        Raises:
+            CancelledError: if somebody has asked to stop.
+        """
+        self.state |= values | {"phase": phase, "updated": _now()}
+        write_text(self.run.part / layout.STATE, json.dumps(self.state, indent=2))
+        if (self.run.part / layout.CANCEL).exists():
+            raise CancelledError(f"Training of {self.run.id} was cancelled.")
+
+    def write_history(self, history: pd.DataFrame) -> None:
+        write_text(self.run.part / layout.HISTORY, to_csv(history))
+
+    def write_model(
+        self, save: Callable[[Path], object], kernels: list[np.ndarray], activations: list[np.ndarray]
+    ) -> None:
+        """Write the network: `save` is given a path to leave the Keras model at."""
+        save(self.run.part / layout.MODEL)
+        fsync(self.run.part / layout.MODEL)
+        for name, arrays in ((layout.KERNELS, kernels), (layout.ACTIVATIONS, activations)):
+            named = {f"kernel_{index}": array for index, array in enumerate(arrays)}
+            write_atomic(self.run.part / name, lambda file, named=named: np.savez(file, **named))
+
+    def write_sweep(self, sweep: pd.DataFrame) -> None:
+        write_text(self.run.part / layout.SWEEP, to_csv(sweep))
+
+    def commit(self, **result: Any) -> None:
+        """Make this the run by a rename, replacing an earlier one.
+
+        Raises:
+            RunError: if the scores of the earlier run are being written for longer than half a minute.
+        """
+        self.update(Phase.COMPLETE, finished=_now(), **result)
+        run = self.run
+        (run.part / layout.LOG).unlink(missing_ok=True)
+        fsync(run.part)
+        shutil.rmtree(run.old, ignore_errors=True)
+        try:
+            # Held so that scores of the earlier network are never written into the folder of the new one.
+            with run.lock("sweep", timeout=30):
+                if run.folder.exists():
+                    run.folder.rename(run.old)
+                run.part.rename(run.folder)
+        except RunBusyError as error:
+            raise RunError(str(error)) from None
+        fsync(run.root)
+        shutil.rmtree(run.old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Leave no trace."""
+        shutil.rmtree(self.run.part)
+
+    def end(self, error: BaseException) -> None:
+        """Write down why the training ended early."""
+        if isinstance(error, CancelledError | KeyboardInterrupt):
+            ended = {"phase": Phase.CANCELLED}
+        else:
+            ended = {"phase": Phase.FAILED, "message": str(error) or type(error).__name__}
+        self.state |= ended | {"updated": _now()}
+        # On a full disk not even this can be written; the run then shows as interrupted.
+        with contextlib.suppress(OSError):
+            write_text(self.run.part / layout.STATE, json.dumps(self.state, indent=2))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

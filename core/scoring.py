@@ -1,0 +1,127 @@
+"""What of a run is not scored yet; score it, most urgent first, and write it down.
+
+Commands, background jobs and pages all come here; nobody else prunes and scores for the cache.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from core.config import K_VALUES
+from core.datasets import load_dataset
+from core.errors import RunError, RunWriteError
+from core.pruning import METHODS, Kernels
+from core.runs import Run
+from core.sweep import RANDOM_SEEDS, STOPS, Criterion, score
+
+Wanted = Sequence[tuple[Criterion, Sequence[float]]]
+"""Criteria and the sparsities to score them at, most urgent first."""
+
+_WRITE_SECONDS = 1.0
+"""Between two writes of the scores of a run, at least."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One more score of a run: the row of the sweep, and how many of how many are there now."""
+
+    row: dict
+    done: int
+    total: int
+
+
+def experiment(sparsities: Sequence[float] = K_VALUES) -> Wanted:
+    """What the original experiment scores: both methods, by magnitude in each layer."""
+    return [(Criterion(method), sparsities) for method in METHODS]
+
+
+def baseline(sparsities: Sequence[float] = K_VALUES) -> Wanted:
+    """Random pruning, whose mean and spread every criterion has to beat."""
+    criteria = [Criterion(method, "random", "layer", seed) for seed in RANDOM_SEEDS for method in METHODS]
+    return [(criterion, sparsities) for criterion in criteria]
+
+
+def fine_curve() -> Wanted:
+    """Everything that the live slider uses, what is looked at first coming first.
+
+    The curves of the default criteria grow from coarse to fine; the other criteria are scored at the
+    sparsities of the original experiment.
+    """
+    stops = [step for coarse in (STOPS[::10], K_VALUES, STOPS[::5], STOPS) for step in experiment(coarse)]
+    others = [("activation", "layer"), ("magnitude", "global"), ("activation", "global")]
+    ends = [*K_VALUES, 1.0]
+    return [*stops, *((Criterion(method, *other), ends) for other in others for method in METHODS), *baseline(ends)]
+
+
+def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
+    """What of the wanted a sweep does not hold yet, each score once."""
+    asked: dict[Criterion, set[float]] = {}
+    missing = []
+    for criterion, sparsities in wanted:
+        earlier = asked.setdefault(criterion, set())
+        step = [k for k in criterion.missing(sweep, sparsities) if k not in earlier]
+        earlier.update(step)
+        if step:
+            missing.append((criterion, step))
+    return missing
+
+
+def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
+    """Score what a complete run does not hold yet, and write it down as it grows.
+
+    Args:
+        run: a complete run.
+        wanted: most urgent first.
+
+    Yields:
+        Each score as soon as it is known; it is in the cache within a second or so, and at the latest when the
+        iterator ends.
+
+    Raises:
+        RunError: if the run or its dataset cannot be read, the scores cannot be written, or the run is deleted or
+            replaced meanwhile.
+    """
+    identity = run.identity()
+    missing = unscored(run.sweep(), wanted)
+    if not missing:
+        return
+    kernels, test = run.kernels(), load_dataset(run.config().dataset, run.root).test
+    total = sum(len(sparsities) for _, sparsities in missing)
+    unwritten: list[dict] = []
+    done, written = 0, time.monotonic()
+    try:
+        for criterion, sparsities in missing:
+            activations = run.activations() if criterion.ranking == "activation" else None
+            for row in score(kernels, test.images, test.labels, criterion, sparsities, activations):
+                done += 1
+                unwritten.append(row)
+                if time.monotonic() - written > _WRITE_SECONDS:
+                    # What cannot be written now is kept, so that whoever reads along still gets every score.
+                    with contextlib.suppress(RunWriteError):
+                        _write(run, unwritten, identity)
+                        unwritten = []
+                    written = time.monotonic()
+                yield Scored(row, done, total)
+    finally:
+        _write(run, unwritten, identity)
+
+
+def score_kernels(kernels: Kernels, images: np.ndarray, labels: np.ndarray, wanted: Wanted) -> Iterator[Scored]:
+    """Score a network that is not in the cache yet; as `score_run`, without anything known or written."""
+    total = sum(len(sparsities) for _, sparsities in wanted)
+    done = 0
+    for criterion, sparsities in wanted:
+        for row in score(kernels, images, labels, criterion, sparsities):
+            done += 1
+            yield Scored(row, done, total)
+
+
+def _write(run: Run, rows: Iterable[dict], identity: str | None) -> None:
+    if not run.is_still(identity):
+        raise RunError(f"Run {run.id} was deleted or replaced while it was being scored. Score it again.")
+    if rows:
+        run.add_to_sweep(pd.DataFrame(rows), identity)

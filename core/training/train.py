@@ -1,0 +1,163 @@
+"""Train a run: load the images, fit, score, and commit; or wait for whoever is training it already."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from tqdm import tqdm
+
+from core.config import TrainingConfig
+from core.datasets import load_dataset
+from core.errors import CancelledError, KnownError, RunBusyError, RunError
+from core.evaluation import evaluate, rms_activations
+from core.pruning import METHODS
+from core.runs import Phase, Run, RunWriter, write_run
+from core.scoring import experiment, score_kernels
+from core.terminal import progress_bar, say
+
+if TYPE_CHECKING:
+    from core.training.fit import Step
+
+_HEARTBEAT = 0.25
+"""Seconds between two reports of progress, at least."""
+_ACTIVATION_IMAGES = 10_000
+"""Training images, the first ones, over which the rms activations are taken."""
+
+
+def train_run(run: Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
+    """Train a run and sweep it, or wait for whoever is training it.
+
+    Args:
+        run: where to keep it.
+        config: the hyper-parameters.
+        sparsities: the values of k to score after training.
+        replace: train although the run is complete, and replace it once the new one is, too.
+
+    Raises:
+        RunError: if another process was training it and did not complete it, or the cache cannot be written.
+        CancelledError: if somebody asked it to stop.
+    """
+    try:
+        with write_run(run, config) as writer:
+            # Between the look at the cache and the lock, another process may have completed the run.
+            if run.is_complete() and not replace:
+                writer.discard()
+            else:
+                with _clear_failures(run):
+                    _fit_and_score(writer, config, sparsities)
+    except RunBusyError:
+        _wait_for(run)
+
+
+def _fit_and_score(writer: RunWriter, config: TrainingConfig, sparsities: list[float]) -> None:
+    run = writer.run
+    say(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
+    writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
+    data = load_dataset(config.dataset, run.root)
+    # Keras takes seconds to import, so a mistake in what came before is told first.
+    from core.training.fit import fit
+    from core.training.network import build, kernels_of
+
+    model = build(config)
+    writer.update(Phase.TRAINING, epoch=1, batch=0)
+    began = time.perf_counter()
+    with progress_bar("Training", config.epochs * config.batches, "batch") as bar:
+        report = Reporter(writer, config, bar)
+        history = fit(model, config, data, report.batch, report.epoch)
+    seconds = time.perf_counter() - began
+    kernels = kernels_of(model)
+    activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
+    writer.write_model(model.save, kernels, activations)
+
+    test = data.test
+    dense = evaluate(kernels, test.images, test.labels)
+    rows = []
+    with progress_bar("Pruning and scoring", len(METHODS) * len(sparsities), "score") as bar:
+        for scored in score_kernels(kernels, test.images, test.labels, experiment(sparsities)):
+            rows.append(scored.row)
+            bar.update()
+            writer.update(Phase.SCORING, scored=scored.done, to_score=scored.total)
+    writer.write_sweep(pd.DataFrame(rows))
+    kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
+    writer.commit(
+        test_accuracy=dense.accuracy,
+        test_loss=dense.loss,
+        kept_epoch=int(history.epoch[kept]),
+        training_seconds=round(seconds, 3),
+        versions=_versions(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    )
+
+
+class Reporter:
+    """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `network.fit`."""
+
+    def __init__(self, writer: RunWriter, config: TrainingConfig, bar: tqdm):
+        self._writer, self._config, self._bar = writer, config, bar
+        self._reported = time.monotonic()
+
+    def batch(self, step: "Step") -> None:
+        if time.monotonic() - self._reported >= _HEARTBEAT:
+            self._writer.update(Phase.TRAINING, **dataclasses.asdict(step))
+            # Not at every batch: a fit of a millisecond a batch would feel it.
+            self._bar.update((step.epoch - 1) * step.batches + step.batch - self._bar.n)
+            self._reported = time.monotonic()
+
+    def epoch(self, history: pd.DataFrame) -> None:
+        self._writer.write_history(history)
+        last = history.iloc[-1]
+        if not math.isfinite(last.loss):
+            raise KnownError(
+                f"Training of {self._writer.run.id} diverged: the loss is no longer a number after epoch "
+                f"{last.epoch:.0f}. Choose a learning rate below {self._config.learning_rate:g}."
+            )
+        self._writer.update(Phase.TRAINING, epoch=int(last.epoch))
+        say(
+            f"Epoch {last.epoch:.0f}/{self._config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
+            + (
+                f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}"
+                if pd.notna(last.val_loss)
+                else ""
+            )
+            + f"  {last.seconds:.1f} s"
+        )
+
+
+def _wait_for(run: Run) -> None:
+    say(f"Run {run.id} is being trained by another process; waiting for it.")
+    last = None
+    while (state := run.training()) and not state.phase.has_ended:
+        if state.epoch != last:
+            last = state.epoch
+            say(f"Epoch {last}/{state.epochs} there")
+        time.sleep(0.5)
+    if not run.is_complete():
+        reason = (state.message or state.phase) if state else "deleted"
+        raise RunError(
+            f"The process that was training {run.id} ended early: {reason}. Run the same command again to train it."
+        )
+
+
+def _versions() -> dict[str, str]:
+    names = ("keras", "tensorflow", "numpy")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+@contextlib.contextmanager
+def _clear_failures(run: Run) -> Iterator[None]:
+    """Turn what stops a training from outside into a sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise KnownError(
+            f"There is not enough memory to train {run.id}. Choose fewer hidden units or a smaller batch size."
+        ) from None
+    except KeyboardInterrupt:
+        raise CancelledError(f"Training of {run.id} was cancelled.") from None

@@ -1,0 +1,158 @@
+"""Which run a page is about: chosen in a box, named in the address, or offered for training if it is not here."""
+
+import contextlib
+from collections.abc import Iterable
+
+import streamlit as st
+
+from core import jobs, links, runs
+from core.analysis import comparison
+from core.config import TrainingConfig
+from core.errors import KnownError, RunIdError
+from core.jobs import open_queue
+from pages.shared.frame import known_errors, link_to
+
+
+def complete_runs() -> list[str]:
+    """The ids of all complete runs, newest first; one that is being retrained stays complete meanwhile."""
+    table = runs.runs_table()
+    return table.run[table.finished.notna()].tolist()
+
+
+def label(config: TrainingConfig) -> str:
+    """What a configuration is called where people choose it."""
+    return f"{comparison.describe(config)}, seed {config.seed}"
+
+
+def run_labels(ids: list[str]) -> dict[str, str]:
+    """What runs are called where people choose them: their settings and seed, and their id where that is not enough."""
+    labels = {}
+    for run_id in ids:
+        with contextlib.suppress(KnownError):
+            config = runs.open_run(run_id).config()
+            labels[run_id] = label(config)
+            if run_id != config.run_id:
+                labels[run_id] += f" ({run_id})"
+    return labels
+
+
+def choose_run() -> runs.Run:
+    """A select box of the complete runs; stops the page with advice if there is none.
+
+    The address is the truth and always names the run, the newest one included: tomorrow another one
+    may be the newest.
+    """
+    ids = complete_runs()
+    wanted, config = named_run(st.query_params.get("run", ""))
+    if wanted and wanted not in ids:
+        offer_missing_run(wanted, config)
+    if not ids:
+        with st.container(border=True):
+            st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
+            link_to("training", "Go to Training")
+        st.stop()
+    if wanted not in ids:
+        if wanted:
+            st.caption("Or choose a run that is here:")
+            wanted = None
+        else:
+            wanted = ids[0]
+    st.session_state.run = wanted
+    if wanted is not None:
+        _name_run_in_address()
+    labels = run_labels(ids)
+    st.selectbox(
+        "Run",
+        ids,
+        index=None if wanted is None else ids.index(wanted),
+        key="run",
+        format_func=lambda run_id: labels.get(run_id, run_id),
+        on_change=_name_run_in_address,
+        placeholder="Choose a run",
+        help="A trained network in the cache.",
+    )
+    if wanted is None:
+        st.stop()
+    return runs.open_run(wanted)
+
+
+def _name_run_in_address() -> None:
+    address = address_of(st.session_state.run)
+    if st.query_params.get("run") != address:
+        st.query_params["run"] = address
+
+
+def named_run(address: str) -> tuple[str, TrainingConfig | None]:
+    """The run that an address means: its id, and how to train it if the address says so.
+
+    A name that somebody gave to another network here does not mean that one.
+    """
+    run_id, config = links.parse_address(address)
+    with contextlib.suppress(KnownError):
+        if config is not None and runs.open_run(run_id).config() != config:
+            return config.run_id, config
+    try:
+        runs.open_run(run_id)
+    except RunIdError:
+        config = None
+    return run_id, config
+
+
+def address_of(run_id: str) -> str:
+    """How a run is written in an address, with all that is needed to train it elsewhere."""
+    try:
+        return links.address_of(run_id, runs.open_run(run_id).config())
+    except KnownError:
+        return run_id
+
+
+def coming(ids: Iterable[str]) -> list[str]:
+    """Which of some runs that are not complete are being trained, or wait for it."""
+    waiting = {entry.run.id for entry in open_queue().entries() if entry.status == "waiting"}
+    found = []
+    for run_id in ids:
+        with contextlib.suppress(KnownError):
+            if run_id in waiting or runs.open_run(run_id).is_training():
+                found.append(run_id)
+    return found
+
+
+def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
+    """Say that a link names a run this cache does not have, and offer to train exactly that configuration."""
+    # As code, and not longer than an id can be: whoever sends a link must not write on this page.
+    name = f"`{run_id[:100].replace('`', '')}`"
+    with st.container(border=True):
+        if config is None:
+            st.markdown(
+                f"**This cache holds no complete run named** {name}, and the link does not say how it was trained. "
+                "Ask whoever sent it to copy the link again from their page, or train a network of your own."
+            )
+            link_to("training", "Go to Training")
+            return
+        st.markdown(
+            f"**This cache holds no complete run named** {name}. The link says how it was trained: {label(config)}."
+        )
+        run = runs.open_run(run_id)
+        if run.is_training():
+            watch_missing_run(run)
+        elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
+            with known_errors():
+                jobs.start_training(run, config)
+                st.rerun()
+        link_to("training", "See it on the Training page", settings_of(config))
+
+
+@st.fragment(run_every=2.0)
+def watch_missing_run(run: runs.Run) -> None:
+    """Show how the training of a run is going, and the page once it is over."""
+    state = run.training()
+    if state is None or state.phase.has_ended:
+        st.rerun()
+    progress = jobs.progress(state, run.history(of_training=True))
+    st.progress(min(progress.fraction, 1.0), text="It is being trained now, and shown when it is complete.")
+
+
+def settings_of(config: TrainingConfig) -> dict[str, str]:
+    """The query parameters that bring a configuration into the widgets of the Training page."""
+    values = config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}

@@ -1,0 +1,67 @@
+"""What frames every page: its title, links to the others, and how failures are shown."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import streamlit as st
+from streamlit.errors import StreamlitPageNotFoundError
+
+from core.errors import KnownError
+from core.settings import ASSETS
+
+ICONS = {
+    "overview": ":material/home:",
+    "training": ":material/model_training:",
+    "pruning": ":material/content_cut:",
+    "comparison": ":material/ssid_chart:",
+}
+copy_link = st.components.v2.component(
+    "copy_link",
+    html=(ASSETS / "copy_link.html").read_text(),
+    css=(ASSETS / "copy_link.css").read_text(),
+    js=(ASSETS / "copy_link.js").read_text(),
+)
+
+
+def page_title(title: str) -> None:
+    """The heading of a page, and a button that copies the link to what it shows."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(title, width="content")
+        copy_link(key="copy_link", width="content")
+
+
+def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:
+    """A link to another page of the app, with that page's icon."""
+    try:
+        st.page_link(f"{page}.py", label=label, icon=ICONS[page], query_params=query)
+    except StreamlitPageNotFoundError:
+        # A page that runs on its own, without the menu, knows no other pages.
+        st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: "1 run", "2 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+@contextlib.contextmanager
+def known_errors() -> Iterator[None]:
+    """Show a known failure as a sentence in a box, and go on after it."""
+    try:
+        yield
+    except KnownError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def show_bug(error: Exception) -> bool:
+    """Show an unforeseen failure without its traceback, which goes to the server's log."""
+    traceback.print_exception(error)
+    st.error(
+        f"{type(error).__name__}: {error}",
+        title="Something went wrong that was not foreseen",
+        icon=":material/bug_report:",
+    )
+    st.caption("Nothing in the cache was changed by this. Reload the page; the server's log has the details.")
+    return True

@@ -1,0 +1,159 @@
+"""Trained networks and their scores as the pages need them, loaded once and shared by all sessions."""
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core import datasets, jobs, runs, scoring
+from core.analysis.distributions import Distribution, distributions, layer_names
+from core.charts import live
+from core.config import TrainingConfig
+from core.errors import KnownError, RunError
+from core.evaluation import Score
+from core.pruning import Ranks
+from core.settings import ASSETS, cache_root
+from core.sweep import STOPS, Criterion, key_of, random_baseline
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained network and its test score. `identity` is that of `core.runs.Run.identity`."""
+
+    run: runs.Run
+    identity: str
+    config: TrainingConfig
+    kernels: list[np.ndarray]
+    activations: list[np.ndarray]
+    dense: Score
+
+
+@dataclass(frozen=True)
+class RankedRun:
+    """What is pruned first in one run, with all that the live slider needs to know beforehand.
+
+    `histograms` is the figure of the dense network; `pruned` and `thresholds` have a row a sparsity of
+    `core.sweep.STOPS` and a column a hidden layer.
+    """
+
+    ranks: Ranks
+    distributions: list[Distribution]
+    pruned: list[list[int]]
+    thresholds: list[list[float | None]]
+    histograms: dict
+
+
+def load_run(run: runs.Run) -> LoadedRun:
+    """A complete run, shared by all sessions until it is retrained.
+
+    Raises:
+        RunError: if its files are damaged.
+    """
+    identity = run.identity()
+    if identity is None:
+        raise RunError(f"Run {run.id} is no longer in the cache. Choose another run, or train it again.")
+    return _load_run(run.root, run.id, identity)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the network…")
+def _load_run(root: Path, run_id: str, identity: str) -> LoadedRun:
+    run = runs.open_run(run_id, root)
+    kernels = run.kernels()
+    for kernel in kernels:
+        kernel.setflags(write=False)
+    result = run.result()
+    dense = Score(result.test_accuracy, result.test_loss)
+    return LoadedRun(run, identity, run.config(), kernels, run.activations(), dense)
+
+
+def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
+    """The network's weights or units ranked by a criterion, shared by all sessions.
+
+    Raises:
+        RunError: if the criterion needs activations and the run's are damaged.
+    """
+    return _rank_run(network.run.root, network.run.id, network.identity, criterion, network)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Ranking…")
+def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
+    ranks = criterion.rank(_network.kernels, _network.activations)
+    layers = distributions(ranks)
+    pruned = [ranks.pruned(k) for k in STOPS]
+    thresholds = [[layer.threshold(count) for layer, count in zip(layers, counts, strict=True)] for counts in pruned]
+    # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
+    figure = live.histograms(layers, layer_names(_network.kernels)[:-1], criterion).to_plotly_json()
+    return RankedRun(dataclasses.replace(ranks, scores=[]), layers, pruned, thresholds, figure)
+
+
+@dataclass(frozen=True)
+class LiveScores:
+    """What is known of a criterion so far: accuracy and loss by the key of k, and the figure of the curves."""
+
+    known: dict[str, list[float]]
+    curve: dict
+    complete: bool
+
+
+def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
+    """The scores of a run, read again only when there are new ones."""
+    run = network.run
+    return _live_scores(run.root, run.id, network.identity, criterion, run.sweep_version())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> LiveScores:
+    table = runs.open_run(run_id, root).sweep()
+    return LiveScores(
+        known={key_of(row.sparsity): [row.accuracy, row.loss] for row in criterion.select(table).itertuples()},
+        curve=live.live_curve(table, criterion, random_baseline(table, criterion.method)).to_plotly_json(),
+        complete=not scoring.unscored(table, scoring.fine_curve()),
+    )
+
+
+@st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
+def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
+    """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
+    jobs.start_scoring(runs.open_run(run_id, root), *flags)
+
+
+def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:
+    """Have random pruning of some complete runs scored in the background, one run after the other.
+
+    Returns:
+        The ids of those that it is still missing of.
+    """
+    lacking = {}
+    for run in map(runs.open_run, ids):
+        # One that is damaged or deleted is told of where it is shown.
+        with contextlib.suppress(KnownError):
+            identity = run.identity()
+            if identity and scoring.unscored(run.sweep(), scoring.baseline(sparsities)):
+                lacking[run.id] = run, identity
+    if not any(run.is_busy("curve") for run, _ in lacking.values()):
+        for run, identity in list(lacking.values())[:1]:
+            request_scores(run.root, run.id, identity, "--baseline", f"--k_vals={','.join(map(str, sparsities))}")
+    return list(lacking)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the test images…")
+def test_split(name: str) -> datasets.Split:
+    """The test images and labels of a dataset, shared by all sessions.
+
+    Raises:
+        KnownError: if the dataset cannot be had.
+    """
+    if not datasets.is_cached(name):
+        jobs.prepare_dataset(name, cache_root())
+    return datasets.load_dataset(name).test
+
+
+@st.cache_data(max_entries=4)
+def published(dataset: str) -> pd.DataFrame | None:
+    """The published table of a dataset (columns sparsity, accuracy_weight, …), or None if there is none."""
+    path = ASSETS / f"published-{dataset}.csv"
+    return pd.read_csv(path) if path.exists() else None

@@ -1,11 +1,11 @@
 """Score kernels: forward pass, accuracy and loss, in NumPy."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from core.kernels import Compacted, compact
 from core.pruning import Kernels, check_kernels
 
 _BATCH = 1_000
@@ -20,6 +20,21 @@ class Score:
 
     accuracy: float
     loss: float
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Everything that one pass over labelled images tells of a network.
+
+    Attributes:
+        score: accuracy and loss.
+        predictions: the class of largest output for each image, uint8 of shape (n,).
+        remaining: how many weights can influence an output: what is left once everything dead is removed.
+    """
+
+    score: Score
+    predictions: np.ndarray
+    remaining: int
 
 
 def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
@@ -38,7 +53,15 @@ def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
 
     Raises:
         ValueError: if the shapes do not fit each other or a label has no output unit.
+
+    Example:
+        `evaluate(prune(kernels, "weight", 0.9), test.images, test.labels).accuracy`
     """
+    return examine(kernels, images, labels).score
+
+
+def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examination:
+    """As `evaluate`, with the predictions and the weights that remain, from the same pass."""
     check_kernels(kernels)
     images, labels = np.asarray(images), np.asarray(labels)
     inputs, classes = kernels[0].shape[0], kernels[-1].shape[1]
@@ -50,22 +73,19 @@ def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Expected labels from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}.")
 
-    scores = logits(kernels, images).astype(np.float64)
-    correct = int(np.count_nonzero(scores.argmax(axis=1) == labels))
+    tiny = compact(kernels)
+    scores = _logits(tiny, images).astype(np.float64)
+    predictions = scores.argmax(axis=1)
+    correct = int(np.count_nonzero(predictions == labels))
     top = scores.max(axis=1)
     log_sum = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
     loss = float(np.mean(log_sum - scores[np.arange(len(labels)), labels]))
-    return Score(correct / len(labels), loss)
+    return Examination(Score(correct / len(labels), loss), predictions.astype(np.uint8), tiny.parameters)
 
 
 def logits(kernels: Kernels, images: np.ndarray) -> np.ndarray:
     """The output layer's values before the softmax, float32 of shape (n, classes)."""
-    live = live_units(kernels)
-    products = [
-        _product(_take(kernel, rows, units)) for kernel, (rows, units) in zip(kernels, pairwise(live), strict=True)
-    ]
-    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    return np.concatenate([_forward(products, _columns(batch, live[0])) for batch in batches])
+    return _logits(compact(kernels), images)
 
 
 def predict(kernels: Kernels, images: np.ndarray) -> np.ndarray:
@@ -91,43 +111,11 @@ def rms_activations(kernels: Kernels, images: np.ndarray) -> list[np.ndarray]:
     return rms
 
 
-def live_units(kernels: Kernels) -> list[np.ndarray]:
-    """Which inputs and units can influence an output.
-
-    A unit with no live input or no live output is dead, and takes its column and its row in the next
-    kernel with it. One sweep forward and one back reach the fixed point: forward every unit learns
-    whether an input reaches it, and back whether it reaches an output through units that an input
-    reaches.
-
-    Returns:
-        Boolean arrays: for the inputs, of shape (inputs,), then for the units of every kernel. The output
-        units count as live.
-    """
-    nonzero = [kernel != 0 for kernel in kernels]
-    reached = [np.ones(kernels[0].shape[0], bool)]
-    for mask in nonzero:
-        reached.append(mask[reached[-1]].any(axis=0))
-    live = [np.ones(kernels[-1].shape[1], bool)]
-    for mask, units in zip(reversed(nonzero), reversed(reached[:-1]), strict=True):
-        live.append(units & mask[:, live[-1]].any(axis=1))
-    return live[::-1]
-
-
-def remaining_parameters(kernels: Kernels) -> int:
-    """How many weights can influence an output: what is left once everything dead is removed."""
-    live = live_units(kernels)
-    return sum(
-        int(np.count_nonzero(_take(kernel, rows, units)))
-        for kernel, (rows, units) in zip(kernels, pairwise(live), strict=True)
-    )
-
-
-def _take(kernel: np.ndarray, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
-    return kernel if rows.all() and units.all() else kernel[np.ix_(rows, units)]
-
-
-def _columns(images: np.ndarray, live: np.ndarray) -> np.ndarray:
-    return images if live.all() else images[:, live]
+def _logits(tiny: Compacted, images: np.ndarray) -> np.ndarray:
+    products = [_product(kernel) for kernel in tiny.kernels]
+    all_pixels = len(tiny.inputs) == images.shape[1]
+    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+    return np.concatenate([_forward(products, batch if all_pixels else batch[:, tiny.inputs]) for batch in batches])
 
 
 def _product(kernel: np.ndarray) -> np.ndarray | csr_array:

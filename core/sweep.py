@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
-from core.evaluation import evaluate, remaining_parameters
+from core.evaluation import examine
 from core.pruning import METHODS, Kernels, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
@@ -100,15 +100,14 @@ def score(
     """The rows of `sweep` for one criterion, each as soon as it is known."""
     ranks = criterion.rank(kernels, activations)
     for sparsity in sparsities:
-        pruned = ranks.prune(kernels, sparsity)
-        result = evaluate(pruned, images, labels)
+        result = examine(ranks.prune(kernels, sparsity), images, labels)
         yield {
             **dataclasses.asdict(criterion),
             "sparsity": float(sparsity),
             **zeroed_parts(kernels, ranks.zeroed(kernels, sparsity)),
-            "removable": sum(kernel.size for kernel in kernels) - remaining_parameters(pruned),
-            "accuracy": result.accuracy,
-            "loss": result.loss,
+            "removable": sum(kernel.size for kernel in kernels) - result.remaining,
+            "accuracy": result.score.accuracy,
+            "loss": result.score.loss,
         }
 
 

@@ -12,7 +12,8 @@ from core import runs
 from core.analysis import comparison
 from core.charts.curves import X_AXES, Y_AXES, comparison_curves
 from core.config import K_VALUES, TrainingConfig
-from core.evaluation import evaluate, live_units, remaining_parameters
+from core.evaluation import evaluate
+from core.kernels import compact, live_units
 from core.pruning import METHODS, prune
 from core.runs import layout
 from tests.conftest import SMALL
@@ -176,7 +177,7 @@ def test_removable_is_what_can_be_left_out(trained_run):
             live = live_units(pruned)
             small = [kernel[rows][:, units] for kernel, rows, units in zip(pruned, live, live[1:], strict=False)]
             remaining = sum(int(np.count_nonzero(kernel)) for kernel in small)
-            assert remaining == remaining_parameters(pruned)
+            assert remaining == compact(pruned).parameters
             row = table.loc[method, "magnitude", "layer", 0, k]
             assert row.removable == total - remaining
             assert row.removable >= row.zeroed

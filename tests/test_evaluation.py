@@ -6,7 +6,8 @@ import pytest
 from core import datasets
 from core.analysis.distributions import distributions
 from core.config import K_VALUES
-from core.evaluation import evaluate, live_units, logits
+from core.evaluation import evaluate, logits
+from core.kernels import live_units
 from core.pruning import METHODS, prune, rank
 from core.sweep import results_table, sweep, zeroed_parts
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
-from core.evaluation import evaluate, live_units, predict
+from core.evaluation import evaluate, predict
+from core.kernels import live_units
 from core.pruning import Kernels, Ranks, magnitude
 
 

@@ -299,20 +299,20 @@ with st.container(horizontal=True, gap="large"):
     x, y = choose_axes()
     criteria = choose_criteria()
 
-tables = {}
+sweeps = {}
 for run_id in chosen:
     try:
-        tables[run_id] = scored(runs.open_run(run_id), criteria, sparsities)
+        sweeps[run_id] = scored(runs.open_run(run_id), criteria, sparsities)
     except KnownError as error:
         st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
-lacking = networks.complete_baselines(list(tables), sparsities)
+lacking = networks.complete_baselines(list(sweeps), sparsities)
 if coming or lacking:
-    wait_for(coming, list(tables), lacking, sparsities)
-if not tables:
+    wait_for(coming, list(sweeps), lacking, sparsities)
+if not sweeps:
     st.caption("Choose at least one run.")
     st.stop()
 
-everything = comparison.long_table([runs.open_run(run_id) for run_id in tables], tables)
+everything = comparison.long_table([runs.open_run(run_id) for run_id in sweeps], sweeps)
 table = comparison.select_criteria(everything, [*criteria, ("random", "layer")], sparsities)
 folded = comparison.fold_seeds(table)
 datasets = {*everything.dataset}
@@ -339,4 +339,4 @@ show_knees(comparison.fold_seeds(comparison.select_criteria(everything, criteria
 rows = show_results(folded)
 st.subheader("Take away")
 offer_comparison(table, rows, (curves, x, y))
-downloads.offer_one_of(list(tables))
+downloads.offer_one_of(list(sweeps))

@@ -45,13 +45,18 @@ def baseline(sparsities: Sequence[float] = K_VALUES) -> Wanted:
     return [(criterion, sparsities) for criterion in criteria]
 
 
+def coarse_curve() -> Wanted:
+    """What the live slider needs first: both methods at every tenth percent, then at every fifth."""
+    return [*experiment(STOPS[::10]), *experiment(STOPS[::5])]
+
+
 def fine_curve() -> Wanted:
     """Everything that the live slider uses, what is looked at first coming first.
 
     The curves of the default criteria grow from coarse to fine; the other criteria are scored at the
     sparsities of the original experiment.
     """
-    stops = [step for coarse in (STOPS[::10], K_VALUES, STOPS[::5], STOPS) for step in experiment(coarse)]
+    stops = [*experiment(STOPS[::10]), *experiment(K_VALUES), *coarse_curve(), *experiment(STOPS)]
     others = [("activation", "layer"), ("magnitude", "global"), ("activation", "global")]
     ends = [*K_VALUES, 1.0]
     return [*stops, *((Criterion(method, *other), ends) for other in others for method in METHODS), *baseline(ends)]
@@ -112,6 +117,7 @@ def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
 
 def score_kernels(kernels: Kernels, images: np.ndarray, labels: np.ndarray, wanted: Wanted) -> Iterator[Scored]:
     """Score a network that is not in the cache yet; as `score_run`, without anything known or written."""
+    wanted = unscored(pd.DataFrame(), wanted)
     total = sum(len(sparsities) for _, sparsities in wanted)
     done = 0
     for criterion, sparsities in wanted:

@@ -14,8 +14,9 @@ from core import command
 from core import config as configuration
 from core.config import ConfigError, TrainingConfig
 from core.errors import RunBusyError, RunError
+from core.pruning import METHODS
 from core.runs import Run, open_run
-from core.scoring import Wanted, baseline, experiment, fine_curve, score_run, unscored
+from core.scoring import Wanted, baseline, coarse_curve, experiment, fine_curve, score_run, unscored
 from core.settings import cache_root
 from core.sweep import results_table
 from core.terminal import progress_bar, say
@@ -83,8 +84,10 @@ def main(_: list[str]) -> None:
     trained = run.is_complete() and not values.force_train
     if not trained and not values.train:
         raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
+    # The slider opens with a curve of every tenth percent, in the seconds after training.
+    first = [*experiment(sparsities), *(coarse_curve()[: len(METHODS)] if values.fine_curve else ())]
     if not trained:
-        train_run(run, config, sparsities, replace=values.force_train)
+        train_run(run, config, first, replace=values.force_train)
     if run.config() != config:
         raise ConfigError(_other_config(run, config))
     if trained:
@@ -92,13 +95,15 @@ def main(_: list[str]) -> None:
     score_with_bar(run, experiment(sparsities))
     table = results_table(run.sweep(), sparsities)
     say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
-    later = [*(baseline(sparsities) if values.baseline else ()), *(fine_curve() if values.fine_curve else ())]
+    if values.fine_curve:
+        score_at_leisure(run, coarse_curve())
     # Figures are of the sparsities asked for last; to score more of an existing run is not to ask for others.
-    if not trained or not later:
+    if not trained or not (values.baseline or values.fine_curve):
         draw(run, sparsities)
     say(str(run.folder))
-    if later:
-        score_at_leisure(run, later)
+    score_at_leisure(
+        run, [*(baseline(sparsities) if values.baseline else ()), *(fine_curve() if values.fine_curve else ())]
+    )
 
 
 def score_with_bar(run: Run, wanted: Wanted) -> None:
@@ -112,8 +117,10 @@ def score_with_bar(run: Run, wanted: Wanted) -> None:
 
 def score_at_leisure(run: Run, wanted: Wanted) -> None:
     """Score what can wait, giving way to whoever is looking at the run."""
-    if hasattr(os, "nice"):
-        os.nice(10)
+    if not unscored(run.sweep(), wanted):
+        return
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
     try:
         with run.lock("curve", timeout=1):
             score_with_bar(run, wanted)

@@ -10,7 +10,7 @@ from core.charts import interactive
 from core.charts.curves import X_AXES, Y_AXES, Curve, comparison_curves
 from core.config import K_VALUES
 from core.errors import KnownError, RunWriteError
-from core.exports import figures
+from core.exports import figures, tables
 from core.pruning import METHODS
 from core.sweep import Criterion, merge_scores
 from pages.shared import choice, downloads, frame, networks

@@ -17,9 +17,8 @@ from core.config import TrainingConfig
 from core.datasets import load_dataset
 from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
-from core.pruning import METHODS
 from core.runs import Phase, Run, RunWriter, write_run
-from core.scoring import experiment, score_kernels
+from core.scoring import Wanted, score_kernels, unscored
 from core.terminal import progress_bar, say
 
 if TYPE_CHECKING:
@@ -31,13 +30,13 @@ _ACTIVATION_IMAGES = 10_000
 """Training images, the first ones, over which the rms activations are taken."""
 
 
-def train_run(run: Run, config: TrainingConfig, sparsities: list[float], replace: bool = False) -> None:
+def train_run(run: Run, config: TrainingConfig, wanted: Wanted, replace: bool = False) -> None:
     """Train a run and sweep it, or wait for whoever is training it.
 
     Args:
         run: where to keep it.
         config: the hyper-parameters.
-        sparsities: the values of k to score after training.
+        wanted: what to score after training, before the run is complete.
         replace: train although the run is complete, and replace it once the new one is, too.
 
     Raises:
@@ -51,12 +50,12 @@ def train_run(run: Run, config: TrainingConfig, sparsities: list[float], replace
                 writer.discard()
             else:
                 with _clear_failures(run):
-                    _fit_and_score(writer, config, sparsities)
+                    _fit_and_score(writer, config, wanted)
     except RunBusyError:
         _wait_for(run)
 
 
-def _fit_and_score(writer: RunWriter, config: TrainingConfig, sparsities: list[float]) -> None:
+def _fit_and_score(writer: RunWriter, config: TrainingConfig, wanted: Wanted) -> None:
     run = writer.run
     say(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
@@ -79,8 +78,9 @@ def _fit_and_score(writer: RunWriter, config: TrainingConfig, sparsities: list[f
     test = data.test
     dense = evaluate(kernels, test.images, test.labels)
     rows = []
-    with progress_bar("Pruning and scoring", len(METHODS) * len(sparsities), "score") as bar:
-        for scored in score_kernels(kernels, test.images, test.labels, experiment(sparsities)):
+    to_score = sum(len(sparsities) for _, sparsities in unscored(pd.DataFrame(), wanted))
+    with progress_bar("Pruning and scoring", to_score, "score") as bar:
+        for scored in score_kernels(kernels, test.images, test.labels, wanted):
             rows.append(scored.row)
             bar.update()
             writer.update(Phase.SCORING, scored=scored.done, to_score=scored.total)

@@ -8,6 +8,9 @@ import streamlit as st
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
+from core import jobs
+from core.runs import adopt_example
+from core.settings import PROJECT, cache_root
 from pages.shared import frame, instrument
 
 
@@ -17,10 +20,14 @@ def plotly_library(_: object) -> FileResponse:
 
 
 app = st.App(
-    Path(__file__).parent / "pages" / "router.py",
+    PROJECT / "pages" / "router.py",
     routes=[Route(instrument.plotly_address(), plotly_library)],
     on_script_error=frame.show_bug,
 )
+
+# Whoever opens the app first finds a live network: the example, and its images decoded while the browser opens.
+for run in adopt_example(cache_root()):
+    jobs.prepare_in_background(run.config().dataset, run.root)
 
 # Streamlit collects garbage after every run of a script. What has been imported is never garbage; looking through
 # it each time took 100 ms, several times as long as the live slider's own work.

@@ -6,6 +6,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 """The folder of `app.py`."""
 ASSETS = PROJECT / "assets"
+EXAMPLE = PROJECT / "cache" / ".example"
+"""The folder of the run that comes with the project."""
 
 SCHEDULER = "NETWORK_PRUNING_SCHEDULER"
 CACHE = "NETWORK_PRUNING_CACHE"

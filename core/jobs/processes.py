@@ -4,6 +4,7 @@ Jobs are not remembered here: what is running is read from the cache, so any pro
 server sees the same.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -14,10 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
+
 from core import settings
 from core.config import TrainingConfig
 from core.datasets import is_cached
-from core.errors import CancelledError, JobError, RunBusyError
+from core.errors import CancelledError, JobError, KnownError, RunBusyError
+from core.files import clear_errors
 from core.runs import Run, layout
 
 _START_SECONDS = 30
@@ -138,11 +142,31 @@ def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
 
 
 def prepare_dataset(name: str, root: Path) -> None:
-    """Decode a dataset into the cache, where this process can read it without Keras.
+    """Decode a dataset into the cache, where this process can read it without Keras; one process does it for all.
 
     Raises:
         JobError: if it cannot be had; the message says why and what to do.
     """
+    lock = layout.lock(root, name, "dataset")
+    with clear_errors(f"write to {root}"):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(lock):
+            if not is_cached(name, root):
+                _decode(name, root)
+
+
+def prepare_in_background(name: str, root: Path) -> None:
+    """As `prepare_dataset`, without waiting for it; whoever needs the dataset meanwhile waits in `prepare_dataset`."""
+
+    def prepare() -> None:
+        # Why it cannot be had is said where somebody asks for it.
+        with contextlib.suppress(KnownError):
+            prepare_dataset(name, root)
+
+    threading.Thread(target=prepare, daemon=True).start()
+
+
+def _decode(name: str, root: Path) -> None:
     process = _python(
         ["-m", "core.datasets", name],
         cache=root,

@@ -1,5 +1,6 @@
 """The cache: one folder a run."""
 
+from core.runs.example import adopt_example
 from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
 from core.runs.table import runs_table
@@ -11,6 +12,7 @@ __all__ = [
     "Run",
     "RunWriter",
     "TrainingState",
+    "adopt_example",
     "list_runs",
     "open_run",
     "runs_table",

@@ -16,6 +16,7 @@
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
+    cache/.example-adopted   says that the example of the project has been copied into this cache once
 
 A run whose `.part` folder exists but whose lock nobody holds was interrupted.
 """
@@ -30,6 +31,7 @@ RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "
 HISTOGRAMS = "histograms"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
+EXAMPLE_MARKER = ".example-adopted"
 RESERVED = ("datasets",)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

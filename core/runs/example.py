@@ -1,0 +1,36 @@
+"""The run that comes with the project, so that the first page shows a live network before anything was trained."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from core.runs import layout
+from core.runs.run import Run, list_runs, open_run
+from core.settings import EXAMPLE
+
+
+def adopt_example(root: Path) -> list[Run]:
+    """Copy the example into a cache that has never held a run; one that was deleted does not come back.
+
+    It is a copy, so that using the app leaves the project's own files as they are. A cache that cannot be written
+    stays empty, which the pages can show.
+
+    Returns:
+        The runs that were copied now.
+    """
+    marker = root / layout.EXAMPLE_MARKER
+    if marker.exists() or list_runs(root):
+        return []
+    adopted = []
+    with contextlib.suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in sorted(EXAMPLE.iterdir()):
+            run = open_run(folder.name, root)
+            beside = layout.trash(root, run.id, os.getpid())
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(folder, beside)
+            beside.rename(run.folder)
+            adopted.append(run)
+        marker.touch()
+    return adopted

@@ -33,7 +33,7 @@ FLOORS = [
 CLOSED = {
     "core.training": {"core.train"},
     "core.links": {"pages.shared", "pages"},
-    "core.jobs": {"core.grid", "pages.shared", "pages"},
+    "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.train", "pages.shared", "pages"},
     "core.command": {"core.train", "core.grid"},
     "core.train": set(),

@@ -3,11 +3,53 @@
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags
 
-from core.config import ConfigError
+from core.config import PARAMETERS, ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
+from core.parameters import Real, Switch, Whole, Widths
+
+_DEFINE = {Whole: flags.DEFINE_integer, Real: flags.DEFINE_float, Switch: flags.DEFINE_bool}
+
+
+def define_parameters() -> None:
+    """A flag for every hyper-parameter."""
+    for name, about in PARAMETERS.items():
+        define = _DEFINE.get(type(about.kind), flags.DEFINE_string)
+        default = about.kind.write(about.default) if isinstance(about.kind, Widths) else about.default
+        define(name, default, about.help)
+
+
+def chosen_config() -> TrainingConfig:
+    """The configuration that those flags say.
+
+    Raises:
+        ConfigError: for a value out of range.
+    """
+    values = {name: flags.FLAGS[name].value for name in PARAMETERS}
+    for name, about in PARAMETERS.items():
+        if isinstance(about.kind, Widths):
+            (values[name],) = about.kind.read(name, values[name])
+    return TrainingConfig.from_dict(values)
+
+
+def define_lists() -> None:
+    """A flag for every hyper-parameter that takes a list of values."""
+    for name, about in PARAMETERS.items():
+        default = None if about.default is None else about.kind.write(about.default)
+        flags.DEFINE_string(name, default, f"{about.help} A list, such as {about.kind.example}.")
+
+
+def chosen_lists() -> dict[str, list[Any]]:
+    """The lists that those flags say, by name; a hyper-parameter without a default that nobody named is left out.
+
+    Raises:
+        ConfigError: for a list that cannot be read.
+    """
+    given = {name: flags.FLAGS[name].value for name in PARAMETERS}
+    return {name: PARAMETERS[name].kind.read(name, text) for name, text in given.items() if text is not None}
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

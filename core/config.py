@@ -6,10 +6,11 @@ import itertools
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import ConfigError
+from core.parameters import Choice, Kind, Real, Switch, Whole, Widths, within
 
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the meaning of a field changes, so that old runs are never aliased."""
@@ -63,69 +64,152 @@ DATASETS = {
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """All that anybody needs to know of one hyper-parameter: flags, widgets, links, labels, tables and checks.
+
+    Attributes:
+        kind: the values that it allows, and how they are written and read.
+        default: None takes the dataset's own, the attribute of that name of `DatasetSpec`.
+        label: of its widget, and of its column in the table of runs.
+        help: what it does, in one or two sentences.
+        words: how a label says it where it is not the default, such as "{} epochs"; empty if no label does.
+        in_id: how a run id says it, such as "e{}"; empty if only the hash knows it.
+        advanced: whether its widget is folded away.
+        vary: the list that the grid page begins with, empty for the one value chosen; None if it offers no list.
+        before: for one that was added later, the value that networks had before it existed. That value is left
+            out of the hash, so that the ids of earlier runs stay, and is what their configurations are read as.
+    """
+
+    kind: Kind
+    default: Any
+    label: str
+    help: str
+    words: str = ""
+    in_id: str = ""
+    advanced: bool = False
+    vary: str | None = None
+    before: Any = None
+
+
+def parameter(kind: Kind, default: Any, label: str, help: str, **rest: Any) -> Any:
+    """A field of `TrainingConfig`, with what `Parameter` says of it."""
+    return field(default=default, metadata={"parameter": Parameter(kind, default, label, help, **rest)})
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """All hyper-parameters of one training run; equal values mean the same run.
 
-    Args:
-        dataset: a name in `DATASETS`.
-        epochs: passes over the training images, 1 to 10,000.
-        batch_size: images per step, from 1 to the number of training images.
-        learning_rate: of Adam, above 0 and at most 1.
-        num_valid: how many of the first training images are held out for validation. `None` takes the
-            dataset's own default (10,000 of 60,000; 200 of `optdigits`).
-        keep_best: keep the epoch of best validation accuracy instead of the last one.
-        l1_reg, l2_reg: penalties on the hidden kernels, 0 to 1.
-        hidden_units: the width of each hidden layer.
-        seed: of the initial weights and of the order of the images.
+    To add one, add a field with its `before`, and use it in `core.training.network`.
 
     Raises:
         ConfigError: for any value out of its range, naming the field, the range and the value.
+
+    Example:
+        `TrainingConfig(dataset="optdigits", epochs=5).run_id`
     """
 
-    dataset: str = "digits"
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 0.001
-    num_valid: int | None = None
-    keep_best: bool = True
-    l1_reg: float = 0.0
-    l2_reg: float = 0.0
-    hidden_units: tuple[int, ...] = (1000, 1000, 500, 200)
-    seed: int = 0
+    dataset: str = parameter(
+        Choice(tuple(DATASETS)),
+        "digits",
+        "Dataset",
+        "digits is MNIST and fashion is Fashion-MNIST: 60,000 training images of 28×28 pixels each. "
+        "optdigits, the UCI digits, has 1,437 of 8×8 and trains in seconds.",
+        words="{}",
+        in_id="{}",
+        vary="",
+    )
+    epochs: int = parameter(
+        Whole(1, 10_000), 20, "Epochs", "Passes over the training images.", words="{} epochs", in_id="e{}"
+    )
+    batch_size: int = parameter(Whole(1, 60_000), 128, "Batch size", "Images per training step.", words="batch {}")
+    learning_rate: float = parameter(
+        Real(0, 1, step=0.0005, above=True),
+        0.001,
+        "Learning rate",
+        "Step size of the Adam optimizer.",
+        words="learning rate {}",
+        in_id="lr{:g}",
+        vary="",
+    )
+    num_valid: int | None = parameter(
+        Whole(0, 59_999),
+        None,
+        "Validation images",
+        "How many of the first training images are held out to measure each epoch; usually 10,000, of optdigits 200.",
+        words="{} validation images",
+        advanced=True,
+    )
+    keep_best: bool = parameter(
+        Switch(),
+        True,
+        "Keep the best epoch",
+        "Keep the epoch of best validation accuracy instead of the last one.",
+        words="last epoch",
+        advanced=True,
+    )
+    l1_reg: float = parameter(
+        Real(0, 1, step=0.0001),
+        0.0,
+        "L1 penalty",
+        "Added to the loss for every |w| of the hidden kernels; pulls weights towards zero.",
+        words="L1 {}",
+        advanced=True,
+        vary="",
+    )
+    l2_reg: float = parameter(
+        Real(0, 1, step=0.0001),
+        0.0,
+        "L2 penalty",
+        "Added to the loss for every w² of the hidden kernels; keeps weights small.",
+        words="L2 {}",
+        advanced=True,
+        vary="",
+    )
+    hidden_units: tuple[int, ...] = parameter(
+        Widths(layers=10, high=10_000),
+        (1000, 1000, 500, 200),
+        "Hidden units",
+        "The width of each hidden layer, separated by commas.",
+        words="{}",
+    )
+    seed: int = parameter(
+        Whole(0, 2**32 - 1),
+        0,
+        "Seed",
+        "Decides the initial weights and the order of the images. The same seed gives the same network.",
+        vary="0-4",
+    )
 
     def __post_init__(self) -> None:
-        if self.dataset not in DATASETS:
-            raise ConfigError(f"Unknown dataset. Expected one of {', '.join(DATASETS)}. Received: {self.dataset!r}.")
+        for name, about in self.parameters().items():
+            value = getattr(self, name)
+            if value is None and about.default is None:
+                value = self.usual(name)
+            object.__setattr__(self, name, about.kind.check(name, value))
+        # What depends on more than one of them.
         spec = self.spec
-        if self.num_valid is None:
-            object.__setattr__(self, "num_valid", spec.num_valid)
-        for name in ("learning_rate", "l1_reg", "l2_reg"):
-            object.__setattr__(self, name, _real(name, getattr(self, name)))
-        for name in ("epochs", "batch_size", "num_valid", "seed"):
-            object.__setattr__(self, name, _whole(name, getattr(self, name)))
-        object.__setattr__(self, "hidden_units", _sizes(self.hidden_units))
-        if not isinstance(self.keep_best, bool):
-            raise ConfigError(f"keep_best: expected true or false. Received: {self.keep_best!r}.")
-
-        _within("epochs", self.epochs, 1, 10_000)
-        _within("num_valid", self.num_valid, 0, spec.train_size - 1, of=f"{spec.title} has {spec.train_size:,}")
-        _within("batch_size", self.batch_size, 1, spec.train_size - self.num_valid)
-        _within("l1_reg", self.l1_reg, 0, 1)
-        _within("l2_reg", self.l2_reg, 0, 1)
-        _within("seed", self.seed, 0, 2**32 - 1)
-        if not 0 < self.learning_rate <= 1:
-            raise ConfigError(
-                f"learning_rate: expected a number above 0 and at most 1. Received: {self.learning_rate:g}."
-            )
+        within("num_valid", self.num_valid, 0, spec.train_size - 1, of=f"{spec.title} has {spec.train_size:,}")
+        within("batch_size", self.batch_size, 1, spec.train_size - self.num_valid)
         if self.keep_best and self.num_valid == 0:
             raise ConfigError(
                 "keep_best needs validation images to choose by. Expected num_valid of at least 1. Received: 0. "
                 "Raise num_valid, or turn keep_best off."
             )
 
+    @classmethod
+    def parameters(cls) -> dict[str, Parameter]:
+        """The table of all hyper-parameters, by name."""
+        return {item.name: item.metadata["parameter"] for item in dataclasses.fields(cls)}
+
     @property
     def spec(self) -> DatasetSpec:
         return DATASETS[self.dataset]
+
+    def usual(self, name: str) -> Any:
+        """What that hyper-parameter is unless somebody says otherwise, on this dataset."""
+        default = self.parameters()[name].default
+        return getattr(self.spec, name) if default is None else default
 
     @property
     def layer_shapes(self) -> list[tuple[int, int]]:
@@ -145,22 +229,40 @@ class TrainingConfig:
     @property
     def run_id(self) -> str:
         """A readable folder name that is unique to these hyper-parameters."""
-        canonical = json.dumps({"schema": SCHEMA_VERSION, **self.to_dict()}, sort_keys=True, separators=(",", ":"))
+        table = self.parameters()
+        hashed = {
+            name: value
+            for name, value in self.to_dict().items()
+            if table[name].before is None or getattr(self, name) != table[name].before
+        }
+        canonical = json.dumps({"schema": SCHEMA_VERSION, **hashed}, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
-        return f"{self.dataset}-e{self.epochs}-lr{self.learning_rate:g}-{digest}"
+        said = [about.in_id.format(getattr(self, name)) for name, about in table.items() if about.in_id]
+        return "-".join([*said, digest])
+
+    def describe(self) -> str:
+        """In words, without the seed: the dataset and whatever differs from the defaults."""
+        parts = [self.dataset]
+        for name, about in self.parameters().items():
+            value = getattr(self, name)
+            if name != "dataset" and about.words and value != self.usual(name):
+                text = about.words.format(about.kind.short(value))
+                parts.append(text.removesuffix("s") if value == 1 else text)
+        return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return {**dataclasses.asdict(self), "hidden_units": list(self.hidden_units)}
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; what is left out takes its default.
 
         Raises:
             ConfigError: for a name that is no hyper-parameter, or a value out of range.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = list(cls.parameters())
         unknown = sorted(set(values) - set(names))
         if unknown:
             raise ConfigError(
@@ -168,17 +270,32 @@ class TrainingConfig:
             )
         return cls(**values)
 
+    @classmethod
+    def from_saved(cls, values: dict[str, Any]) -> "TrainingConfig":
+        """As `from_dict`, for what an earlier version may have written: what it did not know yet is as `before`."""
+        before = {name: about.before for name, about in cls.parameters().items() if about.before is not None}
+        return cls.from_dict(before | values)
+
     def to_flags(self) -> list[str]:
         """The arguments that make `python -m core.train` train exactly this configuration."""
         flags = []
-        for name, value in self.to_dict().items():
+        for name, about in self.parameters().items():
+            value = getattr(self, name)
             if isinstance(value, bool):
                 flags.append(f"--{name}" if value else f"--no{name}")
-            elif isinstance(value, list):
-                flags.append(f"--{name}={','.join(map(str, value))}")
             else:
-                flags.append(f"--{name}={value}")
+                flags.append(f"--{name}={about.kind.write(value)}")
         return flags
+
+
+PARAMETERS = TrainingConfig.parameters()
+"""The table of all hyper-parameters, by name."""
+
+
+def is_made_id(text: str) -> bool:
+    """Whether a run id looks like one that was made of hyper-parameters, and is not a name that somebody gave."""
+    said = [re.sub(r"\{.*?\}", r"[\\w.+-]+", about.in_id) for about in PARAMETERS.values() if about.in_id]
+    return bool(re.fullmatch("-".join([*said, "[0-9a-f]{10}"]), text))
 
 
 def parse_k_values(text: str) -> list[float]:
@@ -203,49 +320,3 @@ def parse_k_values(text: str) -> list[float]:
     if len(values) > MAX_K_VALUES:
         raise ConfigError(f"k_vals: expected at most {MAX_K_VALUES} sparsities. Received: {len(values):,}.")
     return sorted(values)
-
-
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Layer widths from a comma-separated list.
-
-    Raises:
-        ConfigError: for an empty list or anything but whole numbers in range.
-    """
-    parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
-    return _sizes([int(part) if part.isdecimal() and len(part) < 10 else part for part in parts])
-
-
-def _sizes(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list | tuple) or not 1 <= len(values) <= 10:
-        raise ConfigError(
-            f"hidden_units: expected 1 to 10 layer widths, such as 1000,1000,500,200. Received: {values!r}."
-        )
-    sizes = tuple(_whole("hidden_units", value) for value in values)
-    for size in sizes:
-        _within("hidden_units", size, 1, 10_000)
-    return sizes
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool) or int(value) != value:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{name}: expected a whole number. Received: {value!r}.") from None
-    return int(value)
-
-
-def _real(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, bool | str) or not math.isfinite(value):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}: expected a finite number. Received: {value!r}.") from None
-    # Adding zero turns -0.0 into 0.0, which would otherwise hash to another run.
-    return float(value) + 0.0
-
-
-def _within(name: str, value: float, low: float, high: float, of: str = "") -> None:
-    if not low <= value <= high:
-        note = f" ({of})" if of else ""
-        raise ConfigError(f"{name}: expected {low:,} to {high:,}{note}. Received: {value:,}.")

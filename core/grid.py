@@ -7,13 +7,11 @@ a process of its own, which other commands and the app share; closing this one's
 the same command, typed again, looks on. Ctrl-C cancels the configurations of the command.
 """
 
-import dataclasses
 import itertools
 import math
-import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import pandas as pd
 from absl import flags
 
 from core import command
-from core.config import DATASETS, ConfigError, TrainingConfig, parse_sizes
+from core.config import ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.jobs import Queue, open_queue
 from core.runs import Run, open_run
@@ -31,7 +29,6 @@ from core.terminal import say
 LIMIT = 1000
 """Configurations in a grid, at most."""
 _POLL_SECONDS = 0.5
-_FIELDS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 
 
 def expand(values: Mapping[str, Sequence[Any]]) -> list[TrainingConfig]:
@@ -58,85 +55,9 @@ def expand(values: Mapping[str, Sequence[Any]]) -> list[TrainingConfig]:
     return list(dict.fromkeys(configs))
 
 
-def parse_values(name: str, text: str) -> list[Any]:
-    """The values of a hyper-parameter from a list as people write it.
-
-    Whole numbers may be ranges ("0-4,7"); the layer widths of several networks are separated by
-    semicolons ("1000,500;300,100"); everything else by commas.
-
-    Raises:
-        ConfigError: for an empty list, or text that is no such value.
-    """
-    parts = [part for part in re.split(r"\s*;\s*" if name == "hidden_units" else r"[,;\s]+", text.strip()) if part]
-    values = [value for part in parts for value in _PARSERS[name](name, part)]
-    if not values:
-        raise ConfigError(f"{name}: expected at least one value. Received nothing.")
-    return values
-
-
-def _parse_whole(name: str, part: str) -> Iterable[int]:
-    found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if not 0 <= last - first < LIMIT:
-        raise ConfigError(
-            f"{name}: expected whole numbers or ranges of at most {LIMIT:,}, such as 0,2,5-9. Received: {part!r}."
-        )
-    return range(first, last + 1)
-
-
-def _parse_real(name: str, part: str) -> Iterable[float]:
-    try:
-        return [float(part)]
-    except ValueError:
-        raise ConfigError(f"{name}: expected numbers such as 0,0.001. Received: {part!r}.") from None
-
-
-def _parse_dataset(name: str, part: str) -> Iterable[str]:
-    if part not in DATASETS:
-        raise ConfigError(f"{name}: expected names among {', '.join(DATASETS)}. Received: {part!r}.")
-    return [part]
-
-
-def _parse_bool(name: str, part: str) -> Iterable[bool]:
-    if part.lower() not in ("true", "false"):
-        raise ConfigError(f"{name}: expected true, false or true,false. Received: {part!r}.")
-    return [part.lower() == "true"]
-
-
-def _parse_widths(name: str, part: str) -> Iterable[tuple[int, ...]]:
-    return [parse_sizes(part)]
-
-
-_PARSERS: dict[str, Callable[[str, str], Iterable[Any]]] = {
-    "dataset": _parse_dataset,
-    "epochs": _parse_whole,
-    "batch_size": _parse_whole,
-    "learning_rate": _parse_real,
-    "num_valid": _parse_whole,
-    "keep_best": _parse_bool,
-    "l1_reg": _parse_real,
-    "l2_reg": _parse_real,
-    "hidden_units": _parse_widths,
-    "seed": _parse_whole,
-}
-
-
 def _define_flags() -> None:
     # In a function, because core.train defines flags of the same names.
-    texts = {
-        "dataset": "The datasets, such as digits,fashion.",
-        "epochs": "Numbers of training epochs.",
-        "batch_size": "Batch sizes.",
-        "learning_rate": "Learning rates, such as 0.001,0.0005.",
-        "num_valid": "Sizes of the validation dataset; by default 10000, for optdigits 200.",
-        "keep_best": "Keep the epoch of best validation accuracy: true, false or true,false.",
-        "l1_reg": "L1 penalties on the hidden kernels, such as 0,0.0001.",
-        "l2_reg": "L2 penalties on the hidden kernels.",
-        "hidden_units": "The width of each hidden layer; several networks are separated by semicolons.",
-        "seed": "Seeds, such as 0-4.",
-    }
-    for name, text in texts.items():
-        flags.DEFINE_string(name, _flag_default(_FIELDS[name]), text)
+    command.define_lists()
     flags.DEFINE_integer(
         "jobs", 1, f"How many trainings run beside each other. With {SCHEDULER} its workers decide.", lower_bound=1
     )
@@ -144,12 +65,6 @@ def _define_flags() -> None:
     flags.DEFINE_bool("list", False, "Train nothing, but list the queue.")
     flags.DEFINE_bool("work", False, "Add nothing, but work off the queue; what the app and this command start.")
     flags.DEFINE_string("output_dir", str(cache_root()), "The output directory: the cache.")
-
-
-def _flag_default(value: Any) -> str | None:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return None if value is None else str(value)
 
 
 def main(_: list[str]) -> int:
@@ -171,9 +86,7 @@ def main(_: list[str]) -> int:
             )
         queue.cancel(None if "all" in values.cancel else values.cancel)
     else:
-        given = {name: values[name].value for name in _FIELDS if values[name].value is not None}
-        configs = expand({name: parse_values(name, text) for name, text in given.items()})
-        return _train(queue, configs, values.jobs)
+        return _train(queue, expand(command.chosen_lists()), values.jobs)
     return 0
 
 

@@ -4,7 +4,6 @@ A run that exists is not trained again; its pruning experiments are run for the 
 still missing. A run that another process is training is waited for.
 """
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -22,32 +21,7 @@ from core.sweep import results_table
 from core.terminal import progress_bar, say
 from core.training.train import train_run
 
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-
-flags.DEFINE_string(
-    "dataset",
-    _DEFAULTS["dataset"],
-    f"The dataset. Valid options are: {{{' | '.join(map(repr, configuration.DATASETS))}}}.",
-)
-flags.DEFINE_integer("epochs", _DEFAULTS["epochs"], "Number of training epochs to perform.")
-flags.DEFINE_integer("batch_size", _DEFAULTS["batch_size"], "The batch size")
-flags.DEFINE_float("learning_rate", _DEFAULTS["learning_rate"], "The optimizer's learning rate.")
-flags.DEFINE_integer(
-    "num_valid",
-    None,
-    "The size of the validation dataset; by default 10000, for optdigits 200",
-)
-flags.DEFINE_bool(
-    "keep_best", _DEFAULTS["keep_best"], "If true, keep the best validation acc model when checkpointing."
-)
-flags.DEFINE_float("l1_reg", _DEFAULTS["l1_reg"], "L1 penalty on the hidden kernels.")
-flags.DEFINE_float("l2_reg", _DEFAULTS["l2_reg"], "L2 penalty on the hidden kernels.")
-flags.DEFINE_string(
-    "hidden_units",
-    ",".join(map(str, _DEFAULTS["hidden_units"])),
-    "The width of each hidden layer, separated by commas.",
-)
-flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Seed of the initial weights and of the order of the images.")
+command.define_parameters()
 flags.DEFINE_string(
     "k_vals",
     ",".join(map(str, configuration.K_VALUES)),
@@ -74,10 +48,7 @@ flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for c
 def main(_: list[str]) -> None:
     """The command: train if needed, then prune and score at every k."""
     values = flags.FLAGS
-    config = TrainingConfig.from_dict(
-        {name: values[name].value for name in _DEFAULTS if name != "hidden_units"}
-        | {"hidden_units": configuration.parse_sizes(values.hidden_units)}
-    )
+    config = command.chosen_config()
     sparsities = configuration.parse_k_values(values.k_vals)
     run = open_run(values.experiment_id or config.run_id, Path(values.output_dir).expanduser())
 

@@ -11,7 +11,7 @@ from tests.conftest import PROJECT
 
 FLOORS = [
     {"core.settings", "core.errors"},
-    {"core.files", "core.terminal"},
+    {"core.files", "core.terminal", "core.parameters"},
     {"core.config"},
     {"core.datasets", "core.pruning"},
     {"core.kernels"},

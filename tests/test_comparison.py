@@ -150,8 +150,8 @@ def test_nothing_remaining_has_no_place_on_a_logarithmic_axis():
 
 
 def test_a_configuration_in_words_says_what_differs_but_not_the_seed():
-    assert comparison.describe(TrainingConfig(seed=4)) == "digits"
-    words = comparison.describe(TrainingConfig(dataset="fashion", l1_reg=0.001, epochs=5, hidden_units=(10, 20)))
+    assert TrainingConfig(seed=4).describe() == "digits"
+    words = TrainingConfig(dataset="fashion", l1_reg=0.001, epochs=5, hidden_units=(10, 20)).describe()
     assert words == "fashion, 5 epochs, L1 0.001, 10-20"
     settings = [
         {"epochs": 3},
@@ -163,7 +163,7 @@ def test_a_configuration_in_words_says_what_differs_but_not_the_seed():
         {"keep_best": False},
     ]
     settings += [{"num_valid": 5}, {"hidden_units": (5,)}, {"dataset": "fashion"}, {}]
-    assert len({comparison.describe(TrainingConfig(**each)) for each in settings}) == len(settings)
+    assert len({TrainingConfig(**each).describe() for each in settings}) == len(settings)
 
 
 def test_removable_is_what_can_be_left_out(trained_run):

@@ -1,12 +1,14 @@
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import K_VALUES, ConfigError, TrainingConfig, parse_k_values, parse_sizes
+from core.config import K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parameter, parse_k_values
+from core.parameters import Real
 from tests.conftest import PROJECT
 
 
@@ -110,10 +112,42 @@ def test_bad_k_values_are_refused(text):
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=10))
 def test_layer_sizes_survive_text(sizes):
-    assert parse_sizes(", ".join(map(str, sizes))) == tuple(sizes)
+    assert PARAMETERS["hidden_units"].kind.read("hidden_units", ", ".join(map(str, sizes))) == [tuple(sizes)]
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "10,x", "1.5", "99999999", ",".join(["1"] * 11)])
 def test_bad_layer_sizes_are_refused(text):
     with pytest.raises(ConfigError, match="hidden_units"):
-        parse_sizes(text)
+        PARAMETERS["hidden_units"].kind.read("hidden_units", text)
+
+
+@dataclass(frozen=True)
+class Later(TrainingConfig):
+    """As if a hyper-parameter had been added after runs were trained."""
+
+    dropout: float = parameter(Real(0, 1, step=0.1), 0.2, "Dropout", "Part of the units left out.", before=0.0)
+
+
+def test_a_hyper_parameter_added_later_leaves_the_ids_of_earlier_runs():
+    earlier = TrainingConfig(epochs=3)
+    read = Later.from_saved(earlier.to_dict())
+    assert read.dropout == 0
+    assert read.run_id == earlier.run_id
+    assert Later.from_saved(read.to_dict()) == read
+    # Its default is another network than the one from before, and so another run.
+    assert Later.from_dict(earlier.to_dict()).dropout == 0.2
+    assert Later(epochs=3).run_id != earlier.run_id
+    assert "--dropout=0.2" in Later().to_flags()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_value_survives_being_written_and_read(name):
+    kind, value = PARAMETERS[name].kind, getattr(TrainingConfig(), name)
+    assert kind.read(name, kind.write(value)) == kind.read(name, kind.short(value)) == [value]
+
+
+def test_names_that_somebody_gave_are_told_from_made_ids():
+    for config in (TrainingConfig(), TrainingConfig(dataset="optdigits", learning_rate=1e-12)):
+        assert is_made_id(config.run_id)
+    for name in ("mine", "mnist-2024010112", "digits-e20-0123456789"):
+        assert not is_made_id(name)

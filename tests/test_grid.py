@@ -9,9 +9,9 @@ import time
 import pytest
 
 from core import jobs, runs
-from core.config import ConfigError, TrainingConfig
+from core.config import PARAMETERS, ConfigError, TrainingConfig
 from core.errors import CancelledError, JobError, KnownError, RunError
-from core.grid import expand, parse_values
+from core.grid import expand
 from core.jobs import open_queue
 from core.runs import Phase, layout, write_run
 from core.settings import SCHEDULER
@@ -81,7 +81,7 @@ def test_a_grid_that_cannot_be_is_explained(values, words):
     ],
 )
 def test_lists_are_read_as_people_write_them(name, text, values):
-    assert parse_values(name, text) == values
+    assert PARAMETERS[name].kind.read(name, text) == values
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_lists_are_read_as_people_write_them(name, text, values):
 )
 def test_lists_that_cannot_be_read_name_the_field(name, text):
     with pytest.raises(ConfigError, match=name):
-        parse_values(name, text)
+        PARAMETERS[name].kind.read(name, text)
 
 
 def test_every_hyper_parameter_can_be_a_list():
     config = TrainingConfig()
     for name, value in config.to_dict().items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        assert expand({name: parse_values(name, text)}) == [config]
+        assert expand({name: PARAMETERS[name].kind.read(name, text)}) == [config]
 
 
 def test_adding_twice_adds_once_and_keeps_the_order(queue):

@@ -1,12 +1,10 @@
 """Put runs beside each other: one long table, seeds folded to mean and deviation, and knees."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from core.config import TrainingConfig
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.runs import Run
 
@@ -16,30 +14,6 @@ _CURVE = ["configuration", "dataset", "method", "ranking", "scope"]
 """What tells one curve from another once seeds are folded."""
 ROW = [*_CURVE, "k"]
 """What tells one row of `fold_seeds` from another."""
-
-
-def describe(config: TrainingConfig) -> str:
-    """A configuration in words, without its seed: the dataset and whatever differs from the defaults."""
-    names = {
-        "epochs": "{} epoch" if config.epochs == 1 else "{} epochs",
-        "batch_size": "batch {}",
-        "learning_rate": "learning rate {}",
-        "num_valid": "{} validation images",
-        "l1_reg": "L1 {}",
-        "l2_reg": "L2 {}",
-    }
-    parts = [config.dataset]
-    usual = {item.name: item.default for item in dataclasses.fields(TrainingConfig)} | {
-        "num_valid": config.spec.num_valid
-    }
-    parts += [
-        text.format(getattr(config, name)) for name, text in names.items() if getattr(config, name) != usual[name]
-    ]
-    if config.hidden_units != usual["hidden_units"]:
-        parts.append("-".join(map(str, config.hidden_units)))
-    if not config.keep_best:
-        parts.append("last epoch")
-    return ", ".join(parts)
 
 
 def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
@@ -64,8 +38,12 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
         sweep = run.sweep() if sweep is None else sweep
         if result is None or sweep.empty:
             continue
-        rest = {name: value for name, value in config.to_dict().items() if name not in ("dataset", "seed")}
-        rest["hidden_units"] = "x".join(map(str, config.hidden_units))
+        rest = {
+            # Widths stay one cell: 1000x1000x500x200.
+            name: "x".join(map(str, value)) if isinstance(value, list) else value
+            for name, value in config.to_dict().items()
+            if name not in ("dataset", "seed")
+        }
         parts.append(
             pd.DataFrame({"run": run.id, "dataset": config.dataset, "seed": config.seed}, index=sweep.index).assign(
                 method=sweep.method,
@@ -84,7 +62,7 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
                 parameters=config.parameter_count,
                 **result.versions,
                 machine=result.machine,
-                configuration=describe(config),
+                configuration=config.describe(),
             )
         )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

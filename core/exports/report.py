@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from core.analysis.comparison import DROPS, describe, fold_seeds, knees, long_table
+from core.analysis.comparison import DROPS, fold_seeds, knees, long_table
 from core.analysis.distributions import layer_names
 from core.config import K_VALUES
 from core.errors import ExportError
@@ -48,7 +48,7 @@ def _rendered(run: Run) -> bytes:
     shapes = config.layer_shapes
     return template.render(
         run=run.id,
-        title=describe(config),
+        title=config.describe(),
         config=config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))},
         spec=config.spec,
         result=result,

@@ -64,7 +64,7 @@ class Queue:
         for path in self.folder.glob("*.json"):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, KnownError):
                 ticket = json.loads(path.read_text())
-                config = TrainingConfig.from_dict(ticket["config"])
+                config = TrainingConfig.from_saved(ticket["config"])
                 entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), ticket.get("failure"))
                 if path != self._ticket(config.run_id):
                     continue

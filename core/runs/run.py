@@ -89,7 +89,7 @@ class Run:
         for folder in (self.folder, self.part):
             values = read_json(folder / layout.CONFIG)
             if values is not None:
-                return TrainingConfig.from_dict(values)
+                return TrainingConfig.from_saved(values)
         raise RunError(
             f"There is no run {self.id} in {self.root}, or its {layout.CONFIG} is damaged. "
             "Train it, or choose another run."

@@ -1,18 +1,17 @@
 """All runs of a cache as one table."""
 
-import dataclasses
 from pathlib import Path
 
 import pandas as pd
 
-from core.config import TrainingConfig
+from core.config import PARAMETERS
 from core.errors import KnownError
 from core.runs.run import list_runs
 
 _TABLE_COLUMNS = [
     "run",
     "status",
-    *(field.name for field in dataclasses.fields(TrainingConfig)),
+    *PARAMETERS,
     "test_accuracy",
     "test_loss",
     "finished",

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from core import jobs, links, runs
-from core.analysis import comparison
-from core.config import TrainingConfig
+from core.config import PARAMETERS, TrainingConfig
 from core.errors import KnownError, RunIdError
 from core.jobs import open_queue
 from pages.shared.frame import known_errors, link_to
@@ -21,7 +20,7 @@ def complete_runs() -> list[str]:
 
 def label(config: TrainingConfig) -> str:
     """What a configuration is called where people choose it."""
-    return f"{comparison.describe(config)}, seed {config.seed}"
+    return f"{config.describe()}, seed {config.seed}"
 
 
 def run_labels(ids: list[str]) -> dict[str, str]:
@@ -154,5 +153,4 @@ def watch_missing_run(run: runs.Run) -> None:
 
 def settings_of(config: TrainingConfig) -> dict[str, str]:
     """The query parameters that bring a configuration into the widgets of the Training page."""
-    values = config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))}
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+    return {name: about.kind.write(getattr(config, name)).lower() for name, about in PARAMETERS.items()}

@@ -14,6 +14,7 @@ from core.settings import ASSETS
 ICONS = {
     "overview": ":material/home:",
     "training": ":material/model_training:",
+    "grid": ":material/grid_on:",
     "pruning": ":material/content_cut:",
     "comparison": ":material/ssid_chart:",
 }

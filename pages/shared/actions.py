@@ -1,0 +1,36 @@
+"""What buttons do to runs and the queue, and how a failure of it is shown."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from core import runs
+from core.errors import KnownError
+from core.jobs import Queue
+
+
+def attempt(about: runs.Run | Queue, action: Callable[..., None], *arguments: Any) -> None:
+    """Do what a button stands for; a known failure is kept for the rerun that follows the click."""
+    try:
+        action(*arguments)
+        st.session_state.pop("failure", None)
+    except KnownError as error:
+        st.session_state.failure = (about, str(error))
+
+
+def show_failure(about: runs.Run | Queue) -> None:
+    """What came of the last click, if it was about this and failed."""
+    failed, failure = st.session_state.get("failure", (None, None))
+    if failed == about:
+        st.error(failure, icon=":material/error:")
+
+
+@st.dialog("Delete this run?")
+def confirm_delete(run: runs.Run) -> None:
+    st.markdown(f"`{run.id}`, its network, history and scores are removed from the cache. This cannot be undone.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
+            st.rerun()
+        if st.button("Keep it", key="delete_dismissed"):
+            st.rerun()

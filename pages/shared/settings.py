@@ -1,0 +1,63 @@
+"""The hyper-parameters as widgets, made from the table in `core.config`."""
+
+import streamlit as st
+
+from core.config import DATASETS, PARAMETERS, ConfigError, Parameter, TrainingConfig
+from core.parameters import Choice, Real, Switch, Whole
+
+
+def choose_config() -> TrainingConfig | None:
+    """One widget a hyper-parameter, each kept in the address, so that a link brings them back.
+
+    Returns:
+        None if together they make no valid configuration; the page says why.
+    """
+    plain, folded = st.container(), st.expander("Validation and regularisation")
+    # Numbers stand two a row; everything else has a row of its own.
+    open_half = {}
+    values = {}
+    for name, about in PARAMETERS.items():
+        box = folded if about.advanced else plain
+        if isinstance(about.kind, Whole | Real):
+            place = open_half.pop(box, None)
+            if place is None:
+                place, open_half[box] = box.columns(2)
+        else:
+            place = box
+        with place:
+            values[name] = _widget(name, about, values.get("dataset"))
+    try:
+        for name, value in values.items():
+            if isinstance(value, str) and not isinstance(PARAMETERS[name].kind, Choice):
+                (values[name],) = PARAMETERS[name].kind.read(name, value)
+        return TrainingConfig.from_dict(values)
+    except (ConfigError, ValueError) as error:
+        st.error(str(error), title="This configuration cannot be trained", icon=":material/error:")
+        return None
+
+
+def _widget(name: str, about: Parameter, dataset: str | None) -> object:
+    kind, default = about.kind, about.default
+    if default is None:
+        default = getattr(DATASETS[dataset], name)
+    options = {"key": name, "bind": "query-params", "help": about.help}
+    if isinstance(kind, Choice):
+        return st.segmented_control(
+            about.label, kind.names, default=default, required=True, on_change=_take_dataset_defaults, **options
+        )
+    if isinstance(kind, Switch):
+        return st.toggle(about.label, default, **options)
+    if isinstance(kind, Whole):
+        return st.number_input(about.label, kind.low, kind.high, default, **options)
+    if isinstance(kind, Real):
+        return st.number_input(
+            about.label, float(kind.low), float(kind.high), default, step=kind.step, format="%.6g", **options
+        )
+    return st.text_input(about.label, kind.write(default).replace(",", ", "), **options)
+
+
+def _take_dataset_defaults() -> None:
+    """Another dataset has another size, and so another sensible number of validation images."""
+    for name, about in PARAMETERS.items():
+        if about.default is None:
+            st.session_state[name] = getattr(DATASETS[st.session_state.dataset], name)

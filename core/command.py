@@ -11,6 +11,9 @@ from core.config import PARAMETERS, ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.parameters import Real, Switch, Whole, Widths
 
+# The flags defined here are those of the command that asks for them, and stand in its --help.
+flags.disclaim_key_flags()
+
 _DEFINE = {Whole: flags.DEFINE_integer, Real: flags.DEFINE_float, Switch: flags.DEFINE_bool}
 
 

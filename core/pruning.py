@@ -115,8 +115,12 @@ class Ranks:
 
     def zeroed(self, kernels: Kernels, sparsity: Sparsity) -> list[int]:
         """How many weights pruning at k sets to zero in each hidden kernel."""
-        size = [1 if self.method == "weight" else len(kernel) for kernel in kernels[:-1]]
-        return [count * each for count, each in zip(self.pruned(sparsity), size, strict=True)]
+        each = self.weights_each(kernels[:-1])
+        return [count * weights for count, weights in zip(self.pruned(sparsity), each, strict=True)]
+
+    def weights_each(self, hidden: Kernels) -> list[int]:
+        """How many weights go with each one that is pruned: itself, or all that come into a unit."""
+        return [1 if self.method == "weight" else len(kernel) for kernel in hidden]
 
     def _counts(self, sparsity: Sparsity) -> list[int]:
         each = [sparsity] * len(self.pools) if np.ndim(sparsity) == 0 else list(sparsity)

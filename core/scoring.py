@@ -75,6 +75,11 @@ def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
     return missing
 
 
+def count(wanted: Wanted) -> int:
+    """How many scores that are."""
+    return sum(len(sparsities) for _, sparsities in wanted)
+
+
 def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
     """Score what a complete run does not hold yet, and write it down as it grows.
 
@@ -95,7 +100,7 @@ def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
     if not missing:
         return
     kernels, test = run.kernels(), load_dataset(run.config().dataset, run.root).test
-    total = sum(len(sparsities) for _, sparsities in missing)
+    total = count(missing)
     unwritten: list[dict] = []
     done, written = 0, time.monotonic()
     try:
@@ -118,7 +123,7 @@ def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
 def score_kernels(kernels: Kernels, images: np.ndarray, labels: np.ndarray, wanted: Wanted) -> Iterator[Scored]:
     """Score a network that is not in the cache yet; as `score_run`, without anything known or written."""
     wanted = unscored(pd.DataFrame(), wanted)
-    total = sum(len(sparsities) for _, sparsities in wanted)
+    total = count(wanted)
     done = 0
     for criterion, sparsities in wanted:
         for row in score(kernels, images, labels, criterion, sparsities):

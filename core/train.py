@@ -15,7 +15,7 @@ from core.config import ConfigError, TrainingConfig
 from core.errors import RunBusyError, RunError
 from core.pruning import METHODS
 from core.runs import Run, open_run
-from core.scoring import Wanted, baseline, coarse_curve, experiment, fine_curve, score_run, unscored
+from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored
 from core.settings import cache_root
 from core.sweep import results_table
 from core.terminal import progress_bar, say
@@ -79,9 +79,7 @@ def main(_: list[str]) -> None:
 
 def score_with_bar(run: Run, wanted: Wanted) -> None:
     """Score what the run does not hold yet, with a progress bar; see `core.scoring.score_run`."""
-    with progress_bar(
-        "Pruning and scoring", sum(len(step) for _, step in unscored(run.sweep(), wanted)), "score"
-    ) as bar:
+    with progress_bar("Pruning and scoring", count(unscored(run.sweep(), wanted)), "score") as bar:
         for _ in score_run(run, wanted):
             bar.update()
 

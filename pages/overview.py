@@ -1,64 +1,46 @@
-"""What this is, and something to look at before any training."""
+"""What this is: the newest network under the slider, and the ways on."""
 
 import streamlit as st
 
 from core import runs
-from core.analysis import comparison
-from core.charts import interactive
-from core.charts.curves import X_AXES, Y_AXES, comparison_curves
-from core.config import DATASETS, K_VALUES
-from pages.shared import frame, networks
+from core.errors import KnownError
+from core.sweep import Criterion
+from pages.shared import choice, frame, instrument, networks
+
+STEPS = {
+    "training": ("Train", "A network of 2.4 million weights that tells digits or clothes apart."),
+    "pruning": ("Prune", "Histograms, every layer on its own, other criteria, and what is left."),
+    "comparison": ("Compare", "Any runs beside each other: curves, tables, figures and animations to take away."),
+}
+
+
+def show_newest(ids: list[str]) -> None:
+    """The newest run that can be read, under the slider in its short form."""
+    for run_id in ids:
+        try:
+            network = networks.load_run(runs.open_run(run_id))
+            networks.test_split(network.config.dataset)
+        except KnownError:
+            continue
+        criterion = Criterion("weight")
+        config = network.config
+        st.caption(
+            f"**{config.spec.title}**: a network of {config.parameter_count:,} weights, trained here. Move the slider: "
+            "the smallest weights go first."
+        )
+        instrument.show(network, criterion, view="short")
+        frame.link_to("pruning", "Look closer: histograms, layers, whole units", {"run": choice.address_of(run_id)})
+        return
+    with st.container(border=True):
+        st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
+        frame.link_to("training", "Go to Training")
+
 
 frame.page_title("Network pruning")
 st.markdown("Train a very large neural network, then make it very small.")
-
-steps, chart = st.columns([1, 2], gap="large")
-
-with steps:
-    for page, label, text in (
-        (
-            "training",
-            "1 · Train",
-            "A network of 2.4 million weights that tells digits or clothes apart.",
-        ),
-        (
-            "pruning",
-            "2 · Prune",
-            "Move a slider: the smallest weights or units go, and you see what is left.",
-        ),
-        (
-            "comparison",
-            "3 · Compare",
-            "Accuracy, loss and size of any runs: curves, tables, figures and animations to take away.",
-        ),
-    ):
-        with st.container(border=True):
-            frame.link_to(page, f"**{label}**")
-            st.caption(text)
-
-with chart:
-    published_sets = [name for name in DATASETS if networks.published(name) is not None]
-    dataset = st.segmented_control(
-        "Dataset",
-        published_sets,
-        default=published_sets[0],
-        required=True,
-        key="overview",
-        bind="query-params",
-    )
-    table = runs.runs_table()
-    own = table[table.finished.notna() & (table.dataset == dataset)].run.head(1).tolist()
-    scores = comparison.long_table(runs.open_run(run_id) for run_id in own)
-    shown = comparison.fold_seeds(comparison.select_criteria(scores, [("magnitude", "layer")], K_VALUES))
-    curves = comparison_curves(shown, "sparsity", "accuracy", networks.published(dataset))
-    st.plotly_chart(
-        interactive.comparison(curves, X_AXES["sparsity"], Y_AXES["accuracy"]),
-        key="overview_curves",
-        config=interactive.CONFIG,
-        alt="Test accuracy against sparsity for weight and unit pruning",
-    )
-    st.caption(
-        "Dashed: the published results of the original experiment. "
-        + (f"Solid: your newest run, {own[0]}. " if own else "Your own curves appear here once you have trained. ")
-        + "Pruning single weights keeps the accuracy far longer than pruning whole units at the same k."
-    )
+show_newest(choice.complete_runs())
+st.space("small")
+for (page, (label, text)), column in zip(STEPS.items(), st.columns(len(STEPS)), strict=True):
+    with column, st.container(border=True, height="stretch"):
+        frame.link_to(page, f"**{label}**")
+        st.caption(text)

@@ -1,172 +1,20 @@
 """Prune a trained network under a slider and see what is left."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.analysis import inspection
 from core.analysis.distributions import layer_names
-from core.charts import interactive, live
-from core.charts.palette import METHOD_COLORS
+from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
-from core.evaluation import evaluate
-from core.pruning import METHODS, RANKINGS, SCOPES
-from core.sweep import STOPS, Criterion, key_of, parse_key
+from core.sweep import Criterion, parse_key
 from pages.shared import choice, frame, instrument, networks
 
-REFRESH_SECONDS = 2.0
 SHOWN_CASUALTIES = 24
-QUICK_FROM = {"weight": 0.97, "unit": 0.5}
-DETAILS = ("play", "forgets", "looks_at", "layers")
-
-
-def choose_criterion() -> Criterion:
-    """What to prune, and by which ranking."""
-    with st.container(horizontal=True, gap="large"):
-        method = st.segmented_control(
-            "Prune",
-            METHODS,
-            default="weight",
-            required=True,
-            key="method",
-            bind="query-params",
-            help="weight: single connections. unit: whole neurons, with all their incoming weights.",
-        )
-        ranking = st.segmented_control(
-            "Ranked by",
-            RANKINGS,
-            default="magnitude",
-            required=True,
-            key="ranking",
-            bind="query-params",
-            help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
-            "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
-            "activation × L2 norm of the outgoing weights. random: the baseline.",
-        )
-        scope = st.segmented_control(
-            "Among",
-            SCOPES,
-            default="layer",
-            required=True,
-            key="scope",
-            bind="query-params",
-            help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
-        )
-    return Criterion(method, ranking, scope)
-
-
-def address_key(layers: int, separable: bool) -> str:
-    """The k of the address, as the slider knows it; anything that is no k is k = 0."""
-    k = parse_key(st.query_params.get("k", ""), layers)
-    return key_of(0.0 if k is None or (not separable and np.ndim(k)) else k)
-
-
-def is_quick(criterion: Criterion, key: str) -> bool:
-    """Whether scoring costs a fraction of the dense network: half of the units are gone, or nearly all weights."""
-    k = parse_key(key, 1)
-    return k is not None and k >= QUICK_FROM[criterion.method]
-
-
-def measure(network: networks.LoadedRun, ranked: networks.RankedRun, key: str) -> dict:
-    """Really prune at this k and score on the full test set."""
-    test = networks.test_split(network.config.dataset)
-    k = parse_key(key, len(network.kernels) - 1)
-    score = evaluate(ranked.ranks.prune(network.kernels, k), test.images, test.labels)
-    pruned = ranked.ranks.pruned(k)
-    return {
-        "key": key,
-        "accuracy": score.accuracy,
-        "loss": score.loss,
-        "pruned": pruned,
-        "thresholds": [layer.threshold(count) for layer, count in zip(ranked.distributions, pruned, strict=True)],
-    }
-
-
-def show_instrument(network: networks.LoadedRun, criterion: Criterion, complete: bool) -> None:
-    """The live slider: draws by itself what it knows, while this function prunes and scores behind it."""
-    if networks.load_run(network.run).identity != network.identity:
-        st.rerun()
-    ranked = networks.rank_run(network, criterion)
-    names = layer_names(network.kernels)
-    view = f"{network.run.id} {network.identity} {criterion}"
-    separable = criterion.scope == "layer"
-
-    scores = networks.live_scores(network, criterion)
-    at = st.session_state.get("instrument", {}).get("at")
-    if not at or at.get("view") != view or parse_key(at["key"], len(names) - 1) is None:
-        at = {"key": address_key(len(names) - 1, separable), "moving": False}
-    # At rest everything is measured. While the pointer moves, what is quick to score is measured, too, and what
-    # is not known yet; the rest would only keep the measurement at rest waiting, twice as long by weight.
-    measured = st.session_state.get("measured", {})
-    if measured.get("view") != view or measured["key"] != at["key"]:
-        measured = None
-        if not at["moving"] or at["key"] not in scores.known or is_quick(criterion, at["key"]):
-            measured = {"view": view, **measure(network, ranked, at["key"])}
-            st.session_state.measured = measured
-    hidden = [kernel.size for kernel in network.kernels[:-1]]
-    instrument.instrument(
-        key="instrument",
-        data={
-            "view": view,
-            "plotly": instrument.plotly_address(),
-            "color": METHOD_COLORS[criterion.method],
-            "k": at["key"],
-            "separable": separable,
-            "stops": [key_of(k) for k in STOPS],
-            "pruned": ranked.pruned,
-            "thresholds": ranked.thresholds,
-            "counts": [layer.counts.tolist() for layer in ranked.distributions],
-            "edges": [layer.edges.tolist() for layer in ranked.distributions],
-            "layers": [
-                {"name": name, "weights": kernel.size, "each": 1 if criterion.method == "weight" else len(kernel)}
-                for name, kernel in zip(names, network.kernels[:-1], strict=False)
-            ],
-            "hiddenWeights": sum(hidden),
-            "networkWeights": network.config.parameter_count,
-            "images": network.config.spec.test_size,
-            "dense": dataclasses.asdict(network.dense),
-            "known": scores.known,
-            "measured": measured,
-            "histograms": ranked.histograms,
-            "curve": scores.curve,
-        },
-        on_at_change=lambda: None,
-    )
-    if not complete:
-        st.caption("The curves are still growing in the background; a number that is not known yet shows as …")
-    if not at["moving"]:
-        if st.query_params.get("k") != at["key"]:
-            st.query_params["k"] = at["key"]
-            if any(st.session_state.get(name) for name in DETAILS):
-                st.rerun()
-        if not complete and scores.complete:
-            st.rerun()
-
-
-def live_slider(network: networks.LoadedRun, criterion: Criterion, complete: bool) -> None:
-    """A fragment is on its own when it reruns, so it shows its failures itself."""
-    with frame.known_errors():
-        show_instrument(network, criterion, complete)
-
-
-def show_play(network: networks.LoadedRun, criterion: Criterion) -> None:
-    ranked = networks.rank_run(network, criterion)
-    rows = criterion.select(network.run.sweep())
-    rows = rows[rows.sparsity.isin(K_VALUES)]
-    if len(rows) < len(K_VALUES):
-        st.caption("The sparsities of the animation are still being scored.")
-        return
-    rows = rows.assign(pruned=[ranked.ranks.pruned(k) for k in rows.sparsity])
-    st.plotly_chart(
-        live.animation(ranked.distributions, layer_names(network.kernels)[:-1], criterion, rows),
-        key="animation",
-        config=interactive.CONFIG,
-        alt="Animation of the histograms while the sparsity grows",
-    )
-    st.caption("What is zeroed is left out, as in the original experiment's animations.")
+DETAILS = ("forgets", "looks_at")
+PRESENTED = ("run", "method", "ranking", "scope", "k")
 
 
 def show_forgotten(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
@@ -287,27 +135,22 @@ def show_sensitivity(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 
 frame.page_title("Pruning")
-run = choice.choose_run()
-criterion = choose_criterion()
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    run = choice.choose_run()
+    criterion = choice.choose_criterion()
+    frame.link_to("present", "Present", {name: st.query_params[name] for name in PRESENTED if name in st.query_params})
 
 try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
-    complete = networks.live_scores(network, criterion).complete
-    if not complete:
-        networks.request_scores(run.root, run.id, network.identity, "--fine_curve")
-    # The curves grow in the background; the slider looks for new points until they are complete.
-    st.fragment(live_slider, run_every=None if complete else REFRESH_SECONDS)(network, criterion, complete)
+    instrument.show(network, criterion, details=DETAILS)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
     frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()
 
 st.space("small")
-k = parse_key(address_key(len(network.kernels) - 1, criterion.scope == "layer"), len(network.kernels) - 1)
-with st.expander("Play the sparsification", icon=":material/play_circle:", key="play", on_change="rerun") as play:
-    if play.open:
-        show_play(network, criterion)
+k = parse_key(instrument.address_key(network, criterion), len(network.kernels) - 1)
 with st.expander("What it forgets", icon=":material/person_off:", key="forgets", on_change="rerun") as forgets:
     if forgets.open:
         show_forgotten(network, criterion, k)

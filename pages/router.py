@@ -6,13 +6,23 @@ import streamlit as st
 from pages.shared import frame
 
 st.set_page_config(page_title="Network pruning", page_icon=":material/content_cut:", layout="wide")
-# Digits of one width, so that numbers do not dance while they change.
-st.html("<style>.stApp { font-variant-numeric: tabular-nums; }</style>")
+# Digits of one width, so that numbers do not dance while they change. And Streamlit fades what waits for a rerun, which
+# the live slider must never do: what it shows is never stale.
+st.html(
+    """<style>
+    .stApp { font-variant-numeric: tabular-nums; }
+    [data-testid="stElementContainer"]:has(.instrument, .wall) { opacity: 1 !important; transition: none !important; }
+    </style>"""
+)
 
 page = st.navigation(
     [
         st.Page(f"{name}.py", title=name.capitalize(), icon=icon, default=name == "overview")
         for name, icon in frame.ICONS.items()
+    ]
+    + [
+        st.Page(f"{name}.py", title=name.capitalize(), icon=icon, visibility="hidden")
+        for name, icon in frame.HIDDEN.items()
     ],
     position="top",
 )

@@ -41,6 +41,11 @@ def distributions(ranks: Ranks) -> list[Distribution]:
     return [_distribution(scores) for scores in ranks.scores]
 
 
+def thresholds_at(layers: Sequence[Distribution], pruned: Sequence[int]) -> list[float | None]:
+    """The smallest value that survives in each layer when so many are pruned there."""
+    return [layer.threshold(count) for layer, count in zip(layers, pruned, strict=True)]
+
+
 def _distribution(values: np.ndarray) -> Distribution:
     counts, edges = np.histogram(values, bins=BINS, range=(0, float(values.max()) or 1.0))
     return Distribution(np.sort(values, axis=None), edges, counts)

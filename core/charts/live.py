@@ -15,6 +15,12 @@ _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 
+HISTOGRAM_HEIGHT = 185
+"""Pixels of a row of histograms on the page."""
+CURVE_HEIGHT = 215
+"""Pixels of the curves beside them."""
+
+
 def histograms(distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion) -> go.Figure:
     """The hidden layers' weights or units by what they are ranked by, two a row, dense and grey.
 
@@ -46,7 +52,7 @@ def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame
 
     The cursor is drawn over it by the page, as for `histograms`.
     """
-    figure = base(height=300)
+    figure = base(height=CURVE_HEIGHT)
     _add_baseline(figure, baseline)
     other = "unit" if criterion.method == "weight" else "weight"
     lines = [(Criterion(other, criterion.ranking, criterion.scope, criterion.seed), 1.5, 0.45)]
@@ -72,77 +78,6 @@ def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame
         title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02], automargin=False
     )
     figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03], automargin=False)
-    return figure
-
-
-def animation(
-    distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion, rows: pd.DataFrame
-) -> go.Figure:
-    """The sparsification as frames, one a sparsity, that play in the browser; what is zeroed is left out.
-
-    Args:
-        distributions: of the hidden layers, as for `histograms`.
-        rows: the criterion's rows of a sweep, with a column `pruned` of how many each layer loses.
-    """
-    figure = _histogram_grid(distributions, names, criterion)
-    for index, distribution in enumerate(distributions):
-        figure.add_bar(
-            x=_centres(distribution),
-            y=distribution.counts.tolist(),
-            marker={"color": METHOD_COLORS[criterion.method], "line": {"width": 0}},
-            hovertemplate=f"%{{y:,}} {_kind(criterion)}<extra></extra>",
-            **_place(index),
-        )
-    titles = []
-    for row in rows.itertuples():
-        title = f"k = {100 * row.sparsity:g}% · test accuracy {row.accuracy:.2%}"
-        titles.append(title)
-        bars = [
-            go.Bar(y=distribution.surviving(pruned).tolist())
-            for distribution, pruned in zip(distributions, row.pruned, strict=True)
-        ]
-        figure.frames += (
-            go.Frame(
-                data=bars,
-                traces=list(range(len(bars))),
-                name=f"{100 * row.sparsity:g}%",
-                layout={"title": {"text": title}},
-            ),
-        )
-    speed = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
-    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
-    figure.update_layout(
-        height=120 + 240 * histogram_rows(len(names)),
-        title={"text": titles[0], "font": {"size": 16}, "x": 0.5, "xanchor": "center"},
-        margin={"t": 72, "b": 140},
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "left",
-                "x": 0,
-                "y": -0.2,
-                "xanchor": "left",
-                "yanchor": "top",
-                "showactive": False,
-                "buttons": [
-                    {"label": "▶ Play", "method": "animate", "args": [None, speed]},
-                    {"label": "❚❚ Pause", "method": "animate", "args": [[None], still]},
-                ],
-            }
-        ],
-        sliders=[
-            {
-                "x": 0.22,
-                "len": 0.78,
-                "y": -0.14,
-                "pad": {"t": 0},
-                "currentvalue": {"visible": False},
-                "steps": [
-                    {"label": frame.name, "method": "animate", "args": [[frame.name], still]} for frame in figure.frames
-                ],
-            }
-        ],
-    )
     return figure
 
 

@@ -18,7 +18,7 @@ from core.datasets import load_dataset
 from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
 from core.runs import Phase, Run, RunWriter, write_run
-from core.scoring import Wanted, score_kernels, unscored
+from core.scoring import Wanted, count, score_kernels, unscored
 from core.terminal import progress_bar, say
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _fit_and_score(writer: RunWriter, config: TrainingConfig, wanted: Wanted) ->
     test = data.test
     dense = evaluate(kernels, test.images, test.labels)
     rows = []
-    to_score = sum(len(sparsities) for _, sparsities in unscored(pd.DataFrame(), wanted))
+    to_score = count(unscored(pd.DataFrame(), wanted))
     with progress_bar("Pruning and scoring", to_score, "score") as bar:
         for scored in score_kernels(kernels, test.images, test.labels, wanted):
             rows.append(scored.row)

@@ -7,8 +7,10 @@ import streamlit as st
 
 from core import jobs, links, runs
 from core.config import PARAMETERS, TrainingConfig
-from core.errors import KnownError, RunIdError
+from core.errors import KnownError, RunError, RunIdError
 from core.jobs import open_queue
+from core.pruning import METHODS, RANKINGS, SCOPES
+from core.sweep import Criterion
 from pages.shared.frame import known_errors, link_to
 
 
@@ -63,7 +65,8 @@ def choose_run() -> runs.Run:
     st.selectbox(
         "Run",
         ids,
-        index=None if wanted is None else ids.index(wanted),
+        # What is chosen stands in the session; another default beside it makes Streamlit warn.
+        index=None if wanted is None else 0,
         key="run",
         format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=_name_run_in_address,
@@ -73,6 +76,58 @@ def choose_run() -> runs.Run:
     if wanted is None:
         st.stop()
     return runs.open_run(wanted)
+
+
+def choose_criterion() -> Criterion:
+    """What to prune, and by which ranking."""
+    method = st.segmented_control(
+        "Prune",
+        METHODS,
+        default="weight",
+        required=True,
+        key="method",
+        bind="query-params",
+        help="weight: single connections. unit: whole neurons, with all their incoming weights.",
+    )
+    ranking = st.segmented_control(
+        "Ranked by",
+        RANKINGS,
+        default="magnitude",
+        required=True,
+        key="ranking",
+        bind="query-params",
+        help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
+        "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
+        "activation × L2 norm of the outgoing weights. random: the baseline.",
+    )
+    scope = st.segmented_control(
+        "Among",
+        SCOPES,
+        default="layer",
+        required=True,
+        key="scope",
+        bind="query-params",
+        help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
+    )
+    return Criterion(method, ranking, scope)
+
+
+def named_in_address() -> tuple[runs.Run, Criterion]:
+    """The run and the criterion of the address, for a page without widgets; what it does not say is the usual.
+
+    Raises:
+        RunError: if there is no complete run to take.
+    """
+    ids = complete_runs()
+    wanted, _ = named_run(st.query_params.get("run", ""))
+    if not ids or (wanted and wanted not in ids):
+        raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
+    said = {
+        name: st.query_params[name]
+        for name, choices in (("method", METHODS), ("ranking", RANKINGS), ("scope", SCOPES))
+        if st.query_params.get(name) in choices
+    }
+    return runs.open_run(wanted or ids[0]), Criterion(**{"method": "weight"} | said)
 
 
 def _name_run_in_address() -> None:

@@ -18,6 +18,8 @@ ICONS = {
     "pruning": ":material/content_cut:",
     "comparison": ":material/ssid_chart:",
 }
+HIDDEN = {"present": ":material/slideshow:"}
+"""Pages that are not in the menu."""
 copy_link = st.components.v2.component(
     "copy_link",
     html=(ASSETS / "copy_link.html").read_text(),
@@ -36,7 +38,7 @@ def page_title(title: str) -> None:
 def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:
     """A link to another page of the app, with that page's icon."""
     try:
-        st.page_link(f"{page}.py", label=label, icon=ICONS[page], query_params=query)
+        st.page_link(f"{page}.py", label=label, icon=(ICONS | HIDDEN)[page], query_params=query)
     except StreamlitPageNotFoundError:
         # A page that runs on its own, without the menu, knows no other pages.
         st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")

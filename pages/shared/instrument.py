@@ -1,15 +1,37 @@
-"""The live slider: the component, and what Python sends to it."""
+"""The live slider: the component, what Python sends to it, and what it hears back.
 
+The browser draws by itself whatever it knows, at every move of the pointer; Python follows, prunes and scores the real
+network, and what it measures takes the place of anything shown before.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
 import streamlit as st
 
+from core.analysis.distributions import layer_names
+from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
+from core.charts.palette import GREY, METHOD_COLORS
+from core.evaluation import evaluate
 from core.settings import ASSETS
+from core.sweep import STOPS, Criterion, key_of, parse_key
+from pages.shared import frame, networks
 
 PLOTLY_PATH = "library/plotly.min.js"
-instrument = st.components.v2.component(
+REFRESH_SECONDS = 2.0
+WON_BACK_DROP = 0.005
+"""The slider opens at the largest k that costs at most this much accuracy, where pruning is worth a look."""
+QUICK_FROM = {"weight": 0.97, "unit": 0.5}
+"""From which k on scoring costs a fraction of the dense network: nearly all weights are gone, or half of the units."""
+
+_FOLDER = ASSETS / "instrument"
+_SCRIPTS = ("survivors.js", "drawing.js", "address.js", "instrument.js")
+_component = st.components.v2.component(
     "instrument",
-    html=(ASSETS / "instrument.html").read_text(),
-    css=(ASSETS / "instrument.css").read_text(),
-    js=(ASSETS / "instrument.js").read_text(),
+    html=(_FOLDER / "instrument.html").read_text(),
+    css=(_FOLDER / "instrument.css").read_text(),
+    js="\n".join((_FOLDER / name).read_text() for name in _SCRIPTS),
     # Plotly puts its own styles into the document.
     isolate_styles=False,
 )
@@ -18,3 +40,163 @@ instrument = st.components.v2.component(
 def plotly_address() -> str:
     """Where the app serves the Plotly library to the live slider; see `app.py`."""
     return f"/{st.get_option('server.baseUrlPath')}/{PLOTLY_PATH}".replace("//", "/")
+
+
+def subject(network: networks.LoadedRun, criterion: Criterion) -> str:
+    """What the slider is about: a network and a criterion. Whatever follows the slider compares it."""
+    return f"{network.run.id} {network.identity} {criterion}"
+
+
+def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", details: tuple[str, ...] = ()) -> None:
+    """Show the live slider.
+
+    Args:
+        view: "full", "short" (the slider and two numbers) or "present" (large numbers for a projector).
+        details: keys of expanders whose content depends on k; the page is run again for those that are open.
+    """
+    complete = networks.live_scores(network, criterion).complete
+    if not complete:
+        networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
+    # The curves grow in the background; the slider looks for new points until they are complete.
+    st.fragment(_show, run_every=None if complete else REFRESH_SECONDS)(network, criterion, view, details, complete)
+
+
+def address_key(network: networks.LoadedRun, criterion: Criterion) -> str:
+    """The k of the address, as the slider knows it; where it says none, one that is worth a look."""
+    k = parse_key(st.query_params.get("k", ""), len(network.kernels) - 1)
+    if k is None or (criterion.scope != "layer" and np.ndim(k)):
+        k = networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP)
+    return key_of(k)
+
+
+def _show(
+    network: networks.LoadedRun, criterion: Criterion, view: str, details: tuple[str, ...], complete: bool
+) -> None:
+    # A fragment is on its own when it reruns, so it shows its failures itself.
+    with frame.known_errors():
+        if networks.load_run(network.run).identity != network.identity:
+            st.rerun()
+        about = subject(network, criterion)
+        scores = networks.live_scores(network, criterion)
+        at = _position(network, criterion)
+        measured = st.session_state.get("measured", {})
+        if (measured.get("subject"), measured.get("key")) != (about, at["key"]):
+            measured = None
+            if _is_worth_measuring(criterion, at, scores):
+                measured = {"subject": about, **_measure(network, criterion, at["key"])}
+                st.session_state.measured = measured
+        _component(
+            key="instrument",
+            data=_contract(network, criterion, view, at["key"], scores, measured),
+            on_at_change=lambda: None,
+        )
+        if at["moving"]:
+            return
+        if st.query_params.get("k") != at["key"] and view != "short":
+            st.query_params["k"] = at["key"]
+            if any(st.session_state.get(name) for name in details):
+                st.rerun()
+        if not complete and scores.complete:
+            st.rerun()
+
+
+def _position(network: networks.LoadedRun, criterion: Criterion) -> dict:
+    """Where the slider is: `key`, and whether it is `moving`.
+
+    What the browser tells is taken once; after that the address is the truth, which the back button changes, too.
+    """
+    at = st.session_state.get("instrument", {}).get("at") or {}
+    about = subject(network, criterion)
+    separable = criterion.scope == "layer"
+    k = parse_key(at.get("key", ""), len(network.kernels) - 1)
+    valid = at.get("subject") == about and k is not None and (separable or not np.ndim(k))
+    is_news = valid and st.session_state.get("heard") != at.get("serial")
+    if valid and (is_news or at["moving"] or "k" not in st.query_params):
+        st.session_state.heard = at.get("serial")
+        return {"key": key_of(k), "moving": bool(at["moving"])}
+    return {"key": address_key(network, criterion), "moving": False}
+
+
+def _is_worth_measuring(criterion: Criterion, at: dict, scores: networks.LiveScores) -> bool:
+    """At rest everything is measured. While the pointer moves, what is quick to score is measured, too, and what is
+    not known yet; the rest would only keep the measurement at rest waiting, twice as long by weight."""
+    if not at["moving"] or at["key"] not in scores.known:
+        return True
+    k = parse_key(at["key"], 1)
+    return k is not None and k >= QUICK_FROM[criterion.method]
+
+
+def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dict:
+    """Really prune at this k and score on the full test set."""
+    ranked = networks.rank_run(network, criterion)
+    test = networks.test_split(network.config.dataset)
+    k = parse_key(key, len(network.kernels) - 1)
+    score = evaluate(ranked.ranks.prune(network.kernels, k), test.images, test.labels)
+    pruned = ranked.ranks.pruned(k)
+    return {
+        "key": key,
+        "accuracy": score.accuracy,
+        "loss": score.loss,
+        "pruned": pruned,
+        "thresholds": ranked.thresholds_at(pruned),
+    }
+
+
+def _contract(
+    network: networks.LoadedRun,
+    criterion: Criterion,
+    view: str,
+    key: str,
+    scores: networks.LiveScores,
+    measured: dict | None,
+) -> dict:
+    """Everything that the browser is told; `assets/instrument/instrument.js` reads it as `data`."""
+    ranked = networks.rank_run(network, criterion)
+    hidden = network.kernels[:-1]
+    each = ranked.ranks.weights_each(hidden)
+    names = layer_names(network.kernels)
+    return {
+        # The network and the criterion; with another one the slider begins anew, at `k`.
+        "subject": subject(network, criterion),
+        "view": view,
+        "k": key,
+        # Whether each layer can have a k of its own.
+        "separable": criterion.scope == "layer",
+        # How it looks: where Plotly is, colours, pixels.
+        "plotly": plotly_address(),
+        "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
+        "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
+        # The positions of the slider as keys; for each of them, what every layer loses and the smallest that survives.
+        "stops": [key_of(k) for k in STOPS],
+        "pruned": ranked.pruned,
+        "thresholds": ranked.thresholds,
+        # The histogram of each hidden layer, and its figure as Plotly wants it.
+        "counts": [layer.counts.tolist() for layer in ranked.distributions],
+        "edges": [layer.edges.tolist() for layer in ranked.distributions],
+        "histograms": ranked.histograms,
+        # Sizes: of each hidden layer (`each`: how many weights go with one that is pruned), of all, of the test set.
+        "layers": [
+            {"name": name, "weights": kernel.size, "each": weights}
+            for name, kernel, weights in zip(names, hidden, each, strict=False)
+        ],
+        "hiddenWeights": sum(kernel.size for kernel in hidden),
+        "networkWeights": network.config.parameter_count,
+        "images": network.config.spec.test_size,
+        # Accuracy and loss: dense; by key of k, as scored so far; just measured at one key, or None.
+        "dense": dataclasses.asdict(network.dense),
+        "known": scores.known,
+        "measured": measured,
+        "scored": {"done": scores.done, "total": scores.total, "seconds": _seconds_left(network, scores)},
+        # The figure of accuracy against k.
+        "curve": scores.curve,
+    }
+
+
+def _seconds_left(network: networks.LoadedRun, scores: networks.LiveScores) -> float | None:
+    """How long the curves will go on growing, by their pace since somebody began to look; None if not known yet."""
+    begun = st.session_state.get("pace")
+    if not begun or begun[0] != network.identity:
+        st.session_state.pace = begun = (network.identity, time.monotonic(), scores.done)
+    _, since, done = begun
+    gained, seconds = scores.done - done, time.monotonic() - since
+    return (scores.total - scores.done) * seconds / gained if gained >= 3 else None

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from core import datasets, jobs, runs, scoring
-from core.analysis.distributions import Distribution, distributions, layer_names
+from core.analysis.distributions import Distribution, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import TrainingConfig
 from core.errors import KnownError, RunError
@@ -45,6 +45,10 @@ class RankedRun:
     pruned: list[list[int]]
     thresholds: list[list[float | None]]
     histograms: dict
+
+    def thresholds_at(self, pruned: list[int]) -> list[float | None]:
+        """The smallest value that survives in each hidden layer."""
+        return thresholds_at(self.distributions, pruned)
 
 
 def load_run(run: runs.Run) -> LoadedRun:
@@ -84,7 +88,7 @@ def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _net
     ranks = criterion.rank(_network.kernels, _network.activations)
     layers = distributions(ranks)
     pruned = [ranks.pruned(k) for k in STOPS]
-    thresholds = [[layer.threshold(count) for layer, count in zip(layers, counts, strict=True)] for counts in pruned]
+    thresholds = [thresholds_at(layers, counts) for counts in pruned]
     # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
     figure = live.histograms(layers, layer_names(_network.kernels)[:-1], criterion).to_plotly_json()
     return RankedRun(dataclasses.replace(ranks, scores=[]), layers, pruned, thresholds, figure)
@@ -92,11 +96,24 @@ def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _net
 
 @dataclass(frozen=True)
 class LiveScores:
-    """What is known of a criterion so far: accuracy and loss by the key of k, and the figure of the curves."""
+    """What is known of a criterion so far.
+
+    `known` holds accuracy and loss by the key of k, `curve` the figure of the curves; `done` of `total` scores are
+    there of all that the live slider uses, of this criterion and of the others.
+    """
 
     known: dict[str, list[float]]
     curve: dict
-    complete: bool
+    done: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.total
+
+    def furthest(self, accuracy: float) -> float:
+        """The largest k that keeps at least this accuracy; 0 if none is known."""
+        return max((float(key) for key, (reached, _) in self.known.items() if reached >= accuracy), default=0.0)
 
 
 def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
@@ -108,10 +125,16 @@ def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> LiveScores:
     table = runs.open_run(run_id, root).sweep()
+    wanted = scoring.fine_curve()
+    total, missing = (
+        scoring.count(scoring.unscored(pd.DataFrame(), wanted)),
+        scoring.count(scoring.unscored(table, wanted)),
+    )
     return LiveScores(
         known={key_of(row.sparsity): [row.accuracy, row.loss] for row in criterion.select(table).itertuples()},
         curve=live.live_curve(table, criterion, random_baseline(table, criterion.method)).to_plotly_json(),
-        complete=not scoring.unscored(table, scoring.fine_curve()),
+        done=total - missing,
+        total=total,
     )
 
 

@@ -5,9 +5,10 @@
 const instruments = new WeakMap();
 const FOLLOW_MS = 120;
 const REST_MS = 200;
-const PENDING = "…";
-const SVG = "http://www.w3.org/2000/svg";
+const PLAY_MS = 110;
 let plotly = null;
+// Python tells by it whether it has heard of a position already.
+let serial = Date.now();
 
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
@@ -62,25 +63,35 @@ class Instrument {
     };
     this.percent.onchange = () => this.type();
     this.linked.onchange = () => this.link(this.linked.checked);
+    this.play = this.find(".play");
+    this.play.onclick = () => this.playing ? this.pause() : this.start();
+    this.slider.onpointerdown = () => this.pause();
+    this.address = new Address((k) => this.back(k));
   }
 
   // What Python sends: once at the start, and again whenever it has measured something or the run has changed.
   async receive(data) {
-    const fresh = this.data?.view !== data.view;
+    const fresh = this.data?.view !== data.subject;
     this.data = data;
     if (fresh) {
       this.known = new Map();
       this.ks = data.k.split(",");
       this.slider.max = data.stops.length - 1;
-      this.root.style.setProperty("--method-color", data.color);
+      this.root.style.setProperty("--method-color", data.colors.method);
+      this.root.style.setProperty("--pruned-color", data.colors.pruned);
+      this.own = null;
+      this.pause();
       this.linked.closest("label").hidden = !data.separable;
       this.find(".hint").textContent = data.separable ? "of each hidden layer" : "of all hidden layers together";
       this.buildLayers();
     }
     for (const [key, [accuracy, loss]] of Object.entries(data.known)) this.learn(key, { accuracy, loss });
     if (data.measured) this.learn(data.measured.key, { ...data.measured, confirmed: true });
-    this.histograms.style.height = `${240 * Math.ceil(data.layers.length / 2)}px`;
+    this.root.dataset.view = data.view;
+    this.histograms.style.height = `${data.heights.histograms}px`;
+    this.curve.style.height = `${data.heights.curve}px`;
     this.draw();
+    if (data.view === "short") return;
     let Plotly;
     try {
       Plotly = await loadPlotly(data.plotly);
@@ -123,47 +134,106 @@ class Instrument {
   move(k, moving, layer = null) {
     if (layer === null) this.ks = this.ks.length === 1 ? [k] : this.ks.map(() => k);
     else this.ks[layer] = k;
+    this.complain("");
     this.draw();
     this.follow(moving);
   }
 
-  settle() {
+  // The pointer rests, or (released) has been let go.
+  settle(released = true) {
     clearTimeout(this.timer);
     clearTimeout(this.rest);
     this.timer = null;
-    this.tell({ view: this.data.view, key: this.key, moving: false });
+    this.address.write(this.key, released);
+    this.tell({ subject: this.data.subject, key: this.key, moving: false, serial: ++serial });
   }
 
   follow(moving) {
     if (!moving) return this.settle();
     // A pointer that stays where it is has arrived, released or not.
     clearTimeout(this.rest);
-    this.rest = setTimeout(() => this.settle(), REST_MS);
+    this.rest = setTimeout(() => this.settle(false), REST_MS);
     this.timer ??= setTimeout(() => {
       this.timer = null;
-      this.tell({ view: this.data.view, key: this.key, moving: true });
+      this.tell({ subject: this.data.subject, key: this.key, moving: true, serial: ++serial });
     }, FOLLOW_MS);
   }
 
   type() {
-    const value = this.percent.valueAsNumber;
+    const text = this.percent.value.trim();
+    const value = /^\d*[.,]?\d*$/.test(text) ? parseFloat(text.replace(",", ".")) : NaN;
+    if (!(value >= 0 && value <= 100)) {
+      this.complain(`Expected a percentage from 0 to 100, such as 93.7. Received: ${text ? `“${text.slice(0, 20)}”` : "nothing"}.`);
+      return;
+    }
     this.percent.blur();
-    if (!(value >= 0 && value <= 100)) return this.draw();
     this.move(String(Math.round(value * 1e4) / 1e6), false);
   }
 
+  complain(problem) {
+    this.find(".problem").textContent = problem;
+    this.percent.ariaInvalid = String(Boolean(problem));
+  }
+
+  // One k for all layers goes on where the layers stood together; what each had is kept for unlinking again.
   link(linked) {
-    this.ks = linked ? [this.ks[0]] : this.each;
+    if (linked) {
+      this.own = this.ks;
+      const { stops } = this.data;
+      this.ks = [this.hiddenSparsity === null ? this.ks[0] : stops[this.nearest(this.hiddenSparsity)]];
+    } else {
+      this.ks = this.own ?? this.each;
+    }
     this.draw();
     this.settle();
   }
 
+  // The back and forward buttons: the address says k, and Python is told without another step.
+  back(k) {
+    const ks = (k ?? "").split(",");
+    const fits = ks.length === 1 || (this.data?.separable && ks.length === this.data.layers.length);
+    if (!this.data || !fits || !ks.every((each) => each !== "" && each >= 0 && each <= 1)) return;
+    this.pause();
+    this.ks = ks;
+    this.address.inDrag = false;
+    this.draw();
+    this.tell({ subject: this.data.subject, key: this.key, moving: false, serial: ++serial });
+  }
+
+  start() {
+    const { stops } = this.data;
+    let at = Number(this.slider.value);
+    if (at >= stops.length - 1) at = -1;
+    this.playing = setInterval(() => {
+      at += 1;
+      this.move(stops[at], true);
+      if (at === stops.length - 1) this.pause();
+    }, PLAY_MS);
+    this.drawPlay();
+  }
+
+  pause() {
+    if (!this.playing) return;
+    clearInterval(this.playing);
+    this.playing = null;
+    this.drawPlay();
+    this.settle();
+  }
+
+  drawPlay() {
+    this.play.textContent = this.playing ? "❚❚ Pause" : "▶ Play";
+    this.root.dataset.playing = Boolean(this.playing);
+  }
+
+  nearest(k) {
+    return this.data.stops.reduce((best, stop, index, stops) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
+  }
+
   // Put a slider's thumb at the stop nearest to k.
   place(slider, k) {
-    const { stops } = this.data;
-    const nearest = stops.reduce((best, stop, index) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
+    const nearest = this.nearest(k);
     slider.value = nearest;
-    slider.style.setProperty("--at", `${100 * nearest / (stops.length - 1)}%`);
+    slider.style.setProperty("--at", `${100 * nearest / (this.data.stops.length - 1)}%`);
   }
 
   // How many weights or units of each layer are pruned, and the smallest that survives; null where not known yet.
@@ -181,42 +251,58 @@ class Instrument {
     if (!this.data) return;
     const layers = this.layersNow();
     const score = this.known.get(this.key) ?? {};
+    const zeroed = layers.map((layer, index) => layer && layer.pruned * this.data.layers[index].each);
+    const total = zeroed.includes(null) ? null : zeroed.reduce((sum, count) => sum + count, 0);
+    this.hiddenSparsity = total === null ? null : total / this.data.hiddenWeights;
     this.drawControls();
-    this.drawMetrics(layers, score);
+    this.drawMetrics(zeroed, total, score);
     if (this.Plotly && this.sizes.size) this.drawFigures(layers, score);
     this.root.dataset.measured = this.data.measured?.key ?? "";
+    this.announce();
     this.root.dataset.key = this.key;
-    this.root.dataset.state = score.confirmed && this.Plotly ? "confirmed" : "following";
+    this.root.dataset.state = score.confirmed && (this.Plotly || this.data.view === "short") ? "confirmed" : "following";
+  }
+
+  // Whatever else on the page follows the slider hears of every move; who comes later finds the last one.
+  announce() {
+    if (this.root.dataset.key === this.key && window.pruningNow?.subject === this.data.subject && window.pruningNow.key === this.key) return;
+    window.pruningNow = { subject: this.data.subject, key: this.key };
+    document.dispatchEvent(new CustomEvent("pruning:k", { detail: window.pruningNow }));
   }
 
   drawControls() {
-    const mean = this.each.reduce((sum, k) => sum + Number(k), 0) / this.each.length;
-    const k = this.ks.length === 1 ? this.ks[0] : String(mean);
-    this.place(this.slider, k);
-    // What is being typed is left alone.
-    if (document.activeElement !== this.percent) this.percent.value = +(k * 100).toFixed(4);
-    this.slider.setAttribute("aria-valuetext", `${this.percent.value} %`);
+    // With one k a layer, the slider stands at what part of all hidden weights is zeroed.
+    const k = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity;
+    if (k !== null) {
+      this.place(this.slider, k);
+      // What is being typed is left alone, and so is what was refused, until the next move.
+      if (document.activeElement !== this.percent && this.percent.ariaInvalid !== "true") {
+        this.percent.value = +(k * 100).toFixed(this.ks.length === 1 ? 4 : 2);
+      }
+      this.slider.setAttribute("aria-valuetext", `${+(k * 100).toFixed(4)}%`);
+    }
     this.linked.checked = this.ks.length === 1;
     this.root.dataset.linked = this.linked.checked;
   }
 
-  drawMetrics(layers, score) {
-    const { dense, hiddenWeights, networkWeights } = this.data;
-    const zeroed = layers.map((layer, index) => layer && layer.pruned * this.data.layers[index].each);
-    const total = zeroed.includes(null) ? null : zeroed.reduce((sum, count) => sum + count, 0);
-    this.hiddenSparsity = total === null ? null : total / hiddenWeights;
-    this.metric("accuracy", percent(score.accuracy), change(score.accuracy, dense.accuracy, 100, 2, " points"), score.accuracy - dense.accuracy);
-    this.metric("loss", fixed(score.loss, 4), change(score.loss, dense.loss, 1, 4, ""), dense.loss - score.loss);
+  drawMetrics(zeroed, total, score) {
+    const { dense, networkWeights, hiddenWeights, scored } = this.data;
+    const growing = scored.done < scored.total
+      ? `${count(scored.done)} of ${count(scored.total)} scored${scored.seconds === null ? "" : `, about ${duration(scored.seconds)} left`}` : "";
+    const known = score.accuracy !== undefined;
+    this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : `being scored${growing && `; ${growing}`}`, score.accuracy - dense.accuracy);
+    this.metric("loss", fixed(score.loss, 4), known ? change(score.loss, dense.loss, 1, 4, "") : "", dense.loss - score.loss);
     this.metric("hidden", percent(this.hiddenSparsity), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
     this.metric("network", percent(total === null ? null : total / networkWeights), `of ${count(networkWeights)} weights; the output layer stays`);
-    this.find(".status").textContent = score.confirmed
-      ? `Pruned and scored on all ${count(this.data.images)} test images.`
-      : score.accuracy === undefined ? "Pruning and scoring…" : "Scored earlier; measuring again…";
+    this.find(".status").textContent = [
+      score.confirmed ? `Pruned and scored on all ${count(this.data.images)} test images.`
+        : known ? "Scored earlier; measuring again…" : "Pruning and scoring…",
+      growing && `The curves are growing: ${growing}.`,
+    ].filter(Boolean).join(" ");
     this.find(".layers tbody").querySelectorAll("tr").forEach((row, index) => {
       const { weights } = this.data.layers[index];
       const cells = row.querySelectorAll("td");
-      const slider = row.querySelector("input");
-      if (slider) this.place(slider, this.each[index]);
+      this.place(cells[1].firstChild, this.each[index]);
       cells[2].textContent = percent(zeroed[index] === null ? null : zeroed[index] / weights);
       cells[3].textContent = zeroed[index] === null ? PENDING : count(zeroed[index]);
     });
@@ -232,13 +318,13 @@ class Instrument {
 
   drawFigures(layers, score) {
     const known = !layers.includes(null);
-    const { counts, edges, color } = this.data;
+    const { counts, edges, colors } = this.data;
     const left = known && layers.map(({ pruned }, layer) => survivors(counts[layer], pruned));
     this.histograms.classList.toggle("pending", !known);
     this.overHistograms.draw(!known ? [] : layers.flatMap(({ threshold }, layer) => {
       const at = scales(this.sizes.get(this.histograms), this.data.histograms.layout, layer);
       return [
-        ["path", { d: bars(at, edges[layer], left[layer]), fill: color }],
+        ["path", { d: bars(at, edges[layer], left[layer]), fill: colors.method }],
         ["path", { d: threshold === null ? "" : `M${at.x(threshold)},${at.bottom}V${at.top}`, class: "threshold" }],
       ];
     }));
@@ -246,7 +332,7 @@ class Instrument {
     const x = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity, y = score.accuracy;
     this.overCurve.draw(x === null ? [] : [
       ["path", { d: `M${at.x(x)},${at.bottom}V${at.top}`, class: "cursor" }],
-      ...(y === undefined ? [] : [["circle", { cx: at.x(x), cy: at.y(y), r: 6.5, fill: color, class: "point" }]]),
+      ...(y === undefined ? [] : [["circle", { cx: at.x(x), cy: at.y(y), r: 6.5, fill: colors.method, class: "point" }]]),
     ]);
     this.left = left;
   }
@@ -285,70 +371,10 @@ class Instrument {
   close() {
     clearTimeout(this.timer);
     clearTimeout(this.rest);
+    clearInterval(this.playing);
+    this.address.close();
     this.resized.disconnect();
     for (const overlay of [this.overHistograms, this.overCurve]) overlay.svg.remove();
     if (this.Plotly) for (const figure of [this.histograms, this.curve]) this.Plotly.purge(figure);
   }
-}
-
-// Pruning takes the smallest: a bin with `below` counts under it loses what the pruned ones reach into it.
-function survivors(counts, pruned) {
-  let below = 0;
-  return counts.map((bin) => {
-    const left = Math.max(0, bin - Math.max(0, pruned - below));
-    below += bin;
-    return left;
-  });
-}
-
-// Where a value of a subplot is, in pixels of its figure: margins, domains and ranges are fixed from Python.
-function scales(size, layout, index) {
-  const axis = (letter) => layout[`${letter}axis${index ? index + 1 : ""}`];
-  const { l, r, t, b } = layout.margin;
-  const scale = ({ domain = [0, 1], range }, length) => (value) =>
-    length * (domain[0] + (domain[1] - domain[0]) * (value - range[0]) / (range[1] - range[0]));
-  const across = scale(axis("x"), size.width - l - r);
-  const height = size.height - t - b;
-  const up = scale(axis("y"), height);
-  const x = (value) => l + across(value), y = (value) => t + height - up(value);
-  return { x, y, bottom: y(axis("y").range[0]), top: y(axis("y").range[1]) };
-}
-
-// The bars of a histogram as one path, with a gap between neighbours.
-function bars(at, edges, counts) {
-  const gap = 0.04 * (at.x(edges[1]) - at.x(edges[0]));
-  return counts.map((height, bin) => height
-    ? `M${at.x(edges[bin]) + gap},${at.bottom}V${at.y(height)}H${at.x(edges[bin + 1]) - gap}V${at.bottom}Z` : "").join("");
-}
-
-// A drawing over a figure that lets the pointer through.
-class Overlay {
-  constructor(figure) {
-    this.svg = document.createElementNS(SVG, "svg");
-    this.svg.classList.add("overlay");
-    figure.parentElement.append(this.svg);
-  }
-
-  draw(elements) {
-    while (this.svg.childElementCount > elements.length) this.svg.lastChild.remove();
-    elements.forEach(([name, attributes], index) => {
-      let element = this.svg.children[index];
-      if (element?.tagName !== name) {
-        const made = document.createElementNS(SVG, name);
-        element ? element.replaceWith(made) : this.svg.append(made);
-        element = made;
-      }
-      for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    });
-  }
-}
-
-const count = (number) => number.toLocaleString("en-US");
-const fixed = (number, digits) => number === null || number === undefined ? PENDING : number.toFixed(digits);
-const percent = (number) => number === null || number === undefined ? PENDING : `${(100 * number).toFixed(2)}%`;
-
-function change(value, dense, scale, digits, unit) {
-  if (value === undefined) return PENDING;
-  const text = (scale * (value - dense)).toFixed(digits);
-  return `${text >= 0 ? "+" : "−"}${Math.abs(text).toFixed(digits)}${unit} from dense`;
 }

@@ -22,7 +22,7 @@ from core.runs import Phase, layout, write_run
 from core.sweep import ROW_KEY
 from tests.conftest import PROJECT, SMALL
 
-PAGES = ("overview", "training", "pruning", "comparison")
+PAGES = ("overview", "training", "pruning", "draw", "comparison")
 
 
 def open_page(name: str, **query: str) -> AppTest:

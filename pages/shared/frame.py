@@ -15,6 +15,7 @@ ICONS = {
     "overview": ":material/home:",
     "training": ":material/model_training:",
     "pruning": ":material/content_cut:",
+    "draw": ":material/draw:",
     "comparison": ":material/ssid_chart:",
 }
 copy_link = st.components.v2.component(

@@ -17,10 +17,10 @@ from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of, parse_key
 from pages.shared import choice, frame, networks
 
+# The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images.
 RASTER = 280
-"""The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images."""
+# How long to prune before the browser is sent what is known so far.
 ROUND_SECONDS = 0.3
-"""How long to prune before the browser is sent what is known so far."""
 
 component = st.components.v2.component(
     "draw",

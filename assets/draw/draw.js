@@ -112,7 +112,7 @@ class Board {
     }));
     const longest = Math.max(...classes.map((name) => name.length));
     this.root.style.setProperty("--label-width", `${Math.max(3, 0.55 * longest)}rem`);
-    this.find("figcaption").textContent = `What the networks see: ${side} × ${side} pixels`;
+    this.find("figcaption").textContent = `The ${side} × ${side} pixels that the networks see`;
     this.find(".seen").setAttribute("aria-label", `The drawing as the networks see it, ${side} by ${side} pixels`);
     this.answer = null;
     if (fresh && start) this.put({ kind: "test", ...start });

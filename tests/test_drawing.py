@@ -53,10 +53,16 @@ def test_where_and_how_large_it_is_drawn_does_not_matter(spec, changed):
     image, other = as_dataset(seven(280), spec), as_dataset(seven(280, **changed), spec)
     assert image.shape == other.shape == (spec.inputs,)
     assert image.dtype == np.float32
-    assert 0 <= min(image.min(), other.min())
+    assert min(image.min(), other.min()) >= 0
     assert max(image.max(), other.max()) <= 1
-    assert np.abs(image - other).mean() < 0.02
-    assert np.corrcoef(image, other)[0, 1] > 0.97
+    # Images are placed by whole pixels, so the same drawing may end up a pixel further.
+    moved = [
+        np.roll(other.reshape(spec.side, spec.side), (down, right), (0, 1)).ravel()
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    assert min(np.abs(image - each).mean() for each in moved) < 0.02
+    assert max(np.corrcoef(image, each)[0, 1] for each in moved) > 0.97
 
 
 def test_a_digit_fits_the_box_of_mnist_with_its_mass_at_the_centre():

@@ -20,10 +20,10 @@ def as_dataset(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """A drawing of any size and at any place, made into an image the way its dataset was made.
 
     MNIST (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Document Recognition"): the box
-    around the ink is scaled with anti-aliasing to fit 20x20 pixels, its aspect ratio kept, and placed in 28x28 with its
-    centre of mass at the centre. Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): the longer edge fills the 28 pixels, the
-    shorter one is centred. UCI digits (Alpaydin and Kaynak 1998): fitted into a bitmap of 32x32 of which the ink in each
-    block of 4x4 is counted, 0 to 16.
+    around the ink is scaled with anti-aliasing to fit 20x20 pixels, its aspect ratio kept, and placed in 28x28 with
+    its centre of mass at the centre. Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): the longer edge fills the 28
+    pixels, and the shorter one is centred. UCI digits (Alpaydin and Kaynak 1998): fitted into a bitmap of 32x32, of
+    which the ink in each block of 4x4 is counted, 0 to 16.
 
     Args:
         ink: of shape (height, width), from 0 (paper) to 1 (ink).

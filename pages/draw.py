@@ -162,7 +162,6 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
             "classes": spec.classes,
             "side": spec.side,
             "raster": RASTER,
-            "method": criterion.method,
             "colors": {"dense": GREY, "pruned": METHOD_COLORS[criterion.method]},
             "stops": [key_of(stop) for stop in STOPS],
             "at": nearest_stop(st.query_params.get("k", "")),

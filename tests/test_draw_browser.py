@@ -144,7 +144,7 @@ def test_a_picture_is_read_dark_on_light_and_light_on_dark(trained_server, train
     (tmp_path / "blank.png").write_bytes(b"no picture")
     visit(page, f"{trained_server.url}/draw?run={trained_run.id}")
     board(page, "empty")
-    field = page.get_by_label("Open a picture")
+    field = page.get_by_label("Open a picture", exact=True)
     field.set_input_files(tmp_path / "blank.png")
     expect(page.get_by_text("cannot open blank.png as a picture")).to_be_visible()
     read = []

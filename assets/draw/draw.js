@@ -94,7 +94,7 @@ class Board {
     this.find(".prompt").textContent = dataset === "fashion"
       ? "Draw a piece of clothing, or start from a test image" : "Draw a digit here";
     this.canvas.setAttribute("aria-label", `Canvas: draw ${what} with mouse, pen or finger. Without one, choose a test image or open a picture.`);
-    this.thickness.value = dataset === "fashion" ? 60 : 48;
+    this.thickness.value = { digits: 48, fashion: 60, optdigits: 72 }[dataset];
     this.fill(this.thickness);
     this.find(".samples").replaceChildren(...samples.map((sample) => {
       const button = Object.assign(document.createElement("button"), {
@@ -112,7 +112,7 @@ class Board {
     }));
     const longest = Math.max(...classes.map((name) => name.length));
     this.root.style.setProperty("--label-width", `${Math.max(3, 0.55 * longest)}rem`);
-    this.find("figcaption").textContent = `The ${side} × ${side} pixels that the networks see`;
+    this.find("figcaption").textContent = `As the networks see it: ${side} × ${side}`;
     this.find(".seen").setAttribute("aria-label", `The drawing as the networks see it, ${side} by ${side} pixels`);
     this.answer = null;
     if (fresh && start) this.put({ kind: "test", ...start });
@@ -244,7 +244,7 @@ class Board {
   // Everything but the paper.
   draw() {
     if (!this.data) return;
-    const { stops, method } = this.data;
+    const { stops } = this.data;
     const shown = this.shown();
     const current = this.answer?.drawing === this.id;
     const rows = this.answer?.rows;
@@ -260,9 +260,7 @@ class Board {
     for (const button of this.find(".samples").children) {
       button.setAttribute("aria-pressed", shown.length === 1 && shown[0].kind === "test" && shown[0].index === Number(button.dataset.index));
     }
-    const title = `Pruned by ${method}, k = ${k}`;
-    this.find("[data-network=pruned] .title").textContent = title;
-    this.find("th.pruned").textContent = `Pruned, k = ${k}`;
+    for (const title of ["[data-network=pruned] .title", "th.pruned"]) this.find(title).textContent = `Pruned, k = ${k}`;
     this.drawSentence(shown, rows, current, complete);
     this.drawRibbon(rows);
     this.drawSeen();

@@ -12,6 +12,8 @@ from core.pruning import Kernels, Ranks
 
 _DIGIT_BOX = 20
 """The side of the box that MNIST fits every digit into."""
+_BITMAP_WIDTH = 20
+"""How wide a UCI digit is at most, before it is counted: of the 32 columns the outer six are blank on either side."""
 _FAINT = 0.1
 """Less ink than this is no part of a drawing: what scanning leaves on the paper."""
 
@@ -22,8 +24,9 @@ def as_dataset(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     MNIST (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Document Recognition"): the box
     around the ink is scaled with anti-aliasing to fit 20x20 pixels, its aspect ratio kept, and placed in 28x28 with
     its centre of mass at the centre. Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): the longer edge fills the 28
-    pixels, and the shorter one is centred. UCI digits (Alpaydin and Kaynak 1998): fitted into a bitmap of 32x32, of
-    which the ink in each block of 4x4 is counted, 0 to 16.
+    pixels, and the shorter one is centred. UCI digits (Alpaydin and Kaynak 1998): made a bitmap of 32x32, of which
+    the ink in each block of 4x4 is counted, 0 to 16. Their digits are as high as the bitmap and at most 20 pixels wide,
+    wider ones squeezed: that is what the dataset's own images show.
 
     Args:
         ink: of shape (height, width), from 0 (paper) to 1 (ink).
@@ -44,8 +47,9 @@ def as_dataset(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     if spec == DATASETS["digits"]:
         return _centred(_fitted(drawn, _DIGIT_BOX), spec.side).ravel()
     if spec == DATASETS["optdigits"]:
-        block = isqrt(spec.max_pixel)
-        bitmap = _framed(_fitted(drawn, block * spec.side), block * spec.side) >= 0.5
+        high = isqrt(spec.max_pixel) * spec.side
+        wide = min(_BITMAP_WIDTH, max(1, round(high * drawn.shape[1] / drawn.shape[0])))
+        bitmap = _framed(_resized(drawn, high, wide), high) >= 0.5
         return _reduced(bitmap.astype(np.float32), spec.side).ravel()
     return _framed(_fitted(drawn, spec.side), spec.side).ravel()
 
@@ -104,8 +108,12 @@ def _checked(ink: np.ndarray) -> np.ndarray:
 
 
 def _fitted(drawn: np.ndarray, box: int) -> np.ndarray:
-    """Scaled so that the longer edge is that of the box, each pixel the mean of what it covers."""
-    height, width = (max(1, round(box * edge / max(drawn.shape))) for edge in drawn.shape)
+    """Scaled so that the longer edge is that of the box."""
+    return _resized(drawn, *(max(1, round(box * edge / max(drawn.shape))) for edge in drawn.shape))
+
+
+def _resized(drawn: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scaled, each pixel the mean of what it covers."""
     resized = Image.fromarray(drawn).resize((width, height), Image.Resampling.BOX)
     return np.clip(np.asarray(resized), 0, 1)
 

@@ -13,21 +13,13 @@ from core.config import DatasetSpec
 from core.datasets import Split
 from core.errors import KnownError
 from core.pruning import METHODS
-from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of, parse_key
-from pages.shared import choice, frame, networks
+from pages.shared import board, choice, frame, networks
 
 # The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images.
 RASTER = 280
 # How long to prune before the browser is sent what is known so far.
 ROUND_SECONDS = 0.3
-
-component = st.components.v2.component(
-    "draw",
-    html=(ASSETS / "draw" / "draw.html").read_text(),
-    css=(ASSETS / "draw" / "draw.css").read_text(),
-    js=(ASSETS / "draw" / "draw.js").read_text(),
-)
 
 
 def choose_method() -> Criterion:
@@ -153,7 +145,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
     # The browser asks for more until it knows every stop, and says where its slider is.
     ask = state.get("ask")
     at = ask["at"] if drawn and ask and ask["drawing"] == drawn["id"] else drawn["at"] if drawn else 0
-    component(
+    board.board(
         key="draw",
         data={
             "view": f"{network.run.id} {network.identity} {criterion}",

@@ -104,6 +104,11 @@ def test_drawing_undoing_and_clearing(trained_server, trained_run, page):
     expect(undo).to_be_disabled()
     expect(clear).to_be_disabled()
 
+    page.locator(".draw .canvas").click()
+    board(page, "complete")
+    undo.click()
+    board(page, "empty")
+
     draw_line(page, (0.3, 0.2), (0.7, 0.2), (0.45, 0.85))
     board(page, "complete")
     expect(page.locator(".sentence")).to_contain_text("Read as 7")

@@ -352,7 +352,11 @@ function best(row) {
 }
 
 function stroke(pen, { width, points }) {
-  Object.assign(pen, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: "black" });
+  Object.assign(pen, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: "black", fillStyle: "black" });
+  // A line of no length leaves no ink, but a dot should.
+  pen.beginPath();
+  pen.arc(...points[0], width / 2, 0, 2 * Math.PI);
+  pen.fill();
   pen.beginPath();
   pen.moveTo(...points[0]);
   // Curves through the middles between what the pointer reported, so that a fast stroke has no corners.

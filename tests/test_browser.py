@@ -31,7 +31,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("CI") != "true", reason="needs Chromium: apt-get install chromium"
 )
-PAGES = {"": "Network pruning", "training": "Training", "pruning": "Pruning", "comparison": "Comparison"}
+PAGES = {
+    "": "Network pruning",
+    "training": "Training",
+    "pruning": "Pruning",
+    "draw": "Draw",
+    "comparison": "Comparison",
+}
 
 
 class Server:
@@ -149,7 +155,7 @@ def confirmed(page: Page, key: str) -> None:
 def test_every_address_opens_cold_on_a_fresh_server(server, page, path):
     visit(page, f"{server.url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
-    for title in ("Overview", "Training", "Pruning", "Comparison"):
+    for title in ("Overview", "Training", "Pruning", "Draw", "Comparison"):
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
 
 

@@ -22,7 +22,7 @@ from core.runs import Phase, layout, write_run
 from core.sweep import ROW_KEY, key_of
 from tests.conftest import PROJECT, SMALL
 
-PAGES = ("overview", "training", "grid", "pruning", "comparison")
+PAGES = ("overview", "training", "grid", "pruning", "draw", "comparison")
 
 
 def open_page(name: str, **query: str) -> AppTest:
@@ -173,7 +173,7 @@ def test_the_slider_is_told_the_exact_counts_and_only_true_scores(full, method):
 
 
 @pytest.mark.parametrize("key", ["", "a", "2", "-1", "nan", "0.5,0.5,0.5", "0.5,"])
-def test_an_address_that_is_no_k_is_dense(full, key):
+def test_an_address_that_is_no_k_opens_where_pruning_is_worth_a_look(full, key):
     told = instrument(open_page("pruning", k=key))
     kept = [float(k) for k, (accuracy, _) in told["known"].items() if accuracy >= told["dense"]["accuracy"] - 0.005]
     assert told["k"] == key_of(max(kept))
@@ -207,7 +207,7 @@ def test_a_run_deleted_in_another_tab_is_said(full):
     assert "No trained network yet" in " ".join(element.value for element in app.markdown)
 
 
-@pytest.mark.parametrize("page", ["pruning", "comparison"])
+@pytest.mark.parametrize("page", ["pruning", "draw", "comparison"])
 def test_a_run_can_be_looked_at_while_it_is_retrained(full, page):
     with pytest.raises(KnownError), write_run(full, SMALL) as training:
         training.update(Phase.TRAINING, epoch=1, epochs=3)
@@ -252,6 +252,19 @@ def test_networks_of_any_depth_can_be_looked_at(cache, layers):
     assert len(instrument(app)["layers"]) == len(layers)
 
 
+@pytest.mark.parametrize(
+    ("image", "start"), [("0", 0), ("359", 359), ("360", None), ("-1", None), ("²", None), ("a", None)]
+)
+def test_a_test_image_can_be_named_in_a_link_to_draw(full, image, start):
+    app = open_page("draw", image=image, k="0.333", method="unit")
+    (component,) = [part for part in app.get("bidi_component") if part.proto.component_name == "draw"]
+    told = json.loads(component.proto.json)
+    assert (told["start"] and told["start"]["index"]) == start
+    assert told["stops"][told["at"]] == "0.33"
+    assert [sample["label"] for sample in told["samples"]] == list("0123456789")
+    assert told["answer"] is None
+
+
 def test_an_unknown_run_in_a_link_is_said(full):
     app = open_page("pruning", run="digits-e99-lr1-0000000000")
     assert "no complete run named** `digits-e99" in texts(app)
@@ -259,7 +272,7 @@ def test_an_unknown_run_in_a_link_is_said(full):
     assert not app.exception
 
 
-@pytest.mark.parametrize("page", ["pruning", "comparison"])
+@pytest.mark.parametrize("page", ["pruning", "draw", "comparison"])
 def test_a_damaged_network_is_said_with_a_way_out(full, page):
     (full.folder / layout.KERNELS).write_bytes(b"damaged")
     app = open_page(page, k_vals="0.1234")

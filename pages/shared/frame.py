@@ -16,6 +16,7 @@ ICONS = {
     "training": ":material/model_training:",
     "grid": ":material/grid_on:",
     "pruning": ":material/content_cut:",
+    "draw": ":material/draw:",
     "comparison": ":material/ssid_chart:",
 }
 HIDDEN = {"present": ":material/slideshow:"}

@@ -1,0 +1,186 @@
+"""Draw something, and watch when pruning begins to read it as something else."""
+
+import base64
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import streamlit as st
+
+from core.analysis import drawing
+from core.charts.palette import GREY, METHOD_COLORS
+from core.config import DatasetSpec
+from core.datasets import Split
+from core.errors import KnownError
+from core.pruning import METHODS
+from core.sweep import STOPS, Criterion, key_of, parse_key
+from pages.shared import board, choice, frame, networks
+
+# The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images.
+RASTER = 280
+# How long to prune before the browser is sent what is known so far.
+ROUND_SECONDS = 0.3
+
+
+def choose_method() -> Criterion:
+    method = st.segmented_control(
+        "Prune",
+        METHODS,
+        default="weight",
+        required=True,
+        key="method",
+        bind="query-params",
+        help="weight: single connections. unit: whole neurons. The smallest go first, in each hidden layer.",
+    )
+    return Criterion(method)
+
+
+def as_bytes(image: np.ndarray) -> str:
+    """An image for the browser: a byte a pixel, 255 for full ink."""
+    return base64.b64encode(np.rint(255 * image).astype(np.uint8).tobytes()).decode()
+
+
+def sample(test: Split, spec: DatasetSpec, index: int) -> dict:
+    """A test image as the component knows it."""
+    return {"index": index, "label": spec.classes[test.labels[index]], "pixels": as_bytes(test.images[index])}
+
+
+def first_of_each_class(test: Split, spec: DatasetSpec) -> list[dict]:
+    """The test images to start from."""
+    return [sample(test, spec, int(np.argmax(test.labels == label))) for label in range(len(spec.classes))]
+
+
+def image_of_address(test: Split) -> int | None:
+    """The number of the test image that the address names; None for anything else."""
+    number = st.query_params.get("image", "")
+    known = number.isascii() and number.isdecimal() and int(number[:9]) < len(test.labels)
+    return int(number[:9]) if known else None
+
+
+def image_of(drawn: dict, test: Split, spec: DatasetSpec) -> np.ndarray | None:
+    """What the network sees of a drawing, float32 of shape (inputs,); None while nothing is drawn.
+
+    An untouched test image is that image, and what is drawn over one stays where it is.
+
+    Raises:
+        ValueError: if there is no ink in the drawing.
+    """
+    if "image" in drawn:
+        return test.images[drawn["image"]]
+    if "ink" not in drawn:
+        return None
+    ink = np.frombuffer(base64.b64decode(drawn["ink"]), np.uint8).reshape(RASTER, RASTER) / np.float32(255)
+    return drawing.in_frame(ink, spec) if drawn["framed"] else drawing.as_dataset(ink, spec)
+
+
+def by_turns(at: int) -> Iterator[int]:
+    """The stops in the order in which they are wanted: where the slider is, dense, then ever finer."""
+    yield at
+    yield 0
+    for step in (16, 4, 1):
+        yield from range(0, len(STOPS), step)
+    yield len(STOPS) - 1
+
+
+def read_on(reading: dict, network: networks.LoadedRun, criterion: Criterion, at: int) -> None:
+    """Prune and read at the stops that are not known yet, for one round."""
+    ranks = networks.rank_run(network, criterion).ranks
+    end = time.monotonic() + ROUND_SECONDS
+    for stop in by_turns(at):
+        if reading["rows"][stop] is None:
+            (row,) = drawing.answers(network.kernels, ranks, reading["image"], STOPS[stop : stop + 1])
+            reading["rows"][stop] = row.tolist()
+            if time.monotonic() > end:
+                return
+
+
+def read(drawn: dict, network: networks.LoadedRun, criterion: Criterion, at: int) -> dict:
+    """What is known so far of how the network reads a drawing at every stop.
+
+    Returns:
+        drawing: its id; and if something is drawn: seen (the image the network sees), rows (a list of
+        probabilities a stop, None where not known yet), or problem (why it cannot be read).
+    """
+    view = f"{network.run.id} {network.identity} {criterion} {drawn['id']}"
+    reading = st.session_state.get("reading", {})
+    if reading.get("view") != view:
+        spec = network.config.spec
+        reading = {"view": view, "image": None, "problem": None, "rows": [None] * len(STOPS)}
+        try:
+            reading["image"] = image_of(drawn, networks.test_split(network.config.dataset), spec)
+        except ValueError:
+            reading["problem"] = "There is too little ink to read."
+        st.session_state.reading = reading
+    if reading["image"] is None:
+        return {"drawing": drawn["id"], "problem": reading["problem"]}
+    read_on(reading, network, criterion, at)
+    return {"drawing": drawn["id"], "seen": as_bytes(reading["image"]), "rows": reading["rows"]}
+
+
+def nearest_stop(key: str) -> int:
+    """Where on the slider the k of an address is; anything that is no k is dense."""
+    k = parse_key(key, 1)
+    return 0 if k is None else int(np.argmin(np.abs(np.array(STOPS) - k)))
+
+
+def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
+    """The canvas and the two networks' answers."""
+    if networks.load_run(network.run).identity != network.identity:
+        st.rerun()
+    dataset, spec = network.config.dataset, network.config.spec
+    test = networks.test_split(dataset)
+    state = st.session_state.get("draw", {})
+    drawn, k = state.get("drawing"), state.get("k")
+    if k in map(key_of, STOPS) and st.query_params.get("k", "0") != k:
+        st.query_params["k"] = k
+    # A test image belongs to its dataset; what was drawn by hand can be read by any network.
+    if drawn and drawn["dataset"] != dataset and ("image" in drawn or drawn.get("framed")):
+        drawn = None
+    start = image_of_address(test)
+    if drawn and drawn.get("image") != start:
+        if "image" in drawn:
+            st.query_params["image"] = str(drawn["image"])
+        else:
+            st.query_params.pop("image", None)
+    # The browser asks for more until it knows every stop, and says where its slider is.
+    ask = state.get("ask")
+    at = ask["at"] if drawn and ask and ask["drawing"] == drawn["id"] else drawn["at"] if drawn else 0
+    board.board(
+        key="draw",
+        data={
+            "view": f"{network.run.id} {network.identity} {criterion}",
+            "dataset": dataset,
+            "what": "a piece of clothing" if dataset == "fashion" else "a digit",
+            "classes": spec.classes,
+            "side": spec.side,
+            "raster": RASTER,
+            "colors": {"dense": GREY, "pruned": METHOD_COLORS[criterion.method]},
+            "stops": [key_of(stop) for stop in STOPS],
+            "at": nearest_stop(st.query_params.get("k", "")),
+            "samples": first_of_each_class(test, spec),
+            "start": None if start is None else sample(test, spec, start),
+            "answer": drawn and read(drawn, network, criterion, at),
+        },
+        on_drawing_change=lambda: None,
+        on_ask_change=lambda: None,
+        on_k_change=lambda: None,
+    )
+
+
+def drawing_board(network: networks.LoadedRun, criterion: Criterion) -> None:
+    """A fragment is on its own when it reruns, so it shows its failures itself."""
+    with frame.known_errors():
+        show_drawing(network, criterion)
+
+
+frame.page_title("Draw")
+run = choice.choose_run()
+criterion = choose_method()
+
+try:
+    network = networks.load_run(run)
+    networks.test_split(network.config.dataset)
+    st.fragment(drawing_board)(network, criterion)
+except KnownError as error:
+    st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
+    frame.link_to("training", "Go to Training to retrain or delete it")

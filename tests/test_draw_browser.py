@@ -1,0 +1,163 @@
+"""Drawing in a real Chromium: with the mouse, from test images and from pictures."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from core.analysis.drawing import answers
+from core.datasets import load_dataset
+from core.evaluation import predict
+from core.pruning import METHODS, prune, rank
+from core.sweep import STOPS, key_of
+from tests import test_browser
+from tests.test_browser import settled, visit
+
+pytestmark = test_browser.pytestmark
+# Fixtures are found by the names they have here.
+trained_server, browser, page = test_browser.trained_server, test_browser.browser, test_browser.page
+
+
+def board(page: Page, state: str) -> Locator:
+    """The drawing board, once it is in this state."""
+    found = page.locator(f".draw[data-state={state}]")
+    found.wait_for()
+    return found
+
+
+def shown(page: Page, network: str) -> list[str]:
+    """The probabilities that are shown for one network."""
+    return page.locator(f".draw td.number.{network}").all_text_contents()
+
+
+def as_shown(row: np.ndarray) -> list[str]:
+    return [f"{value:.2%}" for value in row]
+
+
+def move_slider(page: Page, stop: int) -> None:
+    page.get_by_label("Sparsity k", exact=True).evaluate(
+        "(slider, at) => { slider.value = at; slider.dispatchEvent(new Event('input')); "
+        "slider.dispatchEvent(new Event('change')); }",
+        stop,
+    )
+
+
+def draw_line(page: Page, *points: tuple[float, float]) -> None:
+    """One stroke of the mouse, through places given as fractions of the canvas."""
+    box = page.locator(".draw .canvas").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_test_image_is_read_as_exactly_that_image(trained_server, trained_run, page, method):
+    test = load_dataset("optdigits", trained_run.root).test
+    kernels = trained_run.kernels()
+    visit(page, f"{trained_server.url}/draw?run={trained_run.id}&method={method}&k=0.5")
+    board(page, "empty")
+    index = int(np.argmax(test.labels == 4))
+    page.get_by_label("Test image of 4").click()
+    board(page, "complete")
+    image = test.images[index]
+    rows = answers(kernels, rank(kernels, method), image, STOPS)
+    assert shown(page, "dense") == as_shown(rows[0])
+    assert shown(page, "pruned") == as_shown(rows[50])
+    for network, network_kernels in (("dense", kernels), ("pruned", prune(kernels, method, 0.5))):
+        read = predict(network_kernels, image[None])[0]
+        expect(page.locator(f"[data-network={network}] .class")).to_have_text(str(read))
+    seen = page.locator(".seen").evaluate(
+        "(seen) => [...seen.getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, at) => at % 4 === 3)"
+    )
+    assert seen == np.rint(255 * image).astype(int).tolist()
+
+    read = rows.argmax(axis=1)
+    equal = np.ptp(rows, axis=1) == 0
+    other = int(np.argmax((read != read[0]) | equal))
+    then = "nothing: all classes are equal" if equal[other] else read[other]
+    expect(page.locator(".sentence")).to_contain_text(
+        f"Read as {read[0]} up to k = {100 * STOPS[other - 1]:.10g}%, then as {then}."
+    )
+    for stop in (0, 20, 95, 100, 102):
+        move_slider(page, stop)
+        assert shown(page, "pruned") == as_shown(rows[stop])
+        expect(page).to_have_url(re.compile(rf"k={re.escape(key_of(STOPS[stop]))}(&|$)"))
+    settled(page)
+
+    # The address brings it back.
+    assert f"image={index}" in page.url
+    page.reload()
+    assert board(page, "complete").get_attribute("data-k") == "1"
+    assert shown(page, "dense") == as_shown(rows[0])
+
+
+def test_drawing_undoing_and_clearing(trained_server, trained_run, page):
+    visit(page, f"{trained_server.url}/draw?run={trained_run.id}&k=0.2")
+    board(page, "empty")
+    undo, clear = page.get_by_label("Undo the last stroke"), page.get_by_label("Clear the canvas")
+    expect(page.get_by_text("Draw a digit here")).to_be_visible()
+    expect(undo).to_be_disabled()
+    expect(clear).to_be_disabled()
+
+    page.locator(".draw .canvas").click()
+    board(page, "complete")
+    undo.click()
+    board(page, "empty")
+
+    draw_line(page, (0.3, 0.2), (0.7, 0.2), (0.45, 0.85))
+    board(page, "complete")
+    expect(page.locator(".sentence")).to_contain_text("Read as 7")
+    first = shown(page, "dense")
+    draw_line(page, (0.35, 0.5), (0.7, 0.5))
+    board(page, "reading")
+    board(page, "complete")
+    assert shown(page, "dense") != first
+    undo.click()
+    board(page, "complete")
+    assert shown(page, "dense") == first
+    undo.click()
+    board(page, "empty")
+    expect(undo).to_be_disabled()
+
+    # A test image stays where it is under what is drawn over it; clearing can be undone.
+    page.get_by_label("Test image of 1").click()
+    board(page, "complete")
+    draw_line(page, (0.2, 0.9), (0.8, 0.9))
+    board(page, "complete")
+    expect(page).not_to_have_url(re.compile("image="))
+    clear.click()
+    board(page, "empty")
+    undo.click()
+    board(page, "complete")
+    clear.click()
+    board(page, "empty")
+    settled(page)
+    expect(page.get_by_text("Draw a digit here")).to_be_visible()
+
+
+def test_a_picture_is_read_dark_on_light_and_light_on_dark(trained_server, trained_run, page, tmp_path):
+    test = load_dataset("optdigits", trained_run.root).test
+    large = np.kron(test.images[0].reshape(8, 8), np.ones((20, 20)))
+    large = np.pad(large, 60)
+    for name, picture in (("dark", 1 - large), ("light", large)):
+        Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "blank.png").write_bytes(b"no picture")
+    visit(page, f"{trained_server.url}/draw?run={trained_run.id}")
+    board(page, "empty")
+    field = page.get_by_label("Open a picture", exact=True)
+    field.set_input_files(tmp_path / "blank.png")
+    expect(page.get_by_text("cannot open blank.png as a picture")).to_be_visible()
+    read = []
+    for name in ("dark", "light"):
+        field.set_input_files(tmp_path / f"{name}.png")
+        board(page, "complete")
+        read.append(shown(page, "dense"))
+        page.get_by_label("Clear the canvas").click()
+        board(page, "empty")
+    assert read[0] == read[1]
+    settled(page)

@@ -298,8 +298,11 @@ def is_made_id(text: str) -> bool:
     return bool(re.fullmatch("-".join([*said, "[0-9a-f]{10}"]), text))
 
 
-def parse_k_values(text: str) -> list[float]:
+def parse_k_values(text: str, name: str = "k_vals") -> list[float]:
     """Sparsities from a comma-separated list, sorted and without repeats.
+
+    Args:
+        name: what the list is called where it was typed.
 
     Raises:
         ConfigError: for an empty list, more than `MAX_K_VALUES`, text that is not a number, or one outside 0 to 1.
@@ -312,11 +315,11 @@ def parse_k_values(text: str) -> list[float]:
             value = math.nan
         if not 0 <= value <= 1:
             raise ConfigError(
-                f"k_vals: expected sparsities from 0 to 1, separated by commas, such as 0,0.5,0.9. Received: {part!r}."
+                f"{name}: expected numbers from 0 to 1, separated by commas, such as 0,0.5,0.9. Received: {part!r}."
             )
         values.add(value + 0.0)
     if not values:
-        raise ConfigError("k_vals: expected at least one sparsity from 0 to 1, such as 0,0.5,0.9. Received nothing.")
+        raise ConfigError(f"{name}: expected at least one number from 0 to 1, such as 0,0.5,0.9. Received nothing.")
     if len(values) > MAX_K_VALUES:
-        raise ConfigError(f"k_vals: expected at most {MAX_K_VALUES} sparsities. Received: {len(values):,}.")
+        raise ConfigError(f"{name}: expected at most {MAX_K_VALUES}. Received: {len(values):,}.")
     return sorted(values)

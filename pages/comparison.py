@@ -82,7 +82,7 @@ def chosen_sparsities() -> list[float]:
         help="From 0 to 1, separated by commas. What has not been scored yet is scored now.",
     )
     try:
-        return configuration.parse_k_values(text)
+        return configuration.parse_k_values(text, "Sparsities k")
     except configuration.ConfigError as error:
         st.error(f"{error} Showing {DEFAULT_K} instead.", icon=":material/error:")
         return list(K_VALUES)

@@ -1,5 +1,8 @@
 """Prune a trained network under a slider and see what is left."""
 
+import dataclasses
+import time
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -14,6 +17,9 @@ from pages.shared import choice, frame, instrument, networks
 
 SHOWN_CASUALTIES = 24
 DETAILS = ("forgets", "looks_at")
+LAYER_KS = [*K_VALUES, 1.0]
+LAYER_SECONDS = 1.0
+LAYER_PAUSE = 0.2
 PRESENTED = ("run", "method", "ranking", "scope", "k")
 
 
@@ -107,31 +113,58 @@ def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: float | 
         st.caption("Incoming weights of first-layer units: blue excites, vermillion inhibits.")
 
 
-@st.cache_data(max_entries=20, show_spinner=False)
-def layer_sensitivity(
-    run_id: str, identity: str, criterion: Criterion, layer: int, _network: networks.LoadedRun
-) -> pd.DataFrame:
-    test = networks.test_split(_network.config.dataset)
-    ranks = networks.rank_run(_network, criterion).ranks
-    return inspection.sensitivity(_network.kernels, ranks, layer, [*K_VALUES, 1.0], test.images, test.labels)
-
-
-def show_sensitivity(network: networks.LoadedRun, criterion: Criterion) -> None:
+def show_sensitivity(network: networks.LoadedRun, criterion: Criterion, at_work: bool) -> None:
+    """Accuracy with one layer pruned at a time: a minute of scoring, begun, stopped and gone on with by a button."""
+    if bool(st.session_state.get("layers_at_work")) != at_work:
+        st.rerun()
+    own = Criterion(criterion.method, criterion.ranking)
     names = layer_names(network.kernels)[:-1]
-    bar = st.progress(0.0, "Pruning one layer at a time")
-    tables = {}
-    for layer, name in enumerate(names):
-        bar.progress(layer / len(names), f"Pruning {name} alone")
-        own = Criterion(criterion.method, criterion.ranking)
-        tables[name] = layer_sensitivity(network.run.id, network.identity, own, layer, network)
-    bar.empty()
-    st.plotly_chart(
-        interactive.sensitivity(tables),
-        key="sensitivity",
-        config=interactive.CONFIG,
-        alt="Test accuracy when a single layer is pruned",
-    )
-    st.caption("The curve that stays up longest belongs to the layer that can lose most.")
+    tables = networks.layer_scores(network, own)
+    steps = [(layer, k) for k in LAYER_KS for layer in range(len(names))]
+    missing = [step for step in steps if step not in tables]
+    if missing:
+        done = len(steps) - len(missing)
+        seconds = np.mean([score["seconds"] for score in tables.values()]) * len(missing) if tables else None
+        left = "" if seconds is None else f", about {seconds:,.0f} s left"
+        st.progress(done / len(steps), f"{done} of {len(steps)} scored{left}")
+        if at_work:
+            st.button("Stop", icon=":material/stop:", on_click=set_layers_at_work, args=(False,), key="layers_stop")
+        else:
+            st.button(
+                "Go on" if done else "Prune one layer at a time",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=set_layers_at_work,
+                args=(True,),
+                key="layers_start",
+            )
+    if tables:
+        rows = [{"layer": layer, "sparsity": k, **score} for (layer, k), score in tables.items()]
+        by_layer = dict(iter(pd.DataFrame(rows).sort_values("sparsity").groupby("layer")))
+        st.plotly_chart(
+            interactive.sensitivity({names[layer]: by_layer[layer] for layer in sorted(by_layer)}),
+            key="sensitivity",
+            config=interactive.CONFIG,
+            alt="Test accuracy when a single layer is pruned",
+        )
+        st.caption("The curve that stays up longest belongs to the layer that can lose most.")
+    if not missing:
+        st.session_state.layers_at_work = False
+    elif at_work:
+        # A second a rerun, so that Stop is heard soon.
+        test = networks.test_split(network.config.dataset)
+        ranks = networks.rank_run(network, own).ranks
+        until = time.monotonic() + LAYER_SECONDS
+        for layer, k in missing:
+            began = time.monotonic()
+            score = inspection.prune_one_layer(network.kernels, ranks, layer, k, test.images, test.labels)
+            tables[layer, k] = {**dataclasses.asdict(score), "seconds": time.monotonic() - began}
+            if time.monotonic() > until:
+                break
+
+
+def set_layers_at_work(at_work: bool) -> None:
+    st.session_state.layers_at_work = at_work
 
 
 frame.page_title("Pruning")
@@ -159,4 +192,5 @@ with st.expander("What it looks at", icon=":material/visibility:", key="looks_at
         show_looks_at(network, criterion, k)
 with st.expander("Which layer matters", icon=":material/layers:", key="layers", on_change="rerun") as layers:
     if layers.open:
-        show_sensitivity(network, criterion)
+        at_work = bool(st.session_state.get("layers_at_work"))
+        st.fragment(show_sensitivity, run_every=LAYER_PAUSE if at_work else None)(network, criterion, at_work)

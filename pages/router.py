@@ -3,9 +3,10 @@ st.navigation makes Streamlit guess at pages by itself, and get a cold deep link
 
 import streamlit as st
 
+from core.settings import ASSETS
 from pages.shared import frame
 
-st.set_page_config(page_title="Network pruning", page_icon=":material/content_cut:", layout="wide")
+st.set_page_config(page_title="Network pruning", page_icon=str(ASSETS / "favicon.png"), layout="wide")
 # Digits of one width, so that numbers do not dance while they change. And Streamlit fades what waits for a rerun, which
 # the live slider must never do: what it shows is never stale.
 st.html(

@@ -1,14 +1,17 @@
 """Choose hyper-parameters, train a network, and watch it learn."""
 
+from concurrent.futures import Future
+
 import pandas as pd
 import streamlit as st
 
-from core import jobs, runs
+from core import datasets, jobs, runs
 from core.analysis.distributions import layer_names
 from core.charts import interactive
 from core.config import TrainingConfig
+from core.errors import KnownError
 from core.runs import Phase, Result, TrainingState
-from pages.shared import actions, downloads, frame, progress, settings
+from pages.shared import actions, downloads, frame, networks, progress, settings
 
 REFRESH_SECONDS = 1.0
 
@@ -48,19 +51,62 @@ def show_status(run: runs.Run, config: TrainingConfig) -> None:
     if result:
         show_result(run, config, result)
     elif not training:
-        st.markdown("This configuration has **not been trained** yet.")
-        st.button(
-            "Train",
-            type="primary",
-            icon=":material/play_arrow:",
-            key="train",
-            on_click=actions.attempt,
-            args=(run, jobs.start_training, run, config),
-        )
+        offer_training(run, config)
+
+
+def offer_training(run: runs.Run, config: TrainingConfig) -> None:
+    """The button that trains, once it is known that the images can be had."""
+    st.markdown("This configuration has **not been trained** yet.")
+    problem = images_problem(config)
+    st.button(
+        "Train",
+        type="primary" if problem is None else "secondary",
+        icon=":material/play_arrow:",
+        key="train",
+        on_click=actions.attempt,
+        args=(run, jobs.start_training, run, config),
+        disabled=problem is not None,
+    )
+    if problem is None:
         st.caption(
             "Training runs in a process of its own: reloading or closing this page does not stop it. "
             "On two cores an epoch of MNIST takes some seconds."
         )
+        return
+    st.warning(
+        f"The images of {config.spec.title} are not on this machine and cannot be downloaded now.",
+        icon=":material/cloud_off:",
+    )
+    st.button(
+        "Take the small UCI digits instead",
+        type="primary",
+        icon=":material/grid_4x4:",
+        key="take_small",
+        on_click=settings.take_dataset,
+        args=("optdigits",),
+    )
+    st.caption("They come with the project and train in seconds.")
+    with st.expander("Why, and how to get the others"):
+        st.markdown(problem)
+
+
+def images_problem(config: TrainingConfig) -> str | None:
+    """Why the images cannot be had; None if they can, or as long as nobody knows."""
+    if datasets.is_cached(config.dataset):
+        return None
+    attempt = networks.fetch(config.dataset)
+    if not attempt.done():
+        wait_for_images(config.spec.title, attempt)
+        return None
+    error = attempt.exception()
+    return str(error) if isinstance(error, KnownError) else None
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def wait_for_images(title: str, attempt: Future) -> None:
+    if attempt.done():
+        st.rerun()
+    st.caption(f"Looking for the images of {title}…")
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from core.analysis.inspection import forgotten, pixel_connections, receptive_fields, sensitivity
+from core.analysis.inspection import forgotten, pixel_connections, prune_one_layer, receptive_fields
 from core.evaluation import predict
 from core.pruning import prune, rank
 from core.scoring import fine_curve
@@ -61,10 +61,10 @@ def test_receptive_fields_are_the_strongest_that_survive(kernels):
     assert len(receptive_fields(prune(kernels, "unit", 1), kernels)[0]) == 0
 
 
-def test_sensitivity_prunes_one_layer_alone(kernels, images, labels):
-    table = sensitivity(kernels, rank(kernels, "unit"), 1, [0, 0.5, 1], images, labels)
+def test_one_layer_is_pruned_alone(kernels, images, labels):
+    score = prune_one_layer(kernels, rank(kernels, "unit"), 1, 0.5, images, labels)
     alone = [kernels[0], prune(kernels, "unit", 0.5)[1], kernels[2]]
-    assert table.accuracy[1] == np.mean(predict(alone, images) == labels)
+    assert score.accuracy == np.mean(predict(alone, images) == labels)
 
 
 @pytest.mark.parametrize("k", [0.0, 0.29, 0.57, 0.995, 1.0, [0.5, 0.9], [0.0, 1.0]])

@@ -1,13 +1,12 @@
 """What a pruned network forgets, and what it still looks at."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
-from core.evaluation import evaluate, predict
+from core.evaluation import Score, evaluate, predict
 from core.kernels import live_units
 from core.pruning import Kernels, Ranks, magnitude
 
@@ -109,21 +108,17 @@ def receptive_fields(kernels: Kernels, dense: Kernels, count: int = 12) -> tuple
     return units, kernels[0].T[units]
 
 
-def sensitivity(
-    kernels: Kernels, ranks: Ranks, layer: int, sparsities: Iterable[float], images: np.ndarray, labels: np.ndarray
-) -> pd.DataFrame:
-    """Accuracy when only one hidden layer is pruned.
+def prune_one_layer(
+    kernels: Kernels, ranks: Ranks, layer: int, sparsity: float, images: np.ndarray, labels: np.ndarray
+) -> Score:
+    """Accuracy and loss when only one hidden layer is pruned.
 
     Args:
         ranks: within each layer (scope "layer").
         layer: which hidden layer, from 0.
 
-    Returns:
-        One row a sparsity: sparsity, accuracy, loss.
+    Example:
+        `prune_one_layer(kernels, rank(kernels, "weight"), 0, 0.9, test.images, test.labels).accuracy`
     """
-    rows = []
-    for k in sparsities:
-        each = [k if index == layer else 0 for index in range(len(kernels) - 1)]
-        result = evaluate(ranks.prune(kernels, each), images, labels)
-        rows.append({"sparsity": k, "accuracy": result.accuracy, "loss": result.loss})
-    return pd.DataFrame(rows)
+    each = [sparsity if index == layer else 0 for index in range(len(kernels) - 1)]
+    return evaluate(ranks.prune(kernels, each), images, labels)

@@ -41,15 +41,17 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
                 hovertemplate=hover,
             )
     if kept_epoch is not None:
-        figure.add_vline(
-            x=kept_epoch,
-            line={"color": GREY, "width": 1, "dash": "dash"},
-            annotation={"text": f"kept: {kept_epoch}", "font": {"size": 11}},
-            annotation_position="bottom left",
+        # Above the axes, where no curve runs through the words.
+        figure.add_vline(x=kept_epoch, line={"color": GREY, "width": 1, "dash": "dash"})
+        figure.add_annotation(
+            text=f"kept: epoch {kept_epoch}", x=kept_epoch, y=1, yref="paper", yanchor="bottom", showarrow=False
         )
     few = {"tick0": 1, "dtick": 1} if epochs <= 10 else {}
     figure.update_xaxes(title="Epoch", range=[0.5, max(epochs, 2) + 0.5], tickformat="d", **few)
     figure.update_yaxes(title=measure.capitalize(), tickformat=_MEASURES[measure][1] if measure == "loss" else ".1%")
+    if history.empty:
+        # Without a point Plotly would choose an axis of its own, with accuracies below nothing.
+        figure.update_yaxes(range=[0, 1 if measure == "accuracy" else 2.5])
     return figure
 
 

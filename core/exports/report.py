@@ -14,8 +14,9 @@ from core.config import K_VALUES
 from core.errors import ExportError
 from core.pruning import METHODS
 from core.runs import Run, layout
+from core.scoring import experiment, unscored
 from core.settings import ASSETS
-from core.sweep import results_table
+from core.sweep import STOPS, results_table
 
 
 def results(run: Run) -> pd.DataFrame:
@@ -56,6 +57,10 @@ def _rendered(run: Run) -> bytes:
         layers=list(zip(layer_names(shapes), shapes, strict=True)),
         results=results(run).to_dict("records"),
         drops=DROPS,
+        provisional=len(unscored(run.sweep(), experiment(STOPS))) > 0,
+        scored=int(
+            table[(table.ranking == "magnitude") & (table.scope == "layer")].groupby("method").k.nunique().min()
+        ),
         knees=knees(fold_seeds(table[table.ranking != "random"])).to_dict("records"),
         training_figure=drawn[layout.TRAINING_FIGURE],
         pruning_figure=drawn[layout.PRUNING_FIGURE],

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +139,16 @@ def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, v
     )
 
 
+def layer_scores(network: LoadedRun, criterion: Criterion) -> dict[tuple[int, float], dict[str, float]]:
+    """The scores with one layer pruned that are known so far, by layer and k; shared by all sessions, and added to."""
+    return _layer_scores(network.run.root, network.run.id, network.identity, criterion)
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _layer_scores(root: Path, run_id: str, identity: str, criterion: Criterion) -> dict:
+    return {}
+
+
 @st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
 def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
     """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
@@ -161,6 +172,24 @@ def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:
         for run, identity in list(lacking.values())[:1]:
             request_scores(run.root, run.id, identity, "--baseline", f"--k_vals={','.join(map(str, sparsities))}")
     return list(lacking)
+
+
+def fetch(name: str) -> Future:
+    """Get a dataset ready in the background; the same attempt for all sessions, and after a minute another one.
+
+    Returns:
+        What raises the `KnownError` that says why it cannot be had.
+    """
+    return _fetch(name, cache_root())
+
+
+@st.cache_resource(max_entries=10, ttl=60, show_spinner=False)
+def _fetch(name: str, root: Path) -> Future:
+    executor = ThreadPoolExecutor(1)
+    attempt = executor.submit(jobs.prepare_dataset, name, root)
+    # Its thread ends with the attempt; nobody waits for it here.
+    executor.shutdown(wait=False)
+    return attempt
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the test images…")

@@ -56,6 +56,12 @@ def _widget(name: str, about: Parameter, dataset: str | None) -> object:
     return st.text_input(about.label, kind.write(default).replace(",", ", "), **options)
 
 
+def take_dataset(name: str) -> None:
+    """Choose another dataset, with its own defaults; for a button's `on_click`."""
+    st.session_state.dataset = name
+    _take_dataset_defaults()
+
+
 def _take_dataset_defaults() -> None:
     """Another dataset has another size, and so another sensible number of validation images."""
     for name, about in PARAMETERS.items():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,18 @@ def fsync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def free_space(path: Path) -> int | None:
+    """Bytes that are free on the disk of a folder, which need not exist yet; None if the system does not say."""
+    for folder in (path, *path.absolute().parents):
+        try:
+            return shutil.disk_usage(folder).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
 
 
 @contextlib.contextmanager

@@ -216,3 +216,4 @@ with status:
         with frame.known_errors():
             show_status(run, config)
         show_architecture(config)
+frame.link_to("runs", "All runs")

@@ -34,9 +34,11 @@ pytestmark = pytest.mark.skipif(
 PAGES = {
     "": "Network pruning",
     "training": "Training",
+    "grid": "Grid",
     "pruning": "Pruning",
     "draw": "Draw",
     "comparison": "Comparison",
+    "runs": "Runs",
 }
 
 
@@ -155,7 +157,7 @@ def confirmed(page: Page, key: str) -> None:
 def test_every_address_opens_cold_on_a_fresh_server(server, page, path):
     visit(page, f"{server.url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
-    for title in ("Overview", "Training", "Pruning", "Draw", "Comparison"):
+    for title in ("Overview", "Training", "Grid", "Pruning", "Draw", "Comparison", "Runs"):
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
 
 

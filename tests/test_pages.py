@@ -22,7 +22,7 @@ from core.runs import Phase, layout, write_run
 from core.sweep import ROW_KEY, key_of
 from tests.conftest import PROJECT, SMALL
 
-PAGES = ("overview", "training", "grid", "pruning", "draw", "comparison")
+PAGES = ("overview", "training", "grid", "pruning", "draw", "comparison", "runs")
 
 
 def open_page(name: str, **query: str) -> AppTest:

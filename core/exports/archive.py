@@ -64,6 +64,7 @@ loss {result.test_loss:.4f}. Trained again by
 | `history.csv` | loss and accuracy of every epoch |
 | `sweep.csv` | the scores as the program keeps them |
 | `config.json`, `state.json` | every hyper-parameter; how the training went, library versions and machine |
+| `notes.json` | the name and the note that somebody gave it, if any |
 | `*.png`, `histograms/` | training, pruning and the distribution at every sparsity |
 | `pruned_weights.gif`, `pruned_units.gif` | the same in motion |
 

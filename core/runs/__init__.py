@@ -1,12 +1,14 @@
 """The cache: one folder a run."""
 
 from core.runs.example import adopt_example
+from core.runs.notes import Notes, read_notes, write_notes
 from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
 from core.runs.table import runs_table
 from core.runs.writer import RunWriter, write_run
 
 __all__ = [
+    "Notes",
     "Phase",
     "Result",
     "Run",
@@ -15,6 +17,8 @@ __all__ = [
     "adopt_example",
     "list_runs",
     "open_run",
+    "read_notes",
     "runs_table",
+    "write_notes",
     "write_run",
 ]

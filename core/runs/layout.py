@@ -9,6 +9,7 @@
         activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
         results.csv          the table of the original experiment
+        notes.json           the name and the note that somebody gave it, if any
         *.png, *.gif         figures and animations, drawn after scoring
         histograms/          one picture a method and sparsity
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
@@ -29,6 +30,7 @@ MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.
 LOG, CANCEL = "log.txt", "cancel"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"
+NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
 EXAMPLE_MARKER = ".example-adopted"

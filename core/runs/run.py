@@ -159,10 +159,14 @@ class Run:
             return ""
 
     def size(self) -> int:
-        """Bytes on disk."""
-        with contextlib.suppress(OSError):
-            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        return 0
+        """Bytes on disk, with what a training in progress, or one that ended early, takes."""
+        total = 0
+        for folder in (self.folder, self.part):
+            for path in folder.rglob("*"):
+                # Files come and go while a training writes them.
+                with contextlib.suppress(OSError):
+                    total += path.stat().st_size if path.is_file() else 0
+        return total
 
     def add_to_sweep(self, rows: pd.DataFrame, identity: str | None) -> bool:
         """Add scored sparsities to those already known; a later score replaces an earlier one.
@@ -221,7 +225,7 @@ class Run:
 
         Args:
             what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
-                complete them, "pictures" to draw.
+                complete them, "pictures" to draw, "notes" to write its name and note.
             timeout: seconds to wait for whoever holds it.
 
         Raises:

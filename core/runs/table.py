@@ -6,6 +6,7 @@ import pandas as pd
 
 from core.config import PARAMETERS
 from core.errors import KnownError
+from core.runs.notes import read_notes
 from core.runs.run import list_runs
 
 _TABLE_COLUMNS = [
@@ -16,12 +17,14 @@ _TABLE_COLUMNS = [
     "test_loss",
     "finished",
     "size",
+    "name",
+    "note",
 ]
 
 
 def runs_table(root: Path | None = None) -> pd.DataFrame:
-    """All runs, one row each, newest first: run, status, every hyper-parameter, and of complete runs the
-    test accuracy and loss, when they finished (UTC) and their size in bytes."""
+    """All runs, one row each, newest first: run, status, every hyper-parameter, size in bytes, and of complete runs
+    the test accuracy and loss, when they finished (UTC), and the name and note somebody gave them, or ""."""
     rows = []
     for run in list_runs(root):
         try:
@@ -35,6 +38,7 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
             status = "training"
         else:
             status = "complete" if result else training.phase.value
+        notes = read_notes(run)
         rows.append(
             {
                 "run": run.id,
@@ -43,7 +47,9 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
                 "test_accuracy": result and result.test_accuracy,
                 "test_loss": result and result.test_loss,
                 "finished": result and result.finished,
-                "size": run.size() if result else None,
+                "size": run.size(),
+                "name": notes.name,
+                "note": notes.note,
             }
         )
     table = pd.DataFrame(rows, columns=_TABLE_COLUMNS)

@@ -17,6 +17,7 @@ from core.config import TrainingConfig
 from core.errors import CancelledError, RunBusyError, RunError
 from core.files import clear_errors, fsync, write_atomic, write_text
 from core.runs import layout
+from core.runs.notes import carry_notes
 from core.runs.records import Phase
 from core.runs.run import Run, to_csv
 
@@ -84,10 +85,10 @@ class RunWriter:
         write_text(self.run.part / layout.SWEEP, to_csv(sweep))
 
     def commit(self, **result: Any) -> None:
-        """Make this the run by a rename, replacing an earlier one.
+        """Make this the run by a rename, replacing an earlier one; what somebody wrote on that one stays.
 
         Raises:
-            RunError: if the scores of the earlier run are being written for longer than half a minute.
+            RunError: if the scores or notes of the earlier run are being written for longer than half a minute.
         """
         self.update(Phase.COMPLETE, finished=_now(), **result)
         run = self.run
@@ -95,8 +96,10 @@ class RunWriter:
         fsync(run.part)
         shutil.rmtree(run.old, ignore_errors=True)
         try:
-            # Held so that scores of the earlier network are never written into the folder of the new one.
-            with run.lock("sweep", timeout=30):
+            # Held so that scores of the earlier network are never written into the folder of the new one, and no
+            # note into the folder of the old one after it was copied.
+            with run.lock("sweep", timeout=30), run.lock("notes", timeout=30):
+                carry_notes(run)
                 if run.folder.exists():
                     run.folder.rename(run.old)
                 run.part.rename(run.folder)

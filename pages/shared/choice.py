@@ -26,14 +26,18 @@ def label(config: TrainingConfig) -> str:
 
 
 def run_labels(ids: list[str]) -> dict[str, str]:
-    """What runs are called where people choose them: their settings and seed, and their id where that is not enough."""
+    """What runs are called where people choose them: the name somebody gave them, their settings and seed, and their
+    id where that is not enough. Plain text of unknown origin: in Markdown it goes through `frame.verbatim`."""
     labels = {}
     for run_id in ids:
         with contextlib.suppress(KnownError):
-            config = runs.open_run(run_id).config()
-            labels[run_id] = label(config)
-            if run_id != config.run_id:
-                labels[run_id] += f" ({run_id})"
+            run = runs.open_run(run_id)
+            config, name = run.config(), runs.read_notes(run).name
+            made = run_id == config.run_id
+            if name:
+                labels[run_id] = f"{name} ({label(config)}{'' if made else f', {run_id}'})"
+            else:
+                labels[run_id] = label(config) if made else f"{label(config)} ({run_id})"
     return labels
 
 

@@ -9,7 +9,7 @@ from core import jobs, runs
 from core.exports import archive, report, tables
 from core.runs import layout
 from pages.shared.choice import run_labels
-from pages.shared.frame import known_errors
+from pages.shared.frame import known_errors, verbatim
 
 
 def download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
@@ -34,7 +34,7 @@ def offer_one_of(ids: list[str]) -> None:
         )
     else:
         chosen = ids[0]
-        st.markdown(f"**The run** · {labels.get(chosen, chosen)}")
+        st.markdown(f"**The run** · {verbatim(labels.get(chosen, chosen))}")
     offer_run(runs.open_run(chosen))
 
 

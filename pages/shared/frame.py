@@ -1,6 +1,7 @@
 """What frames every page: its title, links to the others, and how failures are shown."""
 
 import contextlib
+import re
 import traceback
 from collections.abc import Iterator
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ ICONS = {
     "pruning": ":material/content_cut:",
     "draw": ":material/draw:",
     "comparison": ":material/ssid_chart:",
+    "runs": ":material/database:",
 }
 HIDDEN = {"present": ":material/slideshow:"}
 """Pages that are not in the menu."""
@@ -48,6 +50,13 @@ def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = No
 def counted(number: int, what: str) -> str:
     """A number of things in words: "1 run", "2 runs"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def verbatim(text: str) -> str:
+    """Markdown that shows a text as it is: whoever wrote it must not format the page, or put links on it."""
+    # As code: behind backslashes, addresses would still become links and :names: emoji.
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks} {text} {ticks}"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,303 @@
+"""All runs in the cache: found, named, opened, compared, taken away and deleted."""
+
+import pandas as pd
+import streamlit as st
+
+from core import runs
+from core.config import DATASETS, PARAMETERS
+from core.errors import KnownError
+from core.files import free_space
+from core.parameters import Real, Whole
+from core.runs import notes
+from core.settings import cache_root
+from pages.shared import choice, downloads, frame
+
+# What can be filtered by, in the order of the table: work in progress first, what came to nothing last.
+STATUSES = {
+    "training": ("training",),
+    "complete": ("complete",),
+    "ended early": ("failed", "cancelled", "interrupted"),
+}
+# The keys of the filters in the address, and what they are when they let everything pass.
+FILTERS = {"search": "", "datasets": [], "statuses": []}
+SETTINGS = [name for name in PARAMETERS if name != "dataset"]
+REFRESH_SECONDS = 3.0
+LONG_LIST = 8  # runs to delete, above which their list scrolls
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Training first, then complete ones from the newest, then those that ended early."""
+    places = {status: place for place, group in enumerate(STATUSES.values()) for status in group}
+    return table.sort_values("status", key=lambda statuses: statuses.map(places), kind="stable", ignore_index=True)
+
+
+def choose_filters() -> tuple[str, list[str], list[str]]:
+    """What is searched for, the datasets and the kinds of status; each is kept in the address."""
+    with st.container(horizontal=True, gap="medium"):
+        search = st.text_input(
+            "Search",
+            key="search",
+            bind="query-params",
+            icon=":material/search:",
+            placeholder="Name, note, id, or settings such as seed=3",
+            width=380,
+        )
+        datasets = st.pills(
+            "Datasets", list(DATASETS), selection_mode="multi", key="datasets", bind="query-params", width="content"
+        )
+        statuses = st.pills(
+            "Status", list(STATUSES), selection_mode="multi", key="statuses", bind="query-params", width="content"
+        )
+    return search.strip(), datasets, statuses
+
+
+def clear_filters() -> None:
+    st.session_state.update(FILTERS)
+
+
+def filtered(table: pd.DataFrame, search: str, datasets: list[str], statuses: list[str]) -> pd.DataFrame:
+    """The rows that pass every filter; an empty filter lets all pass."""
+    passes = pd.Series(True, table.index)
+    if datasets:
+        passes &= table.dataset.isin(datasets)
+    if statuses:
+        passes &= table.status.isin([status for name in statuses for status in STATUSES[name]])
+    words = search.casefold().split()
+    if words:
+        texts = pd.Series(searchable(table), table.index, dtype=str)
+        for word in words:
+            passes &= texts.str.contains(word, regex=False)
+    return table[passes].reset_index(drop=True)
+
+
+def searchable(table: pd.DataFrame) -> list[str]:
+    """What the search looks through: for each run its name, note, id and settings in one text."""
+    return [
+        "\n".join(
+            [
+                *(row["name"], row["note"], row["run"], row["status"], DATASETS[row["dataset"]].title),
+                *(f"{name}={_setting(row[name])}" for name in PARAMETERS),
+            ]
+        ).casefold()
+        for row in table.to_dict("records")
+    ]
+
+
+def _setting(value: object) -> str:
+    """A hyper-parameter as it is written in the table."""
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show_summary(table: pd.DataFrame, shown: pd.DataFrame) -> None:
+    """How many runs there are, what they take and what is left, in one line."""
+    parts = [frame.counted(len(table), "run"), f"{table['size'].sum() / 1e6:,.1f} MB on disk"]
+    free = free_space(cache_root())
+    if free is not None:
+        parts.append(f"{free / 1e9:,.1f} GB free")
+    if len(shown) < len(table):
+        parts.append(f"{len(shown):,} shown")
+    st.caption(" · ".join(parts))
+
+
+def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of runs; returns the rows that are selected."""
+    shown = table.assign(
+        hidden_units=table.hidden_units.map(_setting),
+        size=table["size"] / 1e6,
+        name=table.name.replace("", None),
+        # A cell is one line.
+        note=table.note.str.replace("\n", " ").replace("", None),
+    )
+    column = st.column_config
+    selection = st.dataframe(
+        shown,
+        hide_index=True,
+        # A selection is of positions: with other runs, or another order, it must not go on to mean others.
+        key=f"all_runs_{pd.util.hash_pandas_object(table.run).sum():x}",
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_order=["name", "dataset", "test_accuracy", "status", *SETTINGS, "finished", "size", "note", "run"],
+        column_config={
+            "name": column.TextColumn("Name", width="medium"),
+            "dataset": PARAMETERS["dataset"].label,
+            "test_accuracy": column.NumberColumn("Test accuracy", format="percent"),
+            "status": "Status",
+            "finished": column.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
+            "size": column.NumberColumn("Size (MB)", format="%.1f"),
+            "note": column.TextColumn("Note", width="medium"),
+            "run": "Run",
+        }
+        | {name: setting_column(name) for name in SETTINGS},
+        placeholder="–",
+        alt="All runs in the cache",
+    )
+    return table.iloc[[row for row in selection.selection.rows if row < len(table)]]
+
+
+def setting_column(name: str) -> object:
+    """How the table writes a hyper-parameter."""
+    about = PARAMETERS[name]
+    if isinstance(about.kind, Whole | Real):
+        return st.column_config.NumberColumn(about.label, format="%d" if isinstance(about.kind, Whole) else "%g")
+    return about.label
+
+
+def name_of(run_id: str) -> str:
+    """What a run is called. Somebody else may have written it, so it is shown as text, never as Markdown."""
+    return choice.run_labels([run_id]).get(run_id, run_id)
+
+
+def show_one(run: runs.Run) -> None:
+    """What can be done with one run."""
+    st.text(name_of(run.id))
+    note = runs.read_notes(run).note
+    if note:
+        st.text(note)
+    complete = run.is_complete()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if complete:
+            frame.link_to("pruning", "Prune it", {"run": choice.address_of(run.id)})
+        with frame.known_errors():
+            frame.link_to("training", "Show its settings", choice.settings_of(run.config()))
+        if complete:
+            if st.button("Name and note…", icon=":material/edit:", key="notes"):
+                edit_notes(run)
+            with st.popover("Take away", icon=":material/download:", key="take_away"), frame.known_errors():
+                downloads.offer_run(run)
+        if st.button("Delete…", icon=":material/delete:", key="delete"):
+            confirm_delete([run.id])
+
+
+def show_several(rows: pd.DataFrame) -> None:
+    """What can be done with several runs at once."""
+    comparable = rows[rows.finished.notna() | (rows.status == "training")].run.tolist()
+    st.markdown(f"**{frame.counted(len(rows), 'run')}** selected")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if comparable:
+            frame.link_to("comparison", "Compare", {"runs": [choice.address_of(run_id) for run_id in comparable]})
+        if st.button("Delete…", icon=":material/delete:", key="delete"):
+            confirm_delete(rows.run.tolist())
+    left_out = len(rows) - len(comparable)
+    if left_out:
+        st.caption(f"{frame.counted(left_out, 'run')} ended early and cannot be compared.")
+
+
+@st.dialog("Name and note")
+def edit_notes(run: runs.Run) -> None:
+    written = runs.read_notes(run)
+    st.caption(f"Run `{run.id}`. The name is shown wherever a run is chosen. Leave both empty to remove them.")
+    with st.form(f"notes_{run.id}", border=False):
+        st.text_input("Name", written.name, max_chars=notes.MAX_NAME, key=f"name_{run.id}")
+        st.text_area("Note", written.note, max_chars=notes.MAX_NOTE, key=f"note_{run.id}")
+        saved = st.form_submit_button("Save", type="primary", key="notes_saved", on_click=save_notes, args=(run,))
+    if saved:
+        if "failures" not in st.session_state:
+            st.rerun()
+        show_outcome()  # here, where what was written is still to be seen
+
+
+def save_notes(run: runs.Run) -> None:
+    """Keep what the form says; a failure is kept for whoever shows it."""
+    name, note = st.session_state[f"name_{run.id}"], st.session_state[f"note_{run.id}"]
+    try:
+        runs.write_notes(run, runs.Notes(name, note))
+    except KnownError as error:
+        st.session_state.failures = [str(error)]
+
+
+@st.dialog("Delete runs?")
+def confirm_delete(ids: list[str]) -> None:
+    busy = [run_id for run_id in ids if runs.open_run(run_id).is_training()]
+    idle = [run_id for run_id in ids if run_id not in busy]
+    if idle:
+        st.markdown(
+            f"{frame.counted(len(idle), 'run')} with network, history, scores and notes "
+            f"{'is' if len(idle) == 1 else 'are'} removed from the cache. **This cannot be undone.**"
+        )
+        list_runs(idle)
+    if busy:
+        st.warning(
+            f"{frame.counted(len(busy), 'run')} {'is' if len(busy) == 1 else 'are'} being trained and cannot be "
+            "deleted. Cancel the training first.",
+            icon=":material/info:",
+        )
+        list_runs(busy)
+    with st.container(horizontal=True):
+        label = f"Delete {frame.counted(len(idle), 'run')}"
+        if st.button(label, type="primary", key="delete_confirmed", disabled=not idle, on_click=delete, args=(idle,)):
+            st.rerun()
+        if st.button("Keep them" if len(ids) > 1 else "Keep it", key="delete_dismissed"):
+            st.rerun()
+
+
+def list_runs(ids: list[str]) -> None:
+    with st.container(height=260 if len(ids) > LONG_LIST else "content", border=False):
+        for run_id in ids:
+            st.text(f"• {name_of(run_id)}\n   {run_id}")
+
+
+def delete(ids: list[str]) -> None:
+    """Delete runs; what came of it is kept for the rerun that follows the click."""
+    failures = []
+    for run_id in ids:
+        try:
+            runs.open_run(run_id).delete()
+        except KnownError as error:
+            failures.append(str(error))
+    st.session_state.deleted = len(ids) - len(failures)
+    st.session_state.failures = failures
+
+
+def show_outcome() -> None:
+    """What came of the last click, once."""
+    deleted = st.session_state.pop("deleted", 0)
+    if deleted:
+        st.success(f"Deleted {frame.counted(deleted, 'run')}.", icon=":material/check:")
+    for failure in st.session_state.pop("failures", []):
+        st.error(failure, icon=":material/error:")
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def watch(training: list[str]) -> None:
+    """Say when a training ends. The table is not drawn anew by itself: that would drop a selection or an open form."""
+    if all(runs.open_run(run_id).is_training() for run_id in training):
+        return
+    if st.button("A training has ended: update the table", icon=":material/refresh:", key="refresh"):
+        st.rerun()
+
+
+def show_no_match(search: str) -> None:
+    with st.container(border=True):
+        st.markdown(f"No run matches {frame.verbatim(search[:200])}." if search else "No run matches these filters.")
+        st.button("Clear the filters", icon=":material/filter_alt_off:", key="clear", on_click=clear_filters)
+
+
+frame.page_title("Runs")
+show_outcome()
+table = ordered(runs.runs_table())
+if table.empty:
+    with st.container(border=True):
+        st.markdown(
+            "**No runs yet.** Trained networks are kept here with their settings and scores. Train one first: "
+            "`optdigits` takes seconds, MNIST minutes."
+        )
+        frame.link_to("training", "Go to Training")
+    st.stop()
+search, datasets, statuses = choose_filters()
+shown = filtered(table, search, datasets, statuses)
+show_summary(table, shown)
+if shown.empty:
+    show_no_match(search)
+    st.stop()
+selected = choose_rows(shown)
+training = table.run[table.status == "training"].tolist()
+if training:
+    watch(training)
+if selected.empty:
+    st.caption("Select a row to open, name or delete a run; select several to compare them.")
+elif len(selected) == 1:
+    show_one(runs.open_run(selected.run.iloc[0]))
+else:
+    show_several(selected)

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from core import runs, train
+from core import runs
 from core.config import TrainingConfig
 from core.datasets import Dataset, load_dataset
 from core.training.fit import fit
 from core.training.network import build
+from core.training.train import Reporter
 
 
 def plain(config: TrainingConfig, data: Dataset) -> float:
@@ -48,8 +49,8 @@ def ours(config: TrainingConfig, data: Dataset) -> float:
     model = build(config)
     with tempfile.TemporaryDirectory() as root:
         run = runs.open_run(config.run_id, Path(root))
-        with run.train(config) as training, tqdm(total=2 * config.batches, leave=False) as bar:
-            report = train.Reporter(training, config, bar)
+        with runs.write_run(run, config) as training, tqdm(total=2 * config.batches, leave=False) as bar:
+            report = Reporter(training, config, bar)
             fit(model, config, data, report.batch, report.epoch)
             began = time.perf_counter()
             fit(model, config, data, report.batch, report.epoch)

@@ -10,8 +10,10 @@ import pytest
 
 from core import runs
 from core.config import TrainingConfig
+from tests.browsing import PROJECT, browser, page, server, trained_server
 
-PROJECT = Path(__file__).parent.parent
+__all__ = ["browser", "page", "server", "trained_server"]  # fixtures, which pytest finds by their names here
+
 SMALL = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(60, 40))
 
 

@@ -12,12 +12,9 @@ from core.datasets import load_dataset
 from core.evaluation import predict
 from core.pruning import METHODS, prune, rank
 from core.sweep import STOPS, key_of
-from tests import test_browser
-from tests.test_browser import settled, visit
+from tests.browsing import needs_chromium, settled, visit
 
-pytestmark = test_browser.pytestmark
-# Fixtures are found by the names they have here.
-trained_server, browser, page = test_browser.trained_server, test_browser.browser, test_browser.page
+pytestmark = needs_chromium
 
 
 def board(page: Page, state: str) -> Locator:

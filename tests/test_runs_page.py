@@ -325,7 +325,7 @@ def test_no_match_is_said_as_it_was_typed_and_can_be_undone(run):
 def test_one_run_can_be_opened_named_taken_away_and_deleted(run):
     app = select(open_page(), run)
     assert link(app, "Prune it").startswith(f"[Prune it](pruning?run={run.id}")
-    assert "hidden_units=8%2C+6" in link(app, "Show its settings")
+    assert "hidden_units=8%2C6" in link(app, "Show its settings")
     assert {"notes", "delete"} <= keys(app.button)
     assert f"draw_{run.id}" in keys(app.button)
 

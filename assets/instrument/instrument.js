@@ -71,7 +71,7 @@ class Instrument {
 
   // What Python sends: once at the start, and again whenever it has measured something or the run has changed.
   async receive(data) {
-    const fresh = this.data?.view !== data.subject;
+    const fresh = this.data?.subject !== data.subject;
     this.data = data;
     if (fresh) {
       this.known = new Map();

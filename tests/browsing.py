@@ -1,0 +1,145 @@
+"""A real Chromium against a real server, for the tests that make a journey through the app."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+PROJECT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("CI") != "true", reason="needs Chromium: apt-get install chromium"
+)
+
+
+class Server:
+    """The app as `streamlit run app.py` starts it, on a port and with a cache of its own."""
+
+    def __init__(self, cache: Path):
+        self.cache = cache
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={self.port}"],
+            cwd=PROJECT,
+            env=os.environ | {"NETWORK_PRUNING_CACHE": str(self.cache)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # The connection is retried until the server listens.
+        request = f"{self.url}/_stcore/health"
+        for _ in range(6000):
+            assert self.process.poll() is None, "the server ended"
+            try:
+                if urllib.request.urlopen(request, timeout=1).status == 200:
+                    return
+            except OSError:
+                self.wait()
+        raise AssertionError("the server did not answer")
+
+    def wait(self) -> None:
+        try:
+            self.process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            return
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def trained_server(trained_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a complete run."""
+    cache = tmp_path_factory.mktemp("served") / "cache"
+    shutil.copytree(trained_cache, cache)
+    server = Server(cache)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "cache")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "no Chromium found: install it (apt-get install chromium)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    page = context.new_page()
+    yield page
+    if getattr(request.node, "failed", False):
+        folder = PROJECT / "tests" / "failures"
+        folder.mkdir(exist_ok=True)
+        page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
+    context.close()
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run to its end, and hold that nothing failed."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    expect(page.get_by_text("Traceback")).to_have_count(0)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def visit(page: Page, url: str) -> None:
+    page.goto(url)
+    settled(page)
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+    settled(page)
+
+
+def metric(page: Page, name: str) -> Locator:
+    return page.locator(f".instrument [data-metric={name}]")
+
+
+def confirmed(page: Page, key: str) -> None:
+    """Wait until Python has pruned and scored this k."""
+    page.locator(f'.instrument[data-key="{key}"][data-state=confirmed]').wait_for()
+
+
+def download(page: Page, label: str, folder: Path) -> Path:
+    button = page.get_by_role("button", name=label, exact=True)
+    # While a page is drawn anew, elements of before and after stand there together for a moment.
+    expect(button).to_have_count(1)
+    with page.expect_download() as started:
+        button.click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    return path
+
+
+def shown(accuracy: float, loss: float) -> tuple[str, str]:
+    return f"{accuracy:.2%}", f"{loss:.4f}"

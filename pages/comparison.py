@@ -10,7 +10,6 @@ from core.charts import interactive
 from core.charts.curves import X_AXES, Y_AXES, Curve, comparison_curves
 from core.config import K_VALUES
 from core.errors import KnownError, RunWriteError
-from core.exports import figures, tables
 from core.pruning import METHODS
 from core.sweep import Criterion, merge_scores
 from pages.shared import choice, downloads, frame, networks
@@ -232,39 +231,6 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     return folded.iloc[chosen] if chosen else folded
 
 
-def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[Curve], str, str]) -> None:
-    """Downloads of what is compared: the scores behind the chosen rows, the figure as it stands."""
-    chosen = table.merge(rows[comparison.ROW]).drop(columns="configuration")
-    curves, x, y = chart
-    title = f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}"
-    name = "-".join(sorted({*chosen.dataset})) + f"-{chosen.run.nunique()}-runs"
-    st.markdown(
-        f"**This comparison** · {frame.counted(len(chosen), 'score')} of {frame.counted(chosen.run.nunique(), 'run')}"
-        + ("" if len(chosen) == len(table) else f", {frame.counted(len(rows), 'selected row')}")
-    )
-    st.caption(
-        "CSV and Parquet hold one row a run, ranking and k, with every setting, version and machine. "
-        "Select rows of the table above to take only those."
-    )
-    with st.container(horizontal=True):
-        for label, suffix, mime, make in (
-            ("CSV", "csv", "text/csv", lambda: tables.csv_bytes(chosen)),
-            ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: tables.parquet_bytes(chosen)),
-            ("Markdown", "md", "text/markdown", lambda: tables.markdown_bytes(downloads.readable(rows))),
-            ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
-            ("SVG", "svg", "image/svg+xml", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
-            (
-                "Interactive HTML",
-                "html",
-                "text/html",
-                lambda: figures.html_bytes(interactive.comparison(curves, X_AXES[x], Y_AXES[y]), title),
-            ),
-        ):
-            downloads.download(
-                label, make, f"{name}-{y}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}", mime
-            )
-
-
 def show_published() -> None:
     """What there is to see before any run exists."""
     st.markdown(
@@ -338,5 +304,5 @@ st.caption(
 show_knees(comparison.fold_seeds(comparison.select_criteria(everything, criteria, everything.k.unique())))
 rows = show_results(folded)
 st.subheader("Take away")
-offer_comparison(table, rows, (curves, x, y))
+downloads.offer_comparison(table, rows, (curves, x, y))
 downloads.offer_one_of(list(sweeps))

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from core.config import TrainingConfig
 from core.errors import RunBusyError, RunError, RunIdError
 from core.files import clear_errors, write_text
 from core.runs import layout
+from core.runs.formats import read_arrays, read_table, to_csv
 from core.runs.records import Phase, Result, TrainingState, read_json, read_result, read_training
 from core.settings import cache_root
 from core.sweep import merge_scores
@@ -97,11 +97,11 @@ class Run:
 
     def history(self, of_training: bool = False) -> pd.DataFrame:
         """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds."""
-        return self._read_table(layout.HISTORY, self.part if of_training else self.folder)
+        return read_table((self.part if of_training else self.folder) / layout.HISTORY)
 
     def sweep(self) -> pd.DataFrame:
         """One row for each method and sparsity scored so far; see `core.sweep.sweep`."""
-        table = self._read_table(layout.SWEEP, self.folder)
+        table = read_table(self.folder / layout.SWEEP)
         numbers = ("seed", "sparsity", "accuracy", "loss")
         if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
             raise RunError(
@@ -124,7 +124,7 @@ class Run:
             RunError: if the file is missing or damaged.
         """
         shapes = self.config().layer_shapes
-        kernels = self._read_arrays(layout.KERNELS)
+        kernels = read_arrays(self.folder / layout.KERNELS)
         if [kernel.shape for kernel in kernels] != shapes:
             raise RunError(
                 f"The kernels of run {self.id} do not fit its configuration. Expected shapes {shapes}. "
@@ -138,7 +138,7 @@ class Run:
         Raises:
             RunError: if the file is missing or damaged.
         """
-        return self._read_arrays(layout.ACTIVATIONS)
+        return read_arrays(self.folder / layout.ACTIVATIONS)
 
     def is_drawn(self) -> bool:
         """Whether its figures and animations are there."""
@@ -250,30 +250,6 @@ class Run:
     def _lock_path(self, what: str) -> Path:
         return layout.lock(self.root, self.id, what)
 
-    def _read_arrays(self, name: str) -> list[np.ndarray]:
-        path = self.folder / name
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"Run {self.id} cannot be read: {path} is missing or damaged ({error}). "
-                "Retrain the run (--force_train), or delete it."
-            ) from None
-
-    def _read_table(self, name: str, folder: Path) -> pd.DataFrame:
-        try:
-            return pd.read_csv(folder / name, float_precision="round_trip")
-        except FileNotFoundError:
-            return pd.DataFrame()
-        except (ValueError, OSError) as error:
-            way_out = (
-                "Delete that file, and everything is scored again; the network is not affected."
-                if name == layout.SWEEP
-                else "Retrain the run (--force_train), or delete it."
-            )
-            raise RunError(f"{folder / name} of run {self.id} is damaged ({error}). {way_out}") from None
-
 
 def open_run(run_id: str, root: Path | None = None) -> Run:
     """The run of that name, whether or not it exists yet.
@@ -293,11 +269,6 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
             if run.old.exists() and not run.folder.exists():
                 run.old.rename(run.folder)
     return run
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """A table as the cache keeps it."""
-    return table.to_csv(index=False, lineterminator="\n")
 
 
 def list_runs(root: Path | None = None) -> list[Run]:

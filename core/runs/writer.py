@@ -17,9 +17,10 @@ from core.config import TrainingConfig
 from core.errors import CancelledError, RunBusyError, RunError
 from core.files import clear_errors, fsync, write_atomic, write_text
 from core.runs import layout
+from core.runs.formats import to_csv
 from core.runs.notes import carry_notes
 from core.runs.records import Phase
-from core.runs.run import Run, to_csv
+from core.runs.run import Run
 
 
 @contextlib.contextmanager

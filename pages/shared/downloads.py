@@ -6,10 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from core import jobs, runs
-from core.exports import archive, report, tables
+from core.analysis import comparison
+from core.charts import interactive
+from core.charts.curves import X_AXES, Y_AXES, Curve
+from core.exports import archive, figures, report, tables
 from core.runs import layout
 from pages.shared.choice import run_labels
-from pages.shared.frame import known_errors, verbatim
+from pages.shared.frame import counted, known_errors, verbatim
 
 
 def download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
@@ -56,6 +59,39 @@ def offer_run(run: runs.Run) -> None:
             )
         download("Report", lambda: report.report(run), f"{run.id}-report.html", "text/html")
         download("Everything (ZIP)", lambda: archive.archive(run), f"{run.id}.zip", "application/zip")
+
+
+def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[Curve], str, str]) -> None:
+    """Downloads of what is compared: the scores behind the chosen rows, the figure as it stands."""
+    chosen = table.merge(rows[comparison.ROW]).drop(columns="configuration")
+    curves, x, y = chart
+    title = f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}"
+    name = "-".join(sorted({*chosen.dataset})) + f"-{chosen.run.nunique()}-runs"
+    st.markdown(
+        f"**This comparison** · {counted(len(chosen), 'score')} of {counted(chosen.run.nunique(), 'run')}"
+        + ("" if len(chosen) == len(table) else f", {counted(len(rows), 'selected row')}")
+    )
+    st.caption(
+        "CSV and Parquet hold one row a run, ranking and k, with every setting, version and machine. "
+        "Select rows of the table above to take only those."
+    )
+    with st.container(horizontal=True):
+        for label, suffix, mime, make in (
+            ("CSV", "csv", "text/csv", lambda: tables.csv_bytes(chosen)),
+            ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: tables.parquet_bytes(chosen)),
+            ("Markdown", "md", "text/markdown", lambda: tables.markdown_bytes(readable(rows))),
+            ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
+            ("SVG", "svg", "image/svg+xml", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
+            (
+                "Interactive HTML",
+                "html",
+                "text/html",
+                lambda: figures.html_bytes(interactive.comparison(curves, X_AXES[x], Y_AXES[y]), title),
+            ),
+        ):
+            download(
+                label, make, f"{name}-{y}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}", mime
+            )
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,65 @@
+"""A run that an earlier version of the project made opens as it did then. It lies in tests/data/earlier-run."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, runs, scoring
+from core.config import TrainingConfig
+from core.datasets import load_dataset
+from core.evaluation import evaluate
+from core.pruning import METHODS
+from core.sweep import Criterion, sweep
+from tests.conftest import PROJECT
+
+STORED = PROJECT / "tests" / "data" / "earlier-run"
+
+
+@pytest.fixture
+def earlier(cache):
+    (folder,) = STORED.iterdir()
+    shutil.copytree(folder, cache / folder.name)
+    return runs.open_run(folder.name)
+
+
+def test_its_id_still_says_its_hyper_parameters(earlier):
+    written = json.loads((earlier.folder / "config.json").read_text())
+    assert earlier.config() == TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8, 6), seed=3, l1_reg=0.0001)
+    assert earlier.config().run_id == earlier.id
+    assert earlier.config().to_dict() == written
+
+
+def test_its_numbers_are_those_that_were_written_then(earlier):
+    test = load_dataset("optdigits").test
+    result, kernels = earlier.result(), earlier.kernels()
+    assert earlier.training() is None
+    assert result.test_accuracy == evaluate(kernels, test.images, test.labels).accuracy
+    assert len(earlier.history()) == result.kept_epoch == 2
+    assert [len(values) for values in earlier.activations()] == [len(kernel) for kernel in kernels]
+    then = earlier.sweep()
+    now = sweep(kernels, test.images, test.labels)
+    for method in METHODS:
+        old, new = Criterion(method).select(then), Criterion(method).select(now)
+        assert old.accuracy.tolist() == new.accuracy.tolist()
+        assert old.removable.tolist() == new.removable.tolist()
+
+
+@pytest.mark.parametrize("page", ["overview", "pruning", "draw", "comparison", "runs"])
+def test_every_page_opens_it(earlier, page, monkeypatch):
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
+    app.query_params["run"] = earlier.id
+    app.run()
+    assert not app.exception, app.exception
+    assert not app.error
+
+
+def test_what_it_lacks_can_be_scored(earlier):
+    missing = scoring.count(scoring.unscored(earlier.sweep(), scoring.fine_curve()))
+    scores = list(scoring.score_run(earlier, scoring.fine_curve()))
+    assert len(scores) == missing
+    assert not scoring.unscored(earlier.sweep(), scoring.fine_curve())
+    assert dataclasses.astuple(scores[-1])[1:] == (missing, missing)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from core import jobs
 from core.runs import adopt_example
 from core.settings import PROJECT, cache_root
-from pages.shared import frame, instrument
+from pages.shared import frame, instrument, wall
 
 
 def plotly_library(_: object) -> FileResponse:
@@ -21,7 +21,7 @@ def plotly_library(_: object) -> FileResponse:
 
 app = st.App(
     PROJECT / "pages" / "router.py",
-    routes=[Route(instrument.plotly_address(), plotly_library)],
+    routes=[Route(instrument.plotly_address(), plotly_library), Route(wall.address(), wall.serve)],
     on_script_error=frame.show_bug,
 )
 

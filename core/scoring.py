@@ -4,9 +4,11 @@ Commands, background jobs and pages all come here; nobody else prunes and scores
 """
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from core.config import K_VALUES
 from core.datasets import load_dataset
 from core.errors import RunError, RunWriteError
 from core.pruning import METHODS, Kernels
-from core.runs import Run
+from core.runs import Predictions, Run
 from core.sweep import RANDOM_SEEDS, STOPS, Criterion, score
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
@@ -27,9 +29,16 @@ _WRITE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Scored:
-    """One more score of a run: the row of the sweep, and how many of how many are there now."""
+    """One more score of a run.
+
+    Attributes:
+        row: of the sweep.
+        predictions: the predicted class of every test image, uint8 of shape (n,).
+        done, total: how many of how many are there now.
+    """
 
     row: dict
+    predictions: np.ndarray
     done: int
     total: int
 
@@ -80,12 +89,27 @@ def count(wanted: Wanted) -> int:
     return sum(len(sparsities) for _, sparsities in wanted)
 
 
-def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
+def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wanted:
+    """What of the wanted a run does not hold yet.
+
+    Args:
+        with_predictions: whether a score without its predictions is none, as an earlier version left them.
+    """
+    sweep = run.sweep()
+    if with_predictions and len(sweep):
+        known = run.predictions()
+        kept = [row.Index for row in sweep.itertuples() if _criterion_of(row).key(row.sparsity) in known]
+        sweep = sweep.loc[kept]
+    return unscored(sweep, wanted)
+
+
+def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Iterator[Scored]:
     """Score what a complete run does not hold yet, and write it down as it grows.
 
     Args:
         run: a complete run.
         wanted: most urgent first.
+        with_predictions: see `unscored_of`.
 
     Yields:
         Each score as soon as it is known; it is in the cache within a second or so, and at the latest when the
@@ -96,26 +120,27 @@ def score_run(run: Run, wanted: Wanted) -> Iterator[Scored]:
             replaced meanwhile.
     """
     identity = run.identity()
-    missing = unscored(run.sweep(), wanted)
+    missing = unscored_of(run, wanted, with_predictions)
     if not missing:
         return
     kernels, test = run.kernels(), load_dataset(run.config().dataset, run.root).test
     total = count(missing)
-    unwritten: list[dict] = []
+    unwritten: list[Scored] = []
     done, written = 0, time.monotonic()
     try:
         for criterion, sparsities in missing:
             activations = run.activations() if criterion.ranking == "activation" else None
-            for row in score(kernels, test.images, test.labels, criterion, sparsities, activations):
+            for row, predictions in score(kernels, test.images, test.labels, criterion, sparsities, activations):
                 done += 1
-                unwritten.append(row)
+                scored = Scored(row, predictions, done, total)
+                unwritten.append(scored)
                 if time.monotonic() - written > _WRITE_SECONDS:
                     # What cannot be written now is kept, so that whoever reads along still gets every score.
                     with contextlib.suppress(RunWriteError):
                         _write(run, unwritten, identity)
                         unwritten = []
                     written = time.monotonic()
-                yield Scored(row, done, total)
+                yield scored
     finally:
         _write(run, unwritten, identity)
 
@@ -126,13 +151,25 @@ def score_kernels(kernels: Kernels, images: np.ndarray, labels: np.ndarray, want
     total = count(wanted)
     done = 0
     for criterion, sparsities in wanted:
-        for row in score(kernels, images, labels, criterion, sparsities):
+        for row, predictions in score(kernels, images, labels, criterion, sparsities):
             done += 1
-            yield Scored(row, done, total)
+            yield Scored(row, predictions, done, total)
 
 
-def _write(run: Run, rows: Iterable[dict], identity: str | None) -> None:
+def predictions_of(scores: Sequence[Scored]) -> Predictions:
+    """The predictions of some scores, as a run keeps them."""
+    rows = pd.DataFrame([score.row for score in scores]).itertuples()
+    keys = [_criterion_of(row).key(row.sparsity) for row in rows]
+    return dict(zip(keys, [score.predictions for score in scores], strict=True))
+
+
+def _criterion_of(row: Any) -> Criterion:
+    """The criterion that a row of a sweep was pruned by."""
+    return Criterion(*(getattr(row, field.name) for field in dataclasses.fields(Criterion)))
+
+
+def _write(run: Run, scores: Sequence[Scored], identity: str | None) -> None:
     if not run.is_still(identity):
         raise RunError(f"Run {run.id} was deleted or replaced while it was being scored. Score it again.")
-    if rows:
-        run.add_to_sweep(pd.DataFrame(rows), identity)
+    if scores:
+        run.add_to_sweep(pd.DataFrame([score.row for score in scores]), identity, predictions_of(scores))

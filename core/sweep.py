@@ -37,6 +37,10 @@ class Criterion:
         """Put a network's weights or units in this order."""
         return rank(kernels, self.method, self.ranking, self.scope, activations, self.seed)
 
+    def key(self, sparsity: float) -> str:
+        """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"."""
+        return ",".join([*map(str, dataclasses.astuple(self)), key_of(sparsity)])
+
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a sweep that were pruned by this criterion, by sparsity."""
         if table.empty:
@@ -85,7 +89,7 @@ def sweep(
     """
     sparsities = list(sparsities)
     return pd.DataFrame(
-        row for method in methods for row in score(kernels, images, labels, Criterion(method), sparsities)
+        row for method in methods for row, _ in score(kernels, images, labels, Criterion(method), sparsities)
     )
 
 
@@ -96,12 +100,12 @@ def score(
     criterion: Criterion,
     sparsities: Iterable[float],
     activations: Sequence[np.ndarray] | None = None,
-) -> Iterator[dict]:
-    """The rows of `sweep` for one criterion, each as soon as it is known."""
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """The rows of `sweep` for one criterion, each as soon as it is known, and the classes it was counted from."""
     ranks = criterion.rank(kernels, activations)
     for sparsity in sparsities:
         result = examine(ranks.prune(kernels, sparsity), images, labels)
-        yield {
+        row = {
             **dataclasses.asdict(criterion),
             "sparsity": float(sparsity),
             **zeroed_parts(kernels, ranks.zeroed(kernels, sparsity)),
@@ -109,6 +113,7 @@ def score(
             "accuracy": result.score.accuracy,
             "loss": result.score.loss,
         }
+        yield row, result.predictions
 
 
 def zeroed_parts(kernels: Kernels, zeroed: Sequence[int]) -> dict[str, float]:

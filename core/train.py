@@ -15,7 +15,7 @@ from core.config import ConfigError, TrainingConfig
 from core.errors import RunBusyError, RunError
 from core.pruning import METHODS
 from core.runs import Run, open_run
-from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored
+from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored_of
 from core.settings import cache_root
 from core.sweep import results_table
 from core.terminal import progress_bar, say
@@ -77,22 +77,22 @@ def main(_: list[str]) -> None:
     )
 
 
-def score_with_bar(run: Run, wanted: Wanted) -> None:
+def score_with_bar(run: Run, wanted: Wanted, with_predictions: bool = False) -> None:
     """Score what the run does not hold yet, with a progress bar; see `core.scoring.score_run`."""
-    with progress_bar("Pruning and scoring", count(unscored(run.sweep(), wanted)), "score") as bar:
-        for _ in score_run(run, wanted):
+    with progress_bar("Pruning and scoring", count(unscored_of(run, wanted, with_predictions)), "score") as bar:
+        for _ in score_run(run, wanted, with_predictions):
             bar.update()
 
 
 def score_at_leisure(run: Run, wanted: Wanted) -> None:
     """Score what can wait, giving way to whoever is looking at the run."""
-    if not unscored(run.sweep(), wanted):
+    if not unscored_of(run, wanted, with_predictions=True):
         return
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, 0, 10)
     try:
         with run.lock("curve", timeout=1):
-            score_with_bar(run, wanted)
+            score_with_bar(run, wanted, with_predictions=True)
     except RunBusyError:
         say("Another process is scoring this run; run the same command again later for what it leaves out.")
 

@@ -15,46 +15,19 @@ from core.errors import KnownError
 from core.sweep import Criterion, parse_key
 from pages.shared import choice, frame, instrument, networks
 
-SHOWN_CASUALTIES = 24
-DETAILS = ("forgets", "looks_at")
+DETAILS = ("classes", "looks_at")
 LAYER_KS = [*K_VALUES, 1.0]
 LAYER_SECONDS = 1.0
 LAYER_PAUSE = 0.2
 PRESENTED = ("run", "method", "ranking", "scope", "k")
 
 
-def show_forgotten(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
-    if np.ndim(k):
-        st.caption("Link the layers to one k to see what is forgotten.")
-        return
+def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
+    """Which classes the pruned network loses, and what it takes images for instead."""
     spec = network.config.spec
-    test = networks.test_split(network.config.dataset)
-    with st.spinner("Comparing predictions…"):
-        result = inspection.forgotten(
-            network.kernels, networks.rank_run(network, criterion).ranks, k, test.images, test.labels
-        )
-    lost = len(result.lost)
-    st.markdown(
-        f"At k = {k:.2%} the network has **{lost:,}** test images wrong that the dense one has right, "
-        f"and **{result.won:,}** right that the dense one has wrong."
-    )
-    if lost:
-        shown = result.lost.head(SHOWN_CASUALTIES)
-        st.image(
-            [
-                1 - test.images[row.index_].reshape(spec.side, spec.side)
-                for row in shown.rename(columns={"index": "index_"}).itertuples()
-            ],
-            caption=[
-                f"{spec.classes[row.label]} → {spec.classes[row.predicted]}, {100 * row.since:g}%"
-                for row in shown.itertuples()
-            ],
-            width=96,
-            clamp=True,
-        )
-        st.caption(
-            f"The {len(shown)} that fell last, of {lost:,}: true class → predicted class, and the k they fell at."
-        )
+    labels = networks.test_split(network.config.dataset).labels
+    dense, pruned = (networks.examined(network, criterion, each).predictions for each in (0.0, k))
+    result = inspection.by_class(dense, pruned, labels, len(spec.classes))
     by_class, against_dense = st.columns([2, 3], gap="large")
     with by_class:
         st.markdown("**Accuracy per class**")
@@ -184,9 +157,9 @@ except KnownError as error:
 
 st.space("small")
 k = parse_key(instrument.address_key(network, criterion), len(network.kernels) - 1)
-with st.expander("What it forgets", icon=":material/person_off:", key="forgets", on_change="rerun") as forgets:
-    if forgets.open:
-        show_forgotten(network, criterion, k)
+with st.expander("Class by class", icon=":material/category:", key="classes", on_change="rerun") as classes:
+    if classes.open:
+        show_classes(network, criterion, k)
 with st.expander("What it looks at", icon=":material/visibility:", key="looks_at", on_change="rerun") as looks_at:
     if looks_at.open:
         show_looks_at(network, criterion, k)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from core.analysis.inspection import forgotten, pixel_connections, prune_one_layer, receptive_fields
+from core.analysis.inspection import by_class, pixel_connections, prune_one_layer, receptive_fields
 from core.evaluation import predict
 from core.pruning import prune, rank
 from core.scoring import fine_curve
@@ -22,28 +22,18 @@ def labels(kernels, images):
 
 
 @pytest.mark.parametrize("k", [0, 0.42, 0.9, 1])
-def test_the_forgotten_are_those_that_turn_wrong(kernels, images, labels, k):
-    result = forgotten(kernels, rank(kernels, "weight"), k, images, labels)
+def test_classes_and_confusion_count_every_image_where_it_belongs(kernels, images, labels, k):
     dense, pruned = predict(kernels, images), predict(prune(kernels, "weight", k), images)
-    right, still = dense == labels, pruned == labels
-    assert sorted(result.lost["index"]) == np.flatnonzero(right & ~still).tolist()
-    assert (result.lost.label != result.lost.predicted).all()
-    assert result.won == np.count_nonzero(~right & still)
-    assert result.confusion.sum() == len(images)
-    assert np.trace(result.confusion) == np.count_nonzero(dense == pruned)
-    change = (result.classes.pruned - result.classes.dense).fillna(0) * result.classes.images
-    assert change.sum() == pytest.approx(result.won - len(result.lost))
-
-
-def test_the_newest_casualties_come_first_and_stay_fallen(kernels, images, labels):
-    result = forgotten(kernels, rank(kernels, "weight"), 0.9, images, labels)
-    since = result.lost.since.to_numpy()
-    assert len(since)
-    assert (np.diff(since) <= 0).all()
-    assert since.max() <= 0.9
-    for row in result.lost.rename(columns={"index": "image"}).itertuples():
-        at = predict(prune(kernels, "weight", row.since), images[[row.image]])
-        assert at[0] != row.label
+    result = by_class(dense, pruned, labels, 10)
+    for row in result.classes.itertuples():
+        mine = labels == row.Index
+        assert row.images == mine.sum()
+        if mine.any():
+            assert row.dense == np.mean(dense[mine] == row.Index)
+            assert row.pruned == np.mean(pruned[mine] == row.Index)
+    for before in range(10):
+        for after in range(10):
+            assert result.confusion[before, after] == np.count_nonzero((dense == before) & (pruned == after))
 
 
 def test_live_connections_do_not_count_dead_units():

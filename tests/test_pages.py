@@ -191,7 +191,7 @@ def test_every_ranking_can_be_chosen(full, ranking, scope):
 def test_every_fold_opens(full, k):
     app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
     app.query_params["k"] = k
-    for name in ("forgets", "looks_at", "layers"):
+    for name in ("classes", "looks_at", "layers"):
         app.session_state[name] = True
     app.run()
     assert not app.exception, app.exception
@@ -244,7 +244,7 @@ def test_networks_of_any_depth_can_be_looked_at(cache, layers):
         training.write_sweep(pd.DataFrame(columns=ROW_KEY))
         training.commit(test_accuracy=0.1, test_loss=2.0, kept_epoch=1, training_seconds=1.0)
     app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
-    for name in ("forgets", "looks_at", "layers"):
+    for name in ("classes", "looks_at", "layers"):
         app.session_state[name] = True
     app.run()
     assert not app.exception, app.exception

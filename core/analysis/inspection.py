@@ -1,49 +1,36 @@
-"""What a pruned network forgets, and what it still looks at."""
+"""What a pruned network loses class by class, and what it still looks at."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from core.config import K_VALUES
-from core.evaluation import Score, evaluate, predict
+from core.evaluation import Score, evaluate
 from core.kernels import live_units
 from core.pruning import Kernels, Ranks, magnitude
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """How pruning changed the predictions.
+class ByClass:
+    """How pruning changed the predictions, class by class.
 
     Attributes:
-        lost: the test images that the dense network has right and the pruned one wrong, one row each, those
-            that fell last coming first: index, label, predicted, since (the k by which it had fallen).
-        won: how many the other way round.
         classes: one row a class: images, dense and pruned (accuracies on the images of that class).
         confusion: images by class predicted dense (rows) and pruned (columns), shape (classes, classes).
     """
 
-    lost: pd.DataFrame
-    won: int
     classes: pd.DataFrame
     confusion: np.ndarray
 
 
-def forgotten(kernels: Kernels, ranks: Ranks, sparsity: float, images: np.ndarray, labels: np.ndarray) -> Forgotten:
+def by_class(dense: np.ndarray, pruned: np.ndarray, labels: np.ndarray, classes: int) -> ByClass:
     """Compare the predictions of the pruned network with those of the dense one.
 
     Args:
-        kernels: as trained, arrays of shape (inputs, units).
-        ranks: what is pruned first.
-        sparsity: k.
-        images, labels: what to predict, as for `core.evaluation.evaluate`.
+        dense, pruned: the predicted class of each image, of shape (n,).
+        labels: the true ones.
+        classes: how many there are.
     """
-    classes = kernels[-1].shape[1]
-    dense = predict(kernels, images)
-    pruned = predict(ranks.prune(kernels, sparsity), images)
-    lost = np.flatnonzero((dense == labels) & (pruned != labels))
-    table = pd.DataFrame({"index": lost, "label": labels[lost], "predicted": pruned[lost]})
-    table["since"] = _fallen_since(kernels, ranks, sparsity, images[lost], labels[lost])
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (dense, pruned), 1)
     of_class = [labels == label for label in range(classes)]
@@ -54,32 +41,7 @@ def forgotten(kernels: Kernels, ranks: Ranks, sparsity: float, images: np.ndarra
             "pruned": [float(np.mean(pruned[mask] == labels[mask])) if mask.any() else None for mask in of_class],
         }
     )
-    return Forgotten(
-        lost=table.sort_values(["since", "index"], ascending=[False, True], ignore_index=True),
-        won=int(np.count_nonzero((dense != labels) & (pruned == labels))),
-        classes=accuracies,
-        confusion=confusion,
-    )
-
-
-def _fallen_since(
-    kernels: Kernels, ranks: Ranks, sparsity: float, images: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """For images that are wrong at k, the smallest k looked at from which on they are wrong throughout.
-
-    Looks at the five whole percents below k, then at the sparsities of the original experiment.
-    """
-    percent = int(sparsity * 100)
-    ladder = {step / 100 for step in range(max(percent - 5, 0), percent + 1)} | set(K_VALUES)
-    since = np.full(len(images), float(sparsity))
-    falling = np.arange(len(images))
-    for k in sorted((k for k in ladder if k < sparsity), reverse=True):
-        if not len(falling):
-            break
-        wrong = predict(ranks.prune(kernels, k), images[falling]) != labels[falling]
-        falling = falling[wrong]
-        since[falling] = k
-    return since
+    return ByClass(accuracies, confusion)
 
 
 def pixel_connections(kernels: Kernels) -> np.ndarray:

@@ -245,6 +245,37 @@ def _picture(figure: go.Figure) -> go.Figure:
     return figure
 
 
+def class_probabilities(sparsities: Sequence[float], rows: np.ndarray, classes: Sequence[str], label: int) -> go.Figure:
+    """What one image is taken for at every sparsity; the true class strong, those that ever win named, others grey.
+
+    Args:
+        rows: probabilities of shape (sparsities, classes).
+        label: the true class.
+    """
+    figure = base(height=260)
+    winners = dict.fromkeys(rows.argmax(axis=1).tolist())
+    named = [label, *(winner for winner in winners if winner != label)]
+    looks = {
+        index: (LAYER_COLORS[place % len(LAYER_COLORS)], DASHES[place // len(LAYER_COLORS)])
+        for place, index in enumerate(named)
+    }
+    for index in sorted(range(len(classes)), key=lambda index: index in named):
+        strong = index == label
+        color, dash = looks.get(index, (GREY, "solid"))
+        figure.add_scatter(
+            x=list(sparsities),
+            y=rows[:, index].tolist(),
+            name=classes[index] + (" (true class)" if strong else ""),
+            mode="lines",
+            line={"color": color, "dash": dash, "width": 3 if strong else 2 if index in looks else 1},
+            showlegend=index in looks,
+            hovertemplate="%{y:.1%}",
+        )
+    figure.update_xaxes(title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(title="Probability", tickformat=".0%", range=[0, 1.03])
+    return figure
+
+
 def base(height: int, title: str | None = None) -> go.Figure:
     """An empty figure of the app, without a theme: Streamlit colours text, grid and background, light and dark."""
     figure = go.Figure()

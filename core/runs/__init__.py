@@ -2,6 +2,7 @@
 
 from core.runs.example import adopt_example
 from core.runs.notes import Notes, read_notes, write_notes
+from core.runs.predictions import Predictions
 from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
 from core.runs.table import runs_table
@@ -10,6 +11,7 @@ from core.runs.writer import RunWriter, write_run
 __all__ = [
     "Notes",
     "Phase",
+    "Predictions",
     "Result",
     "Run",
     "RunWriter",

@@ -8,6 +8,7 @@
         kernels.npz          its kernels, for NumPy
         activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
+        predictions.npz      the predicted class of every test image at every sparsity scored so far
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
         *.png, *.gif         figures and animations, drawn after scoring
@@ -27,6 +28,7 @@ from pathlib import Path
 
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
 MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
+PREDICTIONS = "predictions.npz"
 LOG, CANCEL = "log.txt", "cancel"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"

@@ -18,6 +18,7 @@ from core.errors import RunBusyError, RunError, RunIdError
 from core.files import clear_errors, write_text
 from core.runs import layout
 from core.runs.formats import read_arrays, read_table, to_csv
+from core.runs.predictions import Predictions, read_predictions, write_predictions
 from core.runs.records import Phase, Result, TrainingState, read_json, read_result, read_training
 from core.settings import cache_root
 from core.sweep import merge_scores
@@ -110,8 +111,12 @@ class Run:
             )
         return table
 
+    def predictions(self) -> Predictions:
+        """The predicted class of every test image, for what has been scored since they are kept."""
+        return read_predictions(self.folder / layout.PREDICTIONS)
+
     def sweep_version(self) -> int:
-        """A number that changes whenever `sweep` does."""
+        """A number that changes whenever `sweep` or `predictions` does."""
         try:
             return (self.folder / layout.SWEEP).stat().st_mtime_ns
         except OSError:
@@ -168,12 +173,13 @@ class Run:
                     total += path.stat().st_size if path.is_file() else 0
         return total
 
-    def add_to_sweep(self, rows: pd.DataFrame, identity: str | None) -> bool:
+    def add_to_sweep(self, rows: pd.DataFrame, identity: str | None, predictions: Predictions | None = None) -> bool:
         """Add scored sparsities to those already known; a later score replaces an earlier one.
 
         Args:
             rows: as `core.sweep.sweep` gives them.
             identity: of the network that was scored; if the run has been replaced since, nothing is added.
+            predictions: the classes that the scores were counted from.
 
         Returns:
             Whether they were added.
@@ -184,6 +190,9 @@ class Run:
         with clear_errors(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if not self.is_still(identity):
                 return False
+            # The scores last: whoever sees a new version of them finds their predictions.
+            if predictions:
+                write_predictions(self.folder / layout.PREDICTIONS, self.predictions() | predictions)
             write_text(self.folder / layout.SWEEP, to_csv(merge_scores(self.sweep(), rows)))
             return True
 

@@ -19,6 +19,7 @@ from core.files import clear_errors, fsync, write_atomic, write_text
 from core.runs import layout
 from core.runs.formats import to_csv
 from core.runs.notes import carry_notes
+from core.runs.predictions import Predictions, write_predictions
 from core.runs.records import Phase
 from core.runs.run import Run
 
@@ -82,7 +83,9 @@ class RunWriter:
             named = {f"kernel_{index}": array for index, array in enumerate(arrays)}
             write_atomic(self.run.part / name, lambda file, named=named: np.savez(file, **named))
 
-    def write_sweep(self, sweep: pd.DataFrame) -> None:
+    def write_sweep(self, sweep: pd.DataFrame, predictions: Predictions | None = None) -> None:
+        if predictions:
+            write_predictions(self.run.part / layout.PREDICTIONS, predictions)
         write_text(self.run.part / layout.SWEEP, to_csv(sweep))
 
     def commit(self, **result: Any) -> None:

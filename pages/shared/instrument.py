@@ -13,10 +13,9 @@ import streamlit as st
 from core.analysis.distributions import layer_names
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
-from core.evaluation import evaluate
 from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of, parse_key
-from pages.shared import frame, networks
+from pages.shared import frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
@@ -85,11 +84,18 @@ def _show(
             if _is_worth_measuring(criterion, at, scores):
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
-        _component(
-            key="instrument",
-            data=_contract(network, criterion, view, at["key"], scores, measured),
-            on_at_change=lambda: None,
-        )
+        slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
+        with slider:
+            _component(
+                key="instrument",
+                data=_contract(network, criterion, view, at["key"], scores, measured),
+                on_at_change=lambda: None,
+            )
+        with images:
+            # While the pointer moves, the wall does without what is not scored yet.
+            rests = at if not at["moving"] else {"key": "0"}
+            k = parse_key(rests["key"], len(network.kernels) - 1)
+            wall.show(network, criterion, about, rests["key"], k)
         if at["moving"]:
             return
         if st.query_params.get("k") != at["key"] and view != "short":
@@ -129,9 +135,8 @@ def _is_worth_measuring(criterion: Criterion, at: dict, scores: networks.LiveSco
 def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dict:
     """Really prune at this k and score on the full test set."""
     ranked = networks.rank_run(network, criterion)
-    test = networks.test_split(network.config.dataset)
     k = parse_key(key, len(network.kernels) - 1)
-    score = evaluate(ranked.ranks.prune(network.kernels, k), test.images, test.labels)
+    score = networks.examined(network, criterion, k).score
     pruned = ranked.ranks.pruned(k)
     return {
         "key": key,

@@ -11,14 +11,15 @@ import pandas as pd
 import streamlit as st
 
 from core import datasets, jobs, runs, scoring
+from core.analysis import wall
 from core.analysis.distributions import Distribution, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import TrainingConfig
 from core.errors import KnownError, RunError
-from core.evaluation import Score
-from core.pruning import Ranks
+from core.evaluation import Examination, Score, examine
+from core.pruning import Ranks, Sparsity
 from core.settings import ASSETS, cache_root
-from core.sweep import STOPS, Criterion, key_of, random_baseline
+from core.sweep import STOPS, Criterion, key_of, parse_key, random_baseline
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,12 @@ def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> LiveScores:
-    table = runs.open_run(run_id, root).sweep()
+    run = runs.open_run(run_id, root)
+    table = run.sweep()
     wanted = scoring.fine_curve()
     total, missing = (
         scoring.count(scoring.unscored(pd.DataFrame(), wanted)),
-        scoring.count(scoring.unscored(table, wanted)),
+        scoring.count(scoring.unscored_of(run, wanted, True)),
     )
     return LiveScores(
         known={key_of(row.sparsity): [row.accuracy, row.loss] for row in criterion.select(table).itertuples()},
@@ -137,6 +139,31 @@ def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, v
         done=total - missing,
         total=total,
     )
+
+
+def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
+    """The keys of the slider's positions whose predictions are known, which the browser asks for itself."""
+    run = network.run
+    return _known_stops(run.root, run.id, network.identity, criterion, run.sweep_version())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> list[str]:
+    return [key_of(k) for k in wall.known_stops(runs.open_run(run_id, root).predictions(), criterion)]
+
+
+def examined(network: LoadedRun, criterion: Criterion, k: Sparsity) -> Examination:
+    """The network really pruned at any k, and scored on the full test set; shared by all sessions."""
+    return _examined(network.run.root, network.run.id, network.identity, criterion, key_of(k), network)
+
+
+@st.cache_resource(max_entries=300, show_spinner=False)
+def _examined(
+    root: Path, run_id: str, identity: str, criterion: Criterion, key: str, _network: LoadedRun
+) -> Examination:
+    test = test_split(_network.config.dataset)
+    k = parse_key(key, len(_network.kernels) - 1)
+    return examine(rank_run(_network, criterion).ranks.prune(_network.kernels, k), test.images, test.labels)
 
 
 def layer_scores(network: LoadedRun, criterion: Criterion) -> dict[tuple[int, float], dict[str, float]]:

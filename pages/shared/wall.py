@@ -1,0 +1,157 @@
+"""The wall: every test image as a tile that goes dark when the network gets it wrong. The browser follows the slider by
+itself; this file hands it the images and the predictions, and answers what it cannot know."""
+
+import base64
+import functools
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core import datasets, runs
+from core.analysis import wall
+from core.analysis.drawing import answers
+from core.charts import interactive
+from core.errors import KnownError
+from core.pruning import METHODS, RANKINGS, SCOPES
+from core.settings import ASSETS, cache_root
+from core.sweep import STOPS, Criterion, key_of
+from pages.shared import networks
+
+PATH = "wall/{run}/{identity}/{what}"
+_component = st.components.v2.component(
+    "wall",
+    html=(ASSETS / "wall" / "wall.html").read_text(),
+    css=(ASSETS / "wall" / "wall.css").read_text(),
+    js=(ASSETS / "wall" / "wall.js").read_text(),
+    # So that the rule against Streamlit's fading sees it.
+    isolate_styles=False,
+)
+
+
+def address(path: str = PATH) -> str:
+    """Where the app serves the wall's files; see `app.py`."""
+    return f"/{st.get_option('server.baseUrlPath')}/{path}".replace("//", "/")
+
+
+def serve(request: Request) -> Response:
+    """The files of the wall: `images.png`, `labels`, and `predictions` by a criterion (?method=…).
+
+    Their address names the network and the version, so that a browser may keep them for good.
+    """
+    try:
+        run = runs.open_run(request.path_params["run"])
+        if not run.is_still(request.path_params["identity"]):
+            return Response("This run was deleted or replaced. Reload the page.", 404)
+        config = run.config()
+        what = request.path_params["what"]
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        if what == "images.png":
+            return Response(_picture(config.dataset, cache_root()), media_type="image/png", headers=headers)
+        if what == "labels":
+            labels = datasets.load_dataset(config.dataset).test.labels
+            return Response(labels.astype(np.uint8).tobytes(), media_type="application/octet-stream", headers=headers)
+        criterion = _criterion(dict(request.query_params))
+        if what == "predictions" and criterion is not None:
+            headers["Content-Encoding"] = "gzip"
+            packed = wall.packed(run.predictions(), criterion)
+            return Response(packed, media_type="application/octet-stream", headers=headers)
+    except KnownError as error:
+        return Response(str(error), 404)
+    return Response("There is no such file.", 404)
+
+
+def show(network: networks.LoadedRun, criterion: Criterion, about: str, key: str, k: float | list[float]) -> None:
+    """Show the wall, which follows the slider of the same subject.
+
+    Args:
+        about: the subject of the slider; see `pages.shared.instrument.subject`.
+        key, k: where the slider rests; what the browser does not know of it is predicted here.
+    """
+    spec = network.config.spec
+    known = networks.known_stops(network, criterion)
+    folder = address(f"wall/{network.run.id}/{quote(network.identity, safe='')}")
+    version = network.run.sweep_version()
+    choice = f"method={criterion.method}&ranking={criterion.ranking}&scope={criterion.scope}"
+    measured = None
+    if key not in known:
+        predictions = networks.examined(network, criterion, k).predictions
+        measured = {"key": key, "predictions": base64.b64encode(predictions.tobytes()).decode()}
+    _component(
+        key="wall",
+        data={
+            "subject": about,
+            # Where the files are; the browser asks for the predictions again when there is a new version.
+            "images": f"{folder}/images.png",
+            "labels": f"{folder}/labels",
+            "predictions": f"{folder}/predictions?{choice}&version={version}",
+            "count": spec.test_size,
+            "columns": wall.columns(spec.test_size),
+            "side": spec.side,
+            "classes": spec.classes,
+            "stops": [key_of(stop) for stop in STOPS],
+            # What is predicted at a k that is no known stop, or None.
+            "measured": measured,
+            "picked": _picked(spec.test_size),
+        },
+        on_picked_change=_note_pick,
+    )
+    _show_picked(network, criterion)
+
+
+def _picked(count: int) -> int | None:
+    """The test image of the address."""
+    text = st.query_params.get("image", "")
+    return int(text) if text.isdecimal() and len(text) < 8 and int(text) < count else None
+
+
+def _note_pick() -> None:
+    picked = st.session_state.get("wall", {}).get("picked")
+    if picked is None:
+        st.query_params.pop("image", None)
+    else:
+        st.query_params["image"] = str(picked)
+
+
+def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
+    spec = network.config.spec
+    image = _picked(spec.test_size)
+    if image is None:
+        return
+    test = networks.test_split(network.config.dataset)
+    rows = _probabilities(network.run.id, network.identity, criterion, image, network)
+    st.plotly_chart(
+        interactive.class_probabilities(STOPS, rows, spec.classes, int(test.labels[image])),
+        key="image_probabilities",
+        config=interactive.CONFIG,
+        alt="Probability of each class for the picked test image against the sparsity",
+    )
+    st.caption(
+        f"Test image {image:,}, a {spec.classes[test.labels[image]]}: what the network makes of it at every sparsity. "
+        "Pick it again to close this."
+    )
+
+
+@st.cache_data(max_entries=50, show_spinner="Asking the network at every sparsity…")
+def _probabilities(
+    run_id: str, identity: str, criterion: Criterion, image: int, _network: networks.LoadedRun
+) -> np.ndarray:
+    """The softmax of one image at every stop, of shape (stops, classes)."""
+    pixels = networks.test_split(_network.config.dataset).images[image]
+    return answers(_network.kernels, networks.rank_run(_network, criterion).ranks, pixels, STOPS)
+
+
+@functools.lru_cache(maxsize=3)
+def _picture(dataset: str, root: Path) -> bytes:
+    data = datasets.load_dataset(dataset, root)
+    return wall.picture(data.test, data.spec.side)
+
+
+def _criterion(query: dict[str, str]) -> Criterion | None:
+    method, ranking, scope = (query.get(name) for name in ("method", "ranking", "scope"))
+    if method not in METHODS or ranking not in RANKINGS or scope not in SCOPES:
+        return None
+    return Criterion(method, ranking, scope)

@@ -1,0 +1,218 @@
+"""The wall: predictions as they are kept, served and drawn."""
+
+import gzip
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from core import runs, scoring
+from core.analysis import wall
+from core.datasets import load_dataset
+from core.evaluation import predict
+from core.pruning import METHODS, prune, rank
+from core.runs import layout
+from core.sweep import STOPS, Criterion, key_of
+from tests.browsing import confirmed, needs_chromium, settled, visit
+from tests.test_instrument import slide
+
+
+@pytest.fixture
+def copy(trained_run, tmp_path):
+    """A run that a test may change."""
+    shutil.copytree(trained_run.root, tmp_path / "cache")
+    return runs.open_run(trained_run.id, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def test_images(trained_run):
+    return load_dataset("optdigits", trained_run.root).test
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_kept_equals_predictions_made_anew(trained_run, test_images, method):
+    kept, kernels = trained_run.predictions(), trained_run.kernels()
+    assert set(wall.known_stops(kept, Criterion(method))) == set(STOPS)
+    for k in [0.0, 0.995, 0.999, 1.0, *np.random.default_rng(0).choice(STOPS, 20, replace=False)]:
+        anew = predict(prune(kernels, method, k), test_images.images)
+        assert kept[Criterion(method).key(k)].tolist() == anew.tolist()
+
+
+def test_every_score_is_counted_from_its_predictions(trained_run, test_images):
+    kept = trained_run.predictions()
+    for row in trained_run.sweep().itertuples():
+        predictions = kept[Criterion(row.method, row.ranking, row.scope, row.seed).key(row.sparsity)]
+        assert row.accuracy == np.mean(predictions == test_images.labels)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK")])
+def test_a_run_without_predictions_gets_them(copy, trained_run, damage):
+    damage(copy.folder / layout.PREDICTIONS)
+    wanted = scoring.experiment([0.0, 0.5])
+    assert copy.predictions() == {}
+    assert not scoring.unscored_of(copy, wanted)
+    assert scoring.count(scoring.unscored_of(copy, wanted, with_predictions=True)) == 4
+    list(scoring.score_run(copy, wanted, with_predictions=True))
+    kept, earlier = copy.predictions(), trained_run.predictions()
+    assert len(kept) == 4
+    for key, predictions in kept.items():
+        np.testing.assert_array_equal(predictions, earlier[key])
+    assert copy.sweep().equals(trained_run.sweep())
+
+
+def test_predictions_of_a_network_that_was_replaced_are_not_kept(copy):
+    before = copy.predictions()
+    rows = copy.sweep().head(1)
+    assert not copy.add_to_sweep(rows, "another time", {"weight,magnitude,layer,0,0.123": before.popitem()[1]})
+    assert "weight,magnitude,layer,0,0.123" not in copy.predictions()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"keys": np.array(["a"]), "predictions": np.zeros((2, 3), np.uint8)},
+        {"keys": np.array(["a"]), "predictions": np.zeros((1, 3), np.float32)},
+        {"keys": np.array([1]), "predictions": np.zeros((1, 3), np.uint8)},
+        {"predictions": np.zeros((1, 3), np.uint8)},
+        {"keys": np.array(["a"], object), "predictions": np.zeros((1, 3), np.uint8)},
+    ],
+)
+def test_a_file_that_holds_something_else_is_nothing(copy, arrays):
+    np.savez(copy.folder / layout.PREDICTIONS, **arrays)
+    assert copy.predictions() == {}
+
+
+def test_what_is_served_is_what_is_kept(trained_run, test_images):
+    kept = trained_run.predictions()
+    header, _, body = gzip.decompress(wall.packed(kept, Criterion("unit"))).partition(b"\n")
+    assert header.decode().split(",") == [key_of(k) for k in STOPS]
+    rows = np.frombuffer(body, np.uint8).reshape(len(STOPS), len(test_images.labels))
+    np.testing.assert_array_equal(rows[50], kept[Criterion("unit").key(0.5)])
+
+
+def test_the_picture_shows_every_image_at_its_place(test_images, tmp_path):
+    (tmp_path / "wall.png").write_bytes(wall.picture(test_images, 8))
+    picture = 1 - np.asarray(Image.open(tmp_path / "wall.png")) / 255
+    across = wall.columns(len(test_images.labels))
+    for image in (0, across - 1, across, 359):
+        row, column = divmod(image, across)
+        tile = picture[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        np.testing.assert_allclose(tile.ravel(), test_images.images[image], atol=1 / 255)
+
+
+# Notes at every change what the wall says, and how many of its tiles are dark by their pixels.
+WATCH_WALL = """() => {
+  const root = document.querySelector(".wall");
+  window.walls = [];
+  new MutationObserver(() => window.walls.push([root.dataset.key, root.dataset.state, Number(root.dataset.right)]))
+    .observe(root, { attributes: true, attributeFilter: ["data-key"] });
+}"""
+COUNT_DARK = """() => {
+  const canvas = document.querySelector(".wall .tiles"), pen = canvas.getContext("2d");
+  const { data, width } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  return { data: Array.from(data.filter((_, index) => index % 4 === 0)), width };
+}"""
+
+
+def wall_shows(page: Page, key: str) -> None:
+    page.locator(f'.wall[data-key="{key}"][data-state=ready]').wait_for()
+
+
+@needs_chromium
+@pytest.mark.parametrize("method", METHODS)
+def test_a_drag_draws_the_wall_at_every_stop(trained_server, trained_run, test_images, page, method):
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&method={method}&k=0")
+    wall_shows(page, "0")
+    settled(page)
+    page.evaluate(WATCH_WALL)
+    slide(page, 0, len(STOPS) - 1)
+    wall_shows(page, "1")
+    kernels = trained_run.kernels()
+    seen = {key: (state, right) for key, state, right in page.evaluate("window.walls")}
+    for k in STOPS[1:]:
+        right = int(np.sum(predict(prune(kernels, method, k), test_images.images) == test_images.labels))
+        assert seen[key_of(k)] == ("ready", right)
+
+
+@needs_chromium
+def test_the_tiles_that_are_dark_are_those_that_are_wrong(trained_server, trained_run, test_images, page):
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.9")
+    wall_shows(page, "0.9")
+    page.get_by_label("Group").select_option("dataset")
+    slide(page, 90, 97)
+    wall_shows(page, "0.97")
+    drawn = page.evaluate(COUNT_DARK)
+    pixels = np.array(drawn["data"]).reshape(-1, drawn["width"])
+    wrong = predict(prune(trained_run.kernels(), "weight", 0.97), test_images.images) != test_images.labels
+    # Tiles stand in rows, each as wide as the next: the size is found by how many fit.
+    sizes = [size for size in range(3, 70) if -(-len(wrong) // (drawn["width"] // size)) * size == len(pixels)]
+    assert sizes
+    size = sizes[-1]
+    across = drawn["width"] // size
+    corners = [pixels[size * (image // across), size * (image % across)] for image in range(len(wrong))]
+    # A tile's corner is paper: bright where the network is right.
+    assert (np.array(corners) < 100).tolist() == wrong.tolist()
+
+
+@needs_chromium
+def test_an_image_can_be_looked_at_and_picked_by_keyboard(trained_server, trained_run, test_images, page):
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.97")
+    wall_shows(page, "0.97")
+    page.get_by_label("Group").select_option("dataset")
+    tiles = page.locator(".wall .tiles")
+    tiles.focus()
+    tiles.press("Home")
+    tiles.press("ArrowRight")
+    label = test_images.labels[1]
+    expect(page.locator(".wall .card .title")).to_have_text(f"{label} · image 1")
+    answer = int(trained_run.predictions()[Criterion("weight").key(0.97)][1])
+    said = f"Read right, as {answer}, at this k." if answer == label else f"Read as {answer} at this k."
+    expect(page.locator(".wall .card .answer")).to_have_text(said)
+    tiles.press("Enter")
+    expect(page).to_have_url(re.compile("image=1"))
+    expect(page.get_by_text(f"Test image 1, a {label}")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text(f"Test image 1, a {label}")).to_be_visible()
+
+
+@needs_chromium
+def test_the_story_of_an_image_is_what_it_was_read_as(trained_server, trained_run, page):
+    kept = trained_run.predictions()
+    answers = np.array([kept[Criterion("weight").key(k)] for k in STOPS])
+    changes = (answers[1:] != answers[:-1]).sum(axis=0)
+    image = int(np.argmin(changes))
+    turns = np.flatnonzero(answers[1:, image] != answers[:-1, image])
+    assert 1 <= len(turns) <= 4
+    parts = [f"as {answers[turn, image]} up to {100 * STOPS[turn]:g}%" for turn in turns]
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.5")
+    wall_shows(page, "0.5")
+    page.get_by_label("Group").select_option("dataset")
+    tiles = page.locator(".wall .tiles")
+    tiles.focus()
+    tiles.press("Home")
+    for _ in range(image):
+        tiles.press("ArrowRight")
+    story = f"Read {', '.join(parts)}, then as {answers[-1, image]}."
+    expect(page.locator(".wall .card .story")).to_have_text(story)
+
+
+@needs_chromium
+def test_a_k_between_the_stops_is_predicted_behind(trained_server, trained_run, test_images, page):
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.5,0.93")
+    confirmed(page, "0.5,0.93")
+    wall_shows(page, "0.5,0.93")
+    pruned = rank(trained_run.kernels(), "weight").prune(trained_run.kernels(), [0.5, 0.93])
+    right = int(np.sum(predict(pruned, test_images.images) == test_images.labels))
+    expect(page.locator(".wall .counts")).to_contain_text(f"{right} of 360 right")
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["other/x/labels", "{run}/x/labels", "{run}/{identity}/secret", ".locks/x/labels"])
+def test_only_files_of_runs_are_served(trained_server, trained_run, page, path):
+    filled = path.format(run=trained_run.id, identity=trained_run.identity().replace("+", "%2B"))
+    assert page.request.get(f"{trained_server.url}/wall/{filled}").status in (403, 404)
+    good = f"{trained_run.id}/{trained_run.identity().replace('+', '%2B')}/labels"
+    assert len(page.request.get(f"{trained_server.url}/wall/{good}").body()) == 360

@@ -10,6 +10,7 @@ from pages.shared import choice, frame, instrument, networks
 STEPS = {
     "training": ("Train", "A network of 2.4 million weights that tells digits or clothes apart."),
     "pruning": ("Prune", "Histograms, every layer on its own, other criteria, and what is left."),
+    "draw": ("Draw", "Your own digit, read by the dense and the pruned network side by side."),
     "comparison": ("Compare", "Any runs beside each other: curves, tables, figures and animations to take away."),
 }
 

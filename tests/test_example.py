@@ -11,7 +11,7 @@ from core.evaluation import evaluate
 from core.pruning import METHODS, prune
 from core.runs import Run, adopt_example, list_runs
 from core.runs.layout import STATE
-from core.scoring import fine_curve, unscored
+from core.scoring import fine_curve, unscored_of
 from core.settings import EXAMPLE, PROJECT
 from core.sweep import Criterion
 
@@ -27,7 +27,7 @@ def test_a_new_cache_gets_a_complete_run_that_lacks_no_score(example, cache):
     assert example.is_complete()
     assert example.config().dataset == "optdigits", "the only dataset that needs no network"
     assert example.config().run_id == example.id
-    assert not unscored(example.sweep(), fine_curve())
+    assert not unscored_of(example, fine_curve(), with_predictions=True)
 
 
 def test_its_scores_are_those_of_its_network(example, cache):

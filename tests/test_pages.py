@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core import grid, jobs, links, runs
@@ -471,3 +472,32 @@ def test_a_queue_that_cannot_start_says_why(queue, monkeypatch):
     assert "no Dask scheduler" in app.error[0].value
     assert len(queue.entries()) == 5
     assert not app.exception
+
+
+def test_images_that_cannot_be_had_are_said_before_training(cache, monkeypatch):
+    def refuse(name, root):
+        raise KnownError(f"Nobody has {name}.")
+
+    monkeypatch.setattr(jobs, "prepare_dataset", refuse)
+    st.cache_resource.clear()
+    app = open_page("training")
+    app.run()  # the look is over by now
+    assert "MNIST digits are not on this machine" in app.warning[0].value
+    assert app.button(key="train").disabled
+    assert "Nobody has digits." in texts(app)
+    app.button(key="take_small").click().run()
+    assert app.session_state.dataset == "optdigits"
+    assert app.session_state.num_valid == 200
+
+
+def test_layers_are_pruned_alone_when_asked_and_stop_when_asked(full):
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    app.session_state["layers"] = True
+    app.run()
+    assert "sensitivity" not in [chart.key for chart in app.get("plotly_chart") if hasattr(chart, "key")]
+    app.button(key="layers_start").click().run()
+    assert not app.exception
+    while [button for button in app.button if button.key == "layers_stop"]:
+        app.run()
+    assert not app.session_state["layers_at_work"]
+    assert "belongs to the layer that can lose most" in texts(app)

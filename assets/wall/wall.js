@@ -48,6 +48,7 @@ class Wall {
     const earlier = this.data;
     this.data = data;
     this.picked = data.picked;
+    this.root.dataset.tall = data.tall;
     if (earlier?.subject !== data.subject) this.rows = new Map();
     if (data.measured) {
       const bytes = Uint8Array.from(atob(data.measured.predictions), (letter) => letter.charCodeAt(0));
@@ -128,6 +129,7 @@ class Wall {
     counts.innerHTML = "<b></b> · <span></span> · <span></span>";
     [...counts.children].forEach((part, index) => { part.textContent = parts[index]; });
     this.root.dataset.right = right;
+    if (!this.find(".filter").options.length) this.offerFilters();
     clearTimeout(this.rest);
     this.rest = setTimeout(() => {
       this.find(".spoken").textContent = `At k = ${this.key.split(",").map(percent).join(", ")}: ${parts.join(", ")}.`;
@@ -218,35 +220,41 @@ class Wall {
     const total = groups.reduce((sum, group) => sum + group.images.length, 0);
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     this.width = this.root.clientWidth;
-    const wide = Math.max(1, Math.floor(this.width * ratio));
-    const high = Math.min(wide, (window.innerHeight > 800 ? 420 : 330) * ratio);
-    const caption = groups.length > 1 ? CAPTION * ratio : 0;
-    const room = Math.max(high - caption * groups.length, high / 2);
+    const style = getComputedStyle(this.root);
+    this.pen.font = `${12 * ratio}px ${style.fontFamily}`;
+    const captions = groups.length > 1 ? groups.map(({ name, images }) => `${name} · ${number(images.length)}`) : [""];
+    // The name of a group stands beside it, on a narrow screen above it.
+    const beside = this.width >= 480 ? Math.ceil(Math.max(...captions.map((text) => this.pen.measureText(text).width))) : 0;
+    const left = beside && beside + 10 * ratio;
+    const above = captions.length > 1 ? (left ? 4 : CAPTION) * ratio : 0;
+    const wide = Math.max(1, Math.floor(this.width * ratio) - left);
+    const high = (this.data.tall ? Math.max(240, window.innerHeight - this.canvas.getBoundingClientRect().top - 60) : Math.min(this.width, 430)) * ratio;
+    const room = Math.max(high - above * groups.length, high / 2);
     // Whole pixels, so that all tiles are alike; each group may leave its last row unfinished.
     let tile = Math.max(3, Math.floor(Math.sqrt(wide * room / Math.max(total, 1))));
-    tile = Math.min(tile, 64 * ratio);
+    tile = Math.min(tile, 64 * ratio, wide);
     const rowsAt = (size) => groups.reduce((sum, group) => sum + Math.ceil(group.images.length / Math.floor(wide / size)), 0);
-    while (tile > 3 && rowsAt(tile) * tile > room * 1.15) tile -= 1;
+    while (tile > 3 && rowsAt(tile) * tile > room * 1.05) tile -= 1;
     const across = Math.floor(wide / tile);
     let top = 0;
     this.places = new Map();
-    this.layout = groups.map((group) => {
-      const at = { ...group, top: top + caption };
-      group.images.forEach((image, index) => {
-        this.places.set(image, [(index % across) * tile, at.top + Math.floor(index / across) * tile]);
+    this.layout = groups.map((group, index) => {
+      const at = { ...group, caption: captions[index], top: top + above };
+      group.images.forEach((image, place) => {
+        this.places.set(image, [left + (place % across) * tile, at.top + Math.floor(place / across) * tile]);
       });
-      top = at.top + Math.ceil(group.images.length / across) * tile;
+      // A name needs its own height, however few images it has.
+      top = at.top + Math.max(Math.ceil(group.images.length / across) * tile, left ? 14 * ratio : 0);
       return at;
     });
-    Object.assign(this, { ratio, tile, across });
-    this.canvas.width = wide;
+    Object.assign(this, { ratio, tile, across, left });
+    this.canvas.width = Math.floor(this.width * ratio);
     this.canvas.height = Math.max(top, tile);
     this.canvas.style.height = `${this.canvas.height / ratio}px`;
     this.drawSheets();
-    const style = getComputedStyle(this.root);
     this.pen.fillStyle = style.getPropertyValue("--st-text-color");
     this.pen.font = `${12 * ratio}px ${style.fontFamily}`;
-    if (caption) for (const { name, images, top: begin } of this.layout) this.pen.fillText(`${name} · ${number(images.length)}`, 0, begin - 5 * ratio);
+    for (const { caption, top: begin } of this.layout) this.pen.fillText(caption, 0, left ? begin + 11 * ratio : begin - 5 * ratio);
     if (this.states) for (const image of this.places.keys()) this.paint(image);
     if (!total) this.pen.fillText("No image is like this at this sparsity.", 0, 12 * ratio);
     this.place(this.find(".picked"), this.picked);
@@ -289,9 +297,9 @@ class Wall {
 
   imageAt(x, y) {
     if (!this.layout) return null;
-    const column = Math.floor(x * this.ratio / this.tile), down = y * this.ratio;
+    const column = Math.floor((x * this.ratio - this.left) / this.tile), down = y * this.ratio;
     const group = this.layout.findLast(({ top }) => top <= down);
-    if (!group || column >= this.across) return null;
+    if (!group || column < 0 || column >= this.across) return null;
     return group.images[Math.floor((down - group.top) / this.tile) * this.across + column] ?? null;
   }
 

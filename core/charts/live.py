@@ -55,9 +55,9 @@ def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame
     figure = base(height=CURVE_HEIGHT)
     _add_baseline(figure, baseline)
     other = "unit" if criterion.method == "weight" else "weight"
-    lines = [(Criterion(other, criterion.ranking, criterion.scope, criterion.seed), 1.5, 0.45)]
+    lines = [(Criterion(other, criterion.ranking, criterion.scope, criterion.seed), 1.5, 0.7)]
     if criterion.ranking != "magnitude" or criterion.scope != "layer":
-        lines.append((Criterion(criterion.method), 1.5, 0.45))
+        lines.append((Criterion(criterion.method), 1.5, 0.7))
     lines.append((criterion, 2.5, 1.0))
     for line, width, opacity in lines:
         rows = line.select(table)

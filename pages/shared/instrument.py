@@ -95,7 +95,7 @@ def _show(
             # While the pointer moves, the wall does without what is not scored yet.
             rests = at if not at["moving"] else {"key": "0"}
             k = parse_key(rests["key"], len(network.kernels) - 1)
-            wall.show(network, criterion, about, rests["key"], k)
+            wall.show(network, criterion, about, rests["key"], k, tall=view == "present")
         if at["moving"]:
             return
         if st.query_params.get("k") != at["key"] and view != "short":

@@ -64,12 +64,20 @@ def serve(request: Request) -> Response:
     return Response("There is no such file.", 404)
 
 
-def show(network: networks.LoadedRun, criterion: Criterion, about: str, key: str, k: float | list[float]) -> None:
+def show(
+    network: networks.LoadedRun,
+    criterion: Criterion,
+    about: str,
+    key: str,
+    k: float | list[float],
+    tall: bool = False,
+) -> None:
     """Show the wall, which follows the slider of the same subject.
 
     Args:
         about: the subject of the slider; see `pages.shared.instrument.subject`.
         key, k: where the slider rests; what the browser does not know of it is predicted here.
+        tall: whether it fills the height of the screen.
     """
     spec = network.config.spec
     known = networks.known_stops(network, criterion)
@@ -96,6 +104,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, key: str
             # What is predicted at a k that is no known stop, or None.
             "measured": measured,
             "picked": _picked(spec.test_size),
+            "tall": tall,
         },
         on_picked_change=_note_pick,
     )

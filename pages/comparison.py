@@ -110,6 +110,8 @@ def choose_criteria() -> list[tuple[str, str]]:
         default=["magnitude"],
         key="orders",
         bind="query-params",
+        # As wide as there is room, so that it wraps on a phone.
+        width="stretch",
         help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
     )
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
@@ -261,9 +263,9 @@ with picker:
     chosen, coming = choose_runs(ids)
 with k_list:
     sparsities = chosen_sparsities()
-with st.container(horizontal=True, gap="large"):
+with st.container(horizontal=True, gap="medium"):
     x, y = choose_axes()
-    criteria = choose_criteria()
+criteria = choose_criteria()
 
 sweeps = {}
 for run_id in chosen:

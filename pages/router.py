@@ -7,11 +7,16 @@ from core.settings import ASSETS
 from pages.shared import frame
 
 st.set_page_config(page_title="Network pruning", page_icon=str(ASSETS / "favicon.png"), layout="wide")
-# Digits of one width, so that numbers do not dance while they change. And Streamlit fades what waits for a rerun, which
-# the live slider must never do: what it shows is never stale.
+# Digits of one width, so that numbers do not dance while they change; small text and text on blue with enough contrast,
+# light and dark. And Streamlit fades what waits for a rerun, which the live slider must never do: it is never stale.
 st.html(
     """<style>
     .stApp { font-variant-numeric: tabular-nums; }
+    [data-testid="stCaptionContainer"] code { color: inherit; }
+    [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { background-color: rgb(128 138 150 / 25%); }
+    [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) * { color: inherit; }
+    [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { color: inherit; }
+    .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { background-color: #0072B2; border-color: #0072B2; }
     [data-testid="stElementContainer"]:has(.instrument, .wall) { opacity: 1 !important; transition: none !important; }
     </style>"""
 )

@@ -63,6 +63,7 @@ loss {result.test_loss:.4f}. Trained again by
 | `activations.npz` | the rms of every kernel's inputs over training images |
 | `history.csv` | loss and accuracy of every epoch |
 | `sweep.csv` | the scores as the program keeps them |
+| `predictions.npz` | the predicted class of every test image at every sparsity scored, by name of criterion and k |
 | `config.json`, `state.json` | every hyper-parameter; how the training went, library versions and machine |
 | `notes.json` | the name and the note that somebody gave it, if any |
 | `*.png`, `histograms/` | training, pruning and the distribution at every sparsity |

@@ -41,6 +41,10 @@ NOTE_TIMES = """() => {
   const instrument = document.querySelector(".instrument"), app = document.querySelector("[data-testid=stApp]");
   window.drawn = new Set();
   window.measured = new Set();
+  window.walls = new Set();
+  const wall = document.querySelector(".wall");
+  if (wall) new MutationObserver(() => { if (wall.dataset.state === "ready") walls.add(wall.dataset.key); })
+    .observe(wall, { attributes: true });
   const note = () => {
     if (instrument) {
       drawn.add(instrument.dataset.key);
@@ -149,7 +153,10 @@ def main() -> None:
             page.evaluate(NOTE_TIMES)
             drag(page, ".instrument .slider", 0, 1, len(STOPS) - 1, 50)
             final_after(page)
-            print(f"{method}: {page.evaluate('drawn.size')} of {len(STOPS)} stops drawn in a drag at 20 a second")
+            drawn, walls = page.evaluate("drawn.size"), page.evaluate("walls.size")
+            print(
+                f"{method}: {drawn} of {len(STOPS)} stops drawn in a drag at 20 a second, {walls} of them by the wall"
+            )
             page.evaluate("measured.clear()")
             began = time.perf_counter()
             drag(page, ".instrument .slider", 0.5, 1, len(STOPS) // 2, 50)

@@ -110,8 +110,6 @@ def choose_criteria() -> list[tuple[str, str]]:
         default=["magnitude"],
         key="orders",
         bind="query-params",
-        # As wide as there is room, so that it wraps on a phone.
-        width="stretch",
         help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
     )
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
@@ -200,7 +198,9 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     number = st.column_config.NumberColumn
     counts = ["zeroed", "removable", "remaining"]
     selection = st.dataframe(
-        folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()),
+        folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()).style.format(
+            {"change": lambda change: frame.signed(change, 4)}
+        ),
         hide_index=True,
         # A selection is of positions: with other rows it must not go on to mean others.
         key=f"results_{pd.util.hash_pandas_object(folded[comparison.ROW]).sum():x}",
@@ -218,7 +218,7 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
             "n": "n",
             "accuracy": number("Test accuracy", format="%.4f"),
             "accuracy_sd": number("± s.d.", format="%.4f"),
-            "change": number("From dense", format="%+.4f"),
+            "change": "From dense",
             "loss": number("Test loss", format="%.4f"),
             "loss_sd": number("± s.d. (loss)", format="%.4f"),
             "zeroed": number("Zeroed", format="localized"),

@@ -35,16 +35,18 @@ def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | l
             name=list(spec.classes), change=100 * (result.classes.pruned - result.classes.dense)
         )
         st.dataframe(
-            table,
+            table.style.format(
+                {"dense": "{:.2%}", "pruned": "{:.2%}", "change": lambda change: frame.signed(change, 2)}
+            ),
             hide_index=True,
             height="content",
             column_order=["name", "images", "dense", "pruned", "change"],
             column_config={
                 "name": "Class",
                 "images": "Images",
-                "dense": st.column_config.NumberColumn("Dense", format="percent"),
-                "pruned": st.column_config.NumberColumn("Pruned", format="percent"),
-                "change": st.column_config.NumberColumn("Points", format="%+.2f"),
+                "dense": "Dense",
+                "pruned": "Pruned",
+                "change": "Points",
             },
             alt="Accuracy per class, dense and pruned",
         )

@@ -47,6 +47,11 @@ def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = No
         st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")
 
 
+def signed(value: float, digits: int) -> str:
+    """A change as it is written everywhere: with its sign, and a true minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def counted(number: int, what: str) -> str:
     """A number of things in words: "1 run", "2 runs"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

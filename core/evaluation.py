@@ -61,7 +61,11 @@ def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
 
 
 def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examination:
-    """As `evaluate`, with the predictions and the weights that remain, from the same pass."""
+    """As `evaluate`, with the predictions and the weights that remain, from the same pass.
+
+    Example:
+        `np.mean(examine(kernels, images, labels).predictions == labels)` is its accuracy.
+    """
     check_kernels(kernels)
     images, labels = np.asarray(images), np.asarray(labels)
     inputs, classes = kernels[0].shape[0], kernels[-1].shape[1]
@@ -84,12 +88,20 @@ def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examina
 
 
 def logits(kernels: Kernels, images: np.ndarray) -> np.ndarray:
-    """The output layer's values before the softmax, float32 of shape (n, classes)."""
+    """The output layer's values before the softmax, float32 of shape (n, classes).
+
+    Example:
+        `logits(kernels, images).argmax(axis=1)` is `predict(kernels, images)`.
+    """
     return _logits(compact(kernels), images)
 
 
 def predict(kernels: Kernels, images: np.ndarray) -> np.ndarray:
-    """The class of largest output for each image, shape (n,)."""
+    """The class of largest output for each image, shape (n,).
+
+    Example:
+        `predict(prune(kernels, "unit", 0.8), test.images)`
+    """
     return logits(kernels, images).argmax(axis=1)
 
 
@@ -102,6 +114,9 @@ def rms_activations(kernels: Kernels, images: np.ndarray) -> list[np.ndarray]:
 
     Returns:
         For each kernel a float32 array of shape (inputs,): the pixels first, then the hidden units.
+
+    Example:
+        `rank(kernels, "weight", "activation", activations=rms_activations(kernels, train.images))`
     """
     rms = []
     activations = images

@@ -72,7 +72,11 @@ def fine_curve() -> Wanted:
 
 
 def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
-    """What of the wanted a sweep does not hold yet, each score once."""
+    """What of the wanted a sweep does not hold yet, each score once.
+
+    Example:
+        `unscored(run.sweep(), experiment())` is empty for a run of `python -m core.train`.
+    """
     asked: dict[Criterion, set[float]] = {}
     missing = []
     for criterion, sparsities in wanted:
@@ -118,6 +122,9 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
     Raises:
         RunError: if the run or its dataset cannot be read, the scores cannot be written, or the run is deleted or
             replaced meanwhile.
+
+    Example:
+        `list(score_run(run, fine_curve()))` completes all that the slider uses.
     """
     identity = run.identity()
     missing = unscored_of(run, wanted, with_predictions)

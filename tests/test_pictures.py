@@ -215,12 +215,11 @@ def test_training_curves_name_the_kept_epoch(trained_run):
     assert legend_of(figure) == ["Training", "Validation", "Kept epoch: 2"]
 
 
-def test_published_curves_are_drawn_beside_those_of_the_run(results):
-    published = results.assign(accuracy_unit=0.25)
-    alone, both = printed.pruning_curves(results), printed.pruning_curves(results, published)
-    assert [len(axes.lines) for axes in alone.axes] == [2, 2]
-    assert [len(axes.lines) for axes in both.axes] == [4, 4]
-    assert any(set(line.get_ydata()) == {0.25} for line in both.axes[0].lines)
+def test_both_methods_are_drawn_in_both_panels(results):
+    figure = printed.pruning_curves(results)
+    for axes, measure in zip(figure.axes, ("accuracy", "loss"), strict=True):
+        drawn = [line.get_ydata().tolist() for line in axes.lines]
+        assert drawn == [results[f"{measure}_{method}"].tolist() for method in METHODS]
 
 
 def test_twelve_curves_and_their_legend_do_not_overlap():

@@ -30,6 +30,9 @@ def by_class(dense: np.ndarray, pruned: np.ndarray, labels: np.ndarray, classes:
         dense, pruned: the predicted class of each image, of shape (n,).
         labels: the true ones.
         classes: how many there are.
+
+    Example:
+        `by_class(predict(kernels, images), predict(pruned, images), labels, 10).classes`
     """
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (dense, pruned), 1)

@@ -276,16 +276,15 @@ def class_probabilities(sparsities: Sequence[float], rows: np.ndarray, classes: 
     return figure
 
 
-def base(height: int, title: str | None = None) -> go.Figure:
+def base(height: int) -> go.Figure:
     """An empty figure of the app, without a theme: Streamlit colours text, grid and background, light and dark."""
     figure = go.Figure()
     figure.update_layout(
         template=None,
         height=height,
-        margin={"l": 8, "r": 8, "t": 44 if title else 36, "b": 8},
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
         hovermode="x unified",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        title={"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"} if title else None,
     )
     figure.update_xaxes(automargin=True, fixedrange=True)
     figure.update_yaxes(automargin=True, fixedrange=True)

@@ -111,12 +111,11 @@ def training_curves(history: pd.DataFrame, kept_epoch: int | None = None) -> Fig
     return figure
 
 
-def pruning_curves(results: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
+def pruning_curves(results: pd.DataFrame) -> Figure:
     """Test accuracy and test loss of both methods against the sparsity, side by side.
 
     Args:
         results: as `core.sweep.results_table` gives it.
-        published: a table of the same columns, drawn dashed.
     """
     figure, panels = _side_by_side("Test accuracy", "Test loss (nats)", x_title="Sparsity k of the hidden kernels")
     marker = "o" if len(results) < _LAST_MARKED else None
@@ -126,16 +125,6 @@ def pruning_curves(results: pd.DataFrame, published: pd.DataFrame | None = None)
             axes.plot(
                 results.sparsity, results[column], color=color, label=name, linewidth=1.6, marker=marker, markersize=4
             )
-            if published is not None:
-                axes.plot(
-                    published.sparsity,
-                    published[column],
-                    color=color,
-                    label=f"{name}, published",
-                    linewidth=1.1,
-                    linestyle=_DASHES["dash"],
-                    alpha=0.8,
-                )
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(percent)
         axes.set_ylim(bottom=0)

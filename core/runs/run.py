@@ -265,6 +265,9 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
 
     Raises:
         RunIdError: if the name cannot be a folder of the cache.
+
+    Example:
+        `open_run("digits-e20-lr0.001-77cf15e239").kernels()`
     """
     if not layout.is_run_id(run_id):
         raise RunIdError(
@@ -281,7 +284,11 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
 
 
 def list_runs(root: Path | None = None) -> list[Run]:
-    """All runs, complete or not, by name. Opens no model."""
+    """All runs, complete or not, by name. Opens no model.
+
+    Example:
+        `[run.result() for run in list_runs() if run.is_complete()]`
+    """
     root = root or cache_root()
     try:
         names = os.listdir(root)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ def trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(trained_cache: Path) -> runs.Run:
     return runs.open_run(SMALL.run_id, trained_cache)
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Leave `__main__` as it was: a page run by AppTest takes its name, and a process that is spawned later runs it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

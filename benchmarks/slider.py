@@ -43,6 +43,7 @@ NOTE_TIMES = """() => {
   window.measured = new Set();
   window.walls = new Set();
   const wall = document.querySelector(".wall");
+  if (wall) walls.add(wall.dataset.key);
   if (wall) new MutationObserver(() => { if (wall.dataset.state === "ready") walls.add(wall.dataset.key); })
     .observe(wall, { attributes: true });
   const note = () => {

@@ -4,6 +4,7 @@ A run that exists is not trained again; its pruning experiments are run for the 
 still missing. A run that another process is training is waited for.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -55,15 +56,22 @@ def main(_: list[str]) -> None:
     trained = run.is_complete() and not values.force_train
     if not trained and not values.train:
         raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
-    # The slider opens with a curve of every tenth percent, in the seconds after training.
-    first = [*experiment(sparsities), *(coarse_curve()[: len(METHODS)] if values.fine_curve else ())]
-    if not trained:
-        train_run(run, config, first, replace=values.force_train)
-    if run.config() != config:
-        raise ConfigError(_other_config(run, config))
-    if trained:
-        say(f"Run {run.id} is trained already.")
-    score_with_bar(run, experiment(sparsities))
+    with contextlib.ExitStack() as scoring:
+        if not trained:
+            first = experiment(sparsities)
+            if values.fine_curve:
+                # Somebody waits for the slider: the network can be opened at once, and gets every tenth percent first.
+                # Whoever opens it leaves the scoring to this process.
+                first = experiment([0.0])
+                with contextlib.suppress(RunBusyError):
+                    scoring.enter_context(run.lock("curve", timeout=0))
+            train_run(run, config, first, replace=values.force_train)
+        if run.config() != config:
+            raise ConfigError(_other_config(run, config))
+        if trained:
+            say(f"Run {run.id} is trained already.")
+        tenths = coarse_curve()[: len(METHODS)] if values.fine_curve and not trained else ()
+        score_with_bar(run, [*tenths, *experiment(sparsities)])
     table = results_table(run.sweep(), sparsities)
     say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
     if values.fine_curve:

@@ -6,11 +6,11 @@ import itertools
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ConfigError
-from core.parameters import Choice, Kind, Real, Switch, Whole, Widths, within
+from core.parameters import Choice, Parameter, Real, Switch, Whole, Widths, parameter, within
 
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the meaning of a field changes, so that old runs are never aliased."""
@@ -61,39 +61,6 @@ DATASETS = {
     "fashion": DatasetSpec("Fashion-MNIST", 60_000, 10_000, 28, 255, _CLOTHES, 10_000),
     "optdigits": DatasetSpec("UCI digits, 8×8", 1_437, 360, 8, 16, _DIGITS, 200),
 }
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """All that anybody needs to know of one hyper-parameter: flags, widgets, links, labels, tables and checks.
-
-    Attributes:
-        kind: the values that it allows, and how they are written and read.
-        default: None takes the dataset's own, the attribute of that name of `DatasetSpec`.
-        label: of its widget, and of its column in the table of runs.
-        help: what it does, in one or two sentences.
-        words: how a label says it where it is not the default, such as "{} epochs"; empty if no label does.
-        in_id: how a run id says it, such as "e{}"; empty if only the hash knows it.
-        advanced: whether its widget is folded away.
-        vary: the list that the grid page begins with, empty for the one value chosen; None if it offers no list.
-        before: for one that was added later, the value that networks had before it existed. That value is left
-            out of the hash, so that the ids of earlier runs stay, and is what their configurations are read as.
-    """
-
-    kind: Kind
-    default: Any
-    label: str
-    help: str
-    words: str = ""
-    in_id: str = ""
-    advanced: bool = False
-    vary: str | None = None
-    before: Any = None
-
-
-def parameter(kind: Kind, default: Any, label: str, help: str, **rest: Any) -> Any:
-    """A field of `TrainingConfig`, with what `Parameter` says of it."""
-    return field(default=default, metadata={"parameter": Parameter(kind, default, label, help, **rest)})
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""Kinds of hyper-parameters: the values that each allows, and how a value is checked, written and read.
+"""What a hyper-parameter is: the values of its kind, how they are checked, written and read, and what people are told.
 
-A kind knows nothing of a particular hyper-parameter; `core.config` says which there are.
+Nothing here knows a particular one; `core.config` says which there are.
 """
 
+import abc
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import ConfigError
@@ -15,7 +16,7 @@ MAX_RANGE = 1000
 """Whole numbers in a range such as 0-4, at most."""
 
 
-class Kind:
+class Kind(abc.ABC):
     """What every kind can do. `check` is the only judge of values; the others change between value and text."""
 
     example: str
@@ -23,13 +24,13 @@ class Kind:
     separator = r"[,;\s]+"
     """Between the values of a list."""
 
+    @abc.abstractmethod
     def check(self, name: str, value: Any) -> Any:
         """The value in its own type.
 
         Raises:
             ConfigError: if it is none of this kind; names the hyper-parameter, the range and the value.
         """
-        raise NotImplementedError
 
     def write(self, value: Any) -> str:
         """A value as a flag takes it."""
@@ -50,8 +51,9 @@ class Kind:
             raise ConfigError(f"{name}: expected at least one value, such as {self.example}. Received nothing.")
         return values
 
-    def _read(self, name: str, part: str) -> Sequence[Any]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _read(self, name: str, part: str) -> Iterable[Any]:
+        """The values that one part of a list stands for."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,39 @@ class Widths(Kind):
     def _read(self, name: str, part: str) -> Iterator[tuple[int, ...]]:
         widths = [width for width in re.split(r"[,\s]+|(?<=\d)-", part) if width]
         yield self.check(name, [int(width) if width.isdecimal() and len(width) < 10 else width for width in widths])
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """All that anybody needs to know of one hyper-parameter: flags, widgets, links, labels, tables and checks.
+
+    Attributes:
+        kind: the values that it allows, and how they are written and read.
+        default: None takes the dataset's own, the attribute of that name of `core.config.DatasetSpec`.
+        label: of its widget, and of its column in the table of runs.
+        help: what it does, in one or two sentences.
+        words: how a label says it where it is not the default, such as "{} epochs"; empty if no label does.
+        in_id: how a run id says it, such as "e{}"; empty if only the hash knows it.
+        advanced: whether its widget is folded away.
+        vary: the list that the grid page begins with, empty for the one value chosen; None if it offers no list.
+        before: for one that was added later, the value that networks had before it existed. That value is left
+            out of the hash, so that the ids of earlier runs stay, and is what their configurations are read as.
+    """
+
+    kind: Kind
+    default: Any
+    label: str
+    help: str
+    words: str = ""
+    in_id: str = ""
+    advanced: bool = False
+    vary: str | None = None
+    before: Any = None
+
+
+def parameter(kind: Kind, default: Any, label: str, help: str, **rest: Any) -> Any:
+    """A field of `core.config.TrainingConfig`, with what `Parameter` says of it."""
+    return field(default=default, metadata={"parameter": Parameter(kind, default, label, help, **rest)})
 
 
 def within(name: str, value: float, low: float, high: float, of: str = "") -> None:

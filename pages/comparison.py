@@ -4,15 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from core import config as configuration
-from core import runs, scoring
+from core import runs
 from core.analysis import comparison
 from core.charts import interactive
 from core.charts.curves import X_AXES, Y_AXES, Curve, comparison_curves
 from core.config import K_VALUES
-from core.errors import KnownError, RunWriteError
-from core.pruning import METHODS
-from core.sweep import Criterion, merge_scores
-from pages.shared import choice, downloads, frame, networks
+from core.errors import KnownError
+from pages.shared import choice, downloads, frame, networks, progress
 
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
 CRITERIA = {
@@ -113,32 +111,6 @@ def choose_criteria() -> list[tuple[str, str]]:
         help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
     )
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
-
-
-def scored(run: runs.Run, criteria: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
-    """The run's sweep, after scoring with visible progress what is missing of what was asked for.
-
-    Raises:
-        KnownError: if the run or its dataset cannot be read.
-    """
-    wanted = [(Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS]
-    table = run.sweep()
-    if not scoring.unscored(table, wanted):
-        return table
-    networks.test_split(run.config().dataset)
-    rows = []
-    bar = st.progress(0.0, f"Pruning and scoring {run.id}")
-    try:
-        for score in scoring.score_run(run, wanted):
-            rows.append(score.row)
-            where = f"{score.row['method']} at {score.row['sparsity']:g}"
-            bar.progress(score.done / score.total, f"Pruning and scoring {run.id}: {where}")
-    except RunWriteError as error:
-        # It costs scoring again next time, not the view.
-        st.error(str(error), icon=":material/error:")
-    finally:
-        bar.empty()
-    return merge_scores(table, pd.DataFrame(rows))
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -270,7 +242,7 @@ criteria = choose_criteria()
 sweeps = {}
 for run_id in chosen:
     try:
-        sweeps[run_id] = scored(runs.open_run(run_id), criteria, sparsities)
+        sweeps[run_id] = progress.scored(runs.open_run(run_id), criteria, sparsities)
     except KnownError as error:
         st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
 lacking = networks.complete_baselines(list(sweeps), sparsities)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parameter, parse_k_values
-from core.parameters import Real
+from core.config import K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
+from core.parameters import Real, parameter
 from tests.conftest import PROJECT
 
 

@@ -1,9 +1,14 @@
-"""How a training is going, in a line and a bar."""
+"""How long work takes, in a line and a bar: a training, or scores that somebody waits for."""
 
+import pandas as pd
 import streamlit as st
 
-from core import jobs
+from core import jobs, scoring
+from core.errors import RunWriteError
+from core.pruning import METHODS
 from core.runs import Phase, Run, TrainingState
+from core.sweep import Criterion, merge_scores
+from pages.shared import networks
 
 
 def show_bar(run: Run, state: TrainingState) -> None:
@@ -27,3 +32,29 @@ def describe(state: TrainingState, far: jobs.Progress) -> str:
     if state.phase == Phase.COMPLETE:
         return "Putting the network into the cache"
     return "Getting ready: reading the images and starting TensorFlow"
+
+
+def scored(run: Run, criteria: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
+    """The run's sweep, after scoring with visible progress what is missing of what was asked for.
+
+    Raises:
+        KnownError: if the run or its dataset cannot be read.
+    """
+    wanted = [(Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS]
+    table = run.sweep()
+    if not scoring.unscored(table, wanted):
+        return table
+    networks.test_split(run.config().dataset)
+    rows = []
+    bar = st.progress(0.0, f"Pruning and scoring {run.id}")
+    try:
+        for score in scoring.score_run(run, wanted):
+            rows.append(score.row)
+            where = f"{score.row['method']} at {score.row['sparsity']:g}"
+            bar.progress(score.done / score.total, f"Pruning and scoring {run.id}: {where}")
+    except RunWriteError as error:
+        # It costs scoring again next time, not the view.
+        st.error(str(error), icon=":material/error:")
+    finally:
+        bar.empty()
+    return merge_scores(table, pd.DataFrame(rows))

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from core.config import DATASETS, PARAMETERS, ConfigError, Parameter, TrainingConfig
-from core.parameters import Choice, Real, Switch, Whole
+from core.config import DATASETS, PARAMETERS, ConfigError, TrainingConfig
+from core.parameters import Choice, Parameter, Real, Switch, Whole
 
 
 def choose_config() -> TrainingConfig | None:

@@ -39,7 +39,12 @@ class Wall {
     this.resized.observe(root);
     this.canvas.onpointermove = (event) => this.point(this.imageAt(event.offsetX, event.offsetY));
     this.canvas.onpointerleave = () => this.point(null);
-    this.canvas.onclick = (event) => this.pick(this.imageAt(event.offsetX, event.offsetY));
+    // A finger does not hover: what it taps is shown and picked at once.
+    this.canvas.onclick = (event) => {
+      const image = this.imageAt(event.offsetX, event.offsetY);
+      this.point(image);
+      this.pick(image);
+    };
     this.canvas.onblur = () => this.point(null);
     this.canvas.onkeydown = (event) => this.press(event);
   }

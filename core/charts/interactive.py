@@ -43,6 +43,8 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
     if kept_epoch is not None:
         # Above the axes, where no curve runs through the words.
         figure.add_vline(x=kept_epoch, line={"color": GREY, "width": 1, "dash": "dash"})
+        if kept_epoch < epochs / 2:
+            figure.update_layout(legend={"x": 1, "xanchor": "right"})
         figure.add_annotation(
             text=f"kept: epoch {kept_epoch}", x=kept_epoch, y=1, yref="paper", yanchor="bottom", showarrow=False
         )

@@ -18,7 +18,7 @@ Arrays of activations have the shape (inputs, n) here, so that what one unit nee
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,6 +45,7 @@ class Recipe:
         images: how many of the images are used, evenly spaced among those given.
         damping: what is added to the diagonal of each Gram matrix, whose diagonal is scaled to 1.
         steps: of ADMM.
+        swaps: the most units that are exchanged one by one after ADMM.
         penalty: of ADMM, at the first step.
         growth: the factor by which the penalty grows with each step.
         rounds: refits with the targets that ReLU allows.
@@ -56,6 +57,7 @@ class Recipe:
     steps: int = 40
     penalty: float = 0.1
     growth: float = 1.18
+    swaps: int = 50
     rounds: int = 8
     rounds_below: float = 0.1
 
@@ -68,7 +70,8 @@ class Repaired:
         kernels: float32, of the shapes of the dense ones.
         images: how many images were used.
         seconds: how long it took, without what a `Repairer` had prepared before.
-        errors: for each kernel the part of its targets' mean square that is left as error, 0 for a perfect fit.
+        errors: for each kernel the mean square of its units' errors, as part of that of the dense network's values:
+            0 for a perfect fit, 1 for zero kernels.
     """
 
     kernels: list[np.ndarray]
@@ -210,7 +213,10 @@ class Repairer:
         problem = self._problem(activations, self._targets[-1])
         everything = np.ones(dense.shape, bool)
         values = problem.fit(everything[problem.live])
-        return [*repaired, _assemble(problem, values, everything, dense)], [*errors, problem.error(values)]
+        return [*repaired, _assemble(problem, values, everything, dense)], [
+            *errors,
+            problem.error(values, rectified=False),
+        ]
 
     def _problem(self, activations: np.ndarray, targets: np.ndarray) -> "Layer":
         return Layer(activations, targets, self.recipe.damping)
@@ -309,10 +315,12 @@ class Layer:
                 )[:, 0]
         return weights
 
-    def error(self, weights: np.ndarray) -> float:
-        """The mean square of what is wrong after ReLU's allowance, as part of the targets' mean square."""
-        missed = weights.T @ self.inputs - self.targets
-        total = float(np.vdot(self.targets, self.targets))
+    def error(self, weights: np.ndarray, rectified: bool = True) -> float:
+        """What is wrong in the units' values after ReLU, or without it: the squares' sum as part of the targets'."""
+        floor = np.float32(0 if rectified else -np.inf)
+        wanted = np.maximum(self.targets, floor)
+        missed = np.maximum(weights.T @ self.inputs, floor) - wanted
+        total = float(np.vdot(wanted, wanted))
         return float(np.vdot(missed, missed)) / total if total else 0.0
 
     def _inverse(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -332,8 +340,8 @@ def choose_weights(problem: Layer, keep: int, importance: np.ndarray, recipe: Re
         recipe: damping, steps and penalty.
     """
     products = problem.products * importance.astype(np.float32)
-    if keep >= products.size:
-        return np.ones(products.shape, bool)
+    if not 0 < keep < products.size:
+        return np.full(products.shape, keep > 0)
     return _admm(problem, products, keep, np.abs, recipe)
 
 
@@ -344,12 +352,13 @@ def choose_units(problem: Layer, keep: int, importance: np.ndarray, recipe: Reci
     it is enough to look at the directions in which the products are largest.
     """
     products = problem.products * importance.astype(np.float32)
-    if keep >= len(products):
-        return np.ones(len(products), bool)
+    if not 0 < keep < len(products):
+        return np.full(len(products), keep > 0)
     if products.shape[1] > _DIRECTIONS:
         _, directions = eigh(products.T @ products, driver="evd", check_finite=False)
         products = products @ directions[:, -_DIRECTIONS:]
-    return _admm(problem, products, keep, lambda rows: np.einsum("iu,iu->i", rows, rows), recipe)
+    chosen = _admm(problem, products, keep, _squares, recipe)
+    return _swap(problem.gram.astype(np.float64), products.astype(np.float64), chosen, recipe.swaps)
 
 
 def importance(kernels: Kernels, pre_activations: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -360,8 +369,8 @@ def importance(kernels: Kernels, pre_activations: Sequence[np.ndarray]) -> list[
         pre_activations: of the dense network on some images, (units, n) for each kernel.
 
     Returns:
-        For each kernel an array of shape (units,) with a mean of 1. Units that move nothing get a thousandth, so
-        that they come last but are not undecided.
+        For each kernel an array of shape (units,). Units that move nothing get a thousandth of the mean, so that
+        they come last but are not undecided.
     """
     squares = [np.zeros(kernel.shape[1]) for kernel in kernels]
     squares[-1] += 1
@@ -373,10 +382,12 @@ def importance(kernels: Kernels, pre_activations: Sequence[np.ndarray]) -> list[
             if layer:
                 slopes = kernels[layer] @ slopes
     sizes = [np.sqrt(square) for square in squares]
-    return [np.maximum(size / (size.mean() or 1), 1e-3) for size in sizes]
+    return [np.maximum(size, 1e-3 * (size.mean() or 1)) for size in sizes]
 
 
-def _admm(problem: Layer, products: np.ndarray, keep: int, score: callable, recipe: Recipe) -> np.ndarray:
+def _admm(
+    problem: Layer, products: np.ndarray, keep: int, score: Callable[[np.ndarray], np.ndarray], recipe: Recipe
+) -> np.ndarray:
     """ADMM for min |W' X̂ - Y|² with at most `keep` entries, or rows, of W; `score` tells which are largest.
 
     W minimises the error plus penalty/2 · |W - D|², D is what the budget leaves of W, and the multipliers pull them
@@ -398,6 +409,38 @@ def _admm(problem: Layer, products: np.ndarray, keep: int, score: callable, reci
         sparse = np.where(kept if kept.ndim == 2 else kept[:, None], wanted, 0)
         multipliers += penalty * (weights - sparse)
     return kept
+
+
+def _swap(gram: np.ndarray, products: np.ndarray, chosen: np.ndarray, most: int) -> np.ndarray:
+    """Exchange one input after the other while that lowers the error of the least-squares problem, at most so often.
+
+    The input that goes is the one whose loss costs least, the one that comes lowers the error most, both told exactly
+    from the inverse of the support's Gram matrix. Where few inputs stay, ADMM stops well short of what this reaches.
+    """
+    support = list(np.flatnonzero(chosen))
+    for _ in range(most):
+        inverse = np.linalg.inv(gram[np.ix_(support, support)])
+        costs = _squares(inverse @ products[support]) / np.diag(inverse)
+        gone = support.pop(int(costs.argmin()))
+        across = gram[:, support]
+        explained = across @ np.linalg.inv(gram[np.ix_(support, support)])
+        missing = products - explained @ products[support]
+        unexplained = np.diag(gram) - np.einsum("is,is->i", explained, across)
+        unexplained[support] = np.inf
+        gains = _squares(missing) / unexplained
+        best = int(gains.argmax())
+        if gains[best] <= gains[gone] * (1 + 1e-9):
+            support.append(gone)
+            break
+        support.append(best)
+    swapped = np.zeros_like(chosen)
+    swapped[support] = True
+    return swapped
+
+
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """The squared norm of each row."""
+    return np.einsum("iu,iu->i", rows, rows)
 
 
 def _solve(gram: np.ndarray, products: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ _JACOBIAN_IMAGES = 1_000
 """Images over which derivatives are averaged; ten times as many give the same order."""
 _DIRECTIONS = 100
 """Directions of the targets that group-sparse least squares looks at; the others are next to nothing."""
+_STEPS_AN_INVERSE = 4
+"""Steps of ADMM for which the same inverse serves."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Recipe:
         images: how many of the images are used, evenly spaced among those given.
         damping: what is added to the diagonal of each Gram matrix, whose diagonal is scaled to 1.
         steps: of ADMM.
+        shift: for the scope "global", how far the layers' budgets go from the same part of each, 0, to what ADMM on
+            all layers at once gives each, 1.
         swaps: the most units that are exchanged one by one after ADMM.
         penalty: of ADMM, at the first step.
         growth: the factor by which the penalty grows with each step.
@@ -57,6 +61,7 @@ class Recipe:
     steps: int = 40
     penalty: float = 0.1
     growth: float = 1.18
+    shift: float = 0.3
     swaps: int = 50
     rounds: int = 8
     rounds_below: float = 0.1
@@ -122,7 +127,7 @@ class Repairer:
     """`repair` for several k: what does not depend on k is computed once.
 
     That is the dense network's pre-activations, the importance of its units, and the Gram matrix of the first layer
-    with its decomposition. Takes some 100 MB for the default network while it lives.
+    with its decomposition. Takes some 200 MB for the default network while it lives.
 
     Example:
         `repairer = Repairer(kernels, images)`, then
@@ -136,6 +141,8 @@ class Repairer:
         self.kernels = [np.asarray(kernel, np.float32) for kernel in kernels]
         self.images = _evenly_spaced(len(images), self.recipe.images)
         """Which of the images are used, indices of shape (n,)."""
+        self._ranked: dict[str, list[np.ndarray]] = {}
+        self._dense_problems: dict[int, Layer] = {}
         self._pixels = np.ascontiguousarray(np.asarray(images)[self.images].T, np.float32)
 
     def repair(self, method: str, sparsity: Sparsity, *, support: str = "admm", scope: str = "layer") -> Repaired:
@@ -145,6 +152,8 @@ class Repairer:
         check_choice("support", support, SUPPORTS)
         check_choice("scope", scope, SCOPES)
         counts = rank(self.kernels, method, scope=scope).pruned(sparsity)
+        if scope == "global" and support == "admm":
+            counts = self._global_counts(method, sum(counts))
         if not any(counts):
             kernels, errors = [kernel.copy() for kernel in self.kernels], [0.0] * len(self.kernels)
         elif method == "weight":
@@ -157,13 +166,13 @@ class Repairer:
         repaired, errors = [], []
         activations = self._pixels
         for layer, (dense, count) in enumerate(zip(self.kernels[:-1], counts, strict=True)):
-            problem = self._first if layer == 0 else self._problem(activations, self._targets[layer])
-            sizes = np.abs(dense)
+            problem = self._dense_problem(0) if layer == 0 else self._problem(activations, self._targets[layer])
+            ranks = self._ranks("weight")[layer]
             if support == "admm":
                 chosen = choose_weights(problem, dense.size - count, self._importance[layer], self.recipe)
-                kept = _fill(problem.spread(chosen), dense.size - count, sizes)
+                kept = _fill(problem.spread(chosen), dense.size - count, ranks)
             else:
-                kept = _largest(sizes, dense.size - count)
+                kept = ranks >= count
             rounds = self.recipe.rounds if kept.mean() <= self.recipe.rounds_below else 0
             values = problem.fit(kept[problem.live], rounds)
             errors.append(problem.error(values))
@@ -180,13 +189,13 @@ class Repairer:
         for layer, count in enumerate(counts):
             dense = self.kernels[layer]
             keep = dense.shape[1] - count
-            norms = np.linalg.norm(dense, axis=0)
+            ranks = self._ranks("unit")[layer]
             if support == "admm":
-                following = self._second if layer == 0 else self._following(layer, kernel, activations)
+                following = self._dense_problem(1) if layer == 0 else self._following(layer, kernel, activations)
                 chosen = choose_units(following, keep, self._importance[layer + 1], self.recipe)
-                kept = _fill(following.spread(chosen), keep, norms)
+                kept = _fill(following.spread(chosen), keep, ranks)
             else:
-                kept = _largest(norms, keep)
+                kept = ranks >= count
             if problem is not None:
                 # Only now, for the units that stay, the refits that ReLU allows.
                 problem = problem.only(kept)
@@ -225,13 +234,38 @@ class Repairer:
         """The problem that tells which units of a layer stay: from its activations to the next pre-activations."""
         return self._problem(np.maximum(kernel.T @ activations, 0), self._targets[layer + 1])
 
-    @cached_property
-    def _first(self) -> "Layer":
-        return self._problem(self._pixels, self._targets[0])
+    def _global_counts(self, method: str, total: int) -> list[int]:
+        """How many weights, or units, each layer loses if all share one budget.
 
-    @cached_property
-    def _second(self) -> "Layer":
-        return self._following(0, self.kernels[0], self._pixels)
+        ADMM on all layers at once, each unit's error counted by how far it moves the outputs, tells where they are
+        needed. It takes the errors of the layers for independent, but a layer that is repaired makes good for those
+        before it, and has to. So the budgets lie between what it says and the same part of each layer.
+        """
+        # Units are told by the problem of the kernel that follows, as when they are chosen.
+        layers = range(len(self.kernels) - 1) if method == "weight" else range(1, len(self.kernels))
+        problems = [self._dense_problem(layer) for layer in layers]
+        products = [self._dense_problem(layer).products * np.float32(self._importance[layer]) for layer in layers]
+        if method == "unit":
+            products = [_largest_directions(each) for each in products]
+        sizes = np.array([ranks.size for ranks in self._ranks(method)])
+        keep = int(sizes.sum()) - total
+        live = sum(each.size if method == "weight" else len(each) for each in products)
+        chosen = _admm(problems, products, min(keep, live), np.abs if method == "weight" else _squares, self.recipe)
+        wanted = np.array([max(np.count_nonzero(mask), 1) for mask in chosen])
+        wishes = sizes ** (1 - self.recipe.shift) * wanted**self.recipe.shift
+        return list(sizes - _share(keep, wishes, sizes))
+
+    def _ranks(self, method: str) -> list[np.ndarray]:
+        if method not in self._ranked:
+            self._ranked[method] = rank(self.kernels, method).ranks
+        return self._ranked[method]
+
+    def _dense_problem(self, layer: int) -> "Layer":
+        """The problem of a layer as it is in the dense network."""
+        if layer not in self._dense_problems:
+            inputs = np.maximum(self._targets[layer - 1], 0) if layer else self._pixels
+            self._dense_problems[layer] = self._problem(inputs, self._targets[layer])
+        return self._dense_problems[layer]
 
     @cached_property
     def _targets(self) -> list[np.ndarray]:
@@ -339,10 +373,10 @@ def choose_weights(problem: Layer, keep: int, importance: np.ndarray, recipe: Re
         importance: what each unit's error is multiplied by, shape (units,).
         recipe: damping, steps and penalty.
     """
-    products = problem.products * importance.astype(np.float32)
+    products = problem.products * np.float32(importance)
     if not 0 < keep < products.size:
         return np.full(products.shape, keep > 0)
-    return _admm(problem, products, keep, np.abs, recipe)
+    return _admm([problem], [products], keep, np.abs, recipe)[0]
 
 
 def choose_units(problem: Layer, keep: int, importance: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -351,13 +385,10 @@ def choose_units(problem: Layer, keep: int, importance: np.ndarray, recipe: Reci
     As `choose_weights`, but whole rows stay or go, by their norm. Turning all targets together changes no norm, so
     it is enough to look at the directions in which the products are largest.
     """
-    products = problem.products * importance.astype(np.float32)
-    if not 0 < keep < len(products):
-        return np.full(len(products), keep > 0)
-    if products.shape[1] > _DIRECTIONS:
-        _, directions = eigh(products.T @ products, driver="evd", check_finite=False)
-        products = products @ directions[:, -_DIRECTIONS:]
-    chosen = _admm(problem, products, keep, _squares, recipe)
+    if not 0 < keep < len(problem.live):
+        return np.full(len(problem.live), keep > 0)
+    products = _largest_directions(problem.products * np.float32(importance))
+    chosen = _admm([problem], [products], keep, _squares, recipe)[0]
     return _swap(problem.gram.astype(np.float64), products.astype(np.float64), chosen, recipe.swaps)
 
 
@@ -386,29 +417,52 @@ def importance(kernels: Kernels, pre_activations: Sequence[np.ndarray]) -> list[
 
 
 def _admm(
-    problem: Layer, products: np.ndarray, keep: int, score: Callable[[np.ndarray], np.ndarray], recipe: Recipe
-) -> np.ndarray:
-    """ADMM for min |W' X̂ - Y|² with at most `keep` entries, or rows, of W; `score` tells which are largest.
+    problems: Sequence[Layer],
+    products: Sequence[np.ndarray],
+    keep: int,
+    score: Callable[[np.ndarray], np.ndarray],
+    recipe: Recipe,
+) -> list[np.ndarray]:
+    """ADMM for min |W' X̂ - Y|² of one layer, or of several with one budget: `keep` entries, or rows, of W.
 
-    W minimises the error plus penalty/2 · |W - D|², D is what the budget leaves of W, and the multipliers pull them
-    together while the penalty grows. The inverse of the Gram matrix plus the penalty is a product of its eigenvectors;
-    it is renewed every few steps, which halves the cost and leaves what is chosen as good.
+    W minimises the error plus penalty/2 · |W - D|², D is what the budget leaves of W, those of largest `score`, and the
+    multipliers pull them together while the penalty grows. The inverse of the Gram matrix plus the penalty is a product
+    of its eigenvectors; it is renewed every few steps only, which halves the cost and leaves what is chosen as good.
     """
-    values, vectors = problem.decomposed
-    penalty, every = recipe.penalty, 4
-    sparse, multipliers = np.zeros_like(products), np.zeros_like(products)
-    kept = np.zeros(0, bool)
+    sparse = [np.zeros_like(each) for each in products]
+    multipliers = [np.zeros_like(each) for each in products]
+    kept, inverses, penalty = [], [], np.float32(0)
     for step in range(recipe.steps):
-        if step % every == 0:
+        if step % _STEPS_AN_INVERSE == 0:
             penalty = np.float32(recipe.penalty * recipe.growth**step)
-            root = vectors / np.sqrt(values + penalty)
-            inverse = root @ root.T
-        weights = inverse @ (products + penalty * sparse - multipliers)
-        wanted = weights + multipliers / penalty
-        kept = _largest(score(wanted), keep)
-        sparse = np.where(kept if kept.ndim == 2 else kept[:, None], wanted, 0)
-        multipliers += penalty * (weights - sparse)
+            inverses = [_inverse_with(problem, penalty) for problem in problems]
+        weights = [
+            inverse @ (product + penalty * part - pull)
+            for inverse, product, part, pull in zip(inverses, products, sparse, multipliers, strict=True)
+        ]
+        wanted = [weight + pull / penalty for weight, pull in zip(weights, multipliers, strict=True)]
+        kept = _largest_of_all([score(each) for each in wanted], keep)
+        sparse = [
+            np.where(mask if mask.ndim == 2 else mask[:, None], each, 0)
+            for mask, each in zip(kept, wanted, strict=True)
+        ]
+        for pull, weight, part in zip(multipliers, weights, sparse, strict=True):
+            pull += penalty * (weight - part)
     return kept
+
+
+def _inverse_with(problem: Layer, penalty: np.float32) -> np.ndarray:
+    values, vectors = problem.decomposed
+    root = vectors / np.sqrt(values + penalty)
+    return root @ root.T
+
+
+def _largest_directions(products: np.ndarray) -> np.ndarray:
+    """The products turned so that few columns hold nearly all of them: the norm of each row stays."""
+    if products.shape[1] <= _DIRECTIONS:
+        return products
+    _, directions = eigh(products.T @ products, driver="evd", check_finite=False)
+    return products @ directions[:, -_DIRECTIONS:]
 
 
 def _swap(gram: np.ndarray, products: np.ndarray, chosen: np.ndarray, most: int) -> np.ndarray:
@@ -519,10 +573,10 @@ def _assemble(problem: Layer, values: np.ndarray, kept: np.ndarray, dense: np.nd
     return kernel
 
 
-def _fill(kept: np.ndarray, keep: int, sizes: np.ndarray) -> np.ndarray:
+def _fill(kept: np.ndarray, keep: int, ranks: np.ndarray) -> np.ndarray:
     """As many as the budget asks for: where there are too few that any image says something about, the largest."""
     missing = keep - np.count_nonzero(kept)
-    return kept | _largest(np.where(kept, -1, sizes), missing) if missing else kept
+    return kept | _largest(np.where(kept, -1, ranks), missing) if missing else kept
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
@@ -532,6 +586,33 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     if count:
         mask[np.argpartition(flat, flat.size - count)[flat.size - count :]] = True
     return mask.reshape(values.shape)
+
+
+def _largest_of_all(values: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """As `_largest`, among several arrays together."""
+    if len(values) == 1:
+        return [_largest(values[0], count)]
+    mask = _largest(np.concatenate([each.ravel() for each in values]), count)
+    parts = np.split(mask, np.cumsum([each.size for each in values])[:-1])
+    return [part.reshape(each.shape) for part, each in zip(parts, values, strict=True)]
+
+
+def _share(total: int, wishes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """A total as whole numbers in proportion to positive wishes, none larger than its size."""
+    shares = np.zeros(len(sizes))
+    open_ = np.ones(len(sizes), bool)
+    while open_.any():
+        # What one layer cannot take, the others share.
+        shares[open_] = (total - sizes[~open_].sum()) * wishes[open_] / wishes[open_].sum()
+        full = open_ & (shares > sizes)
+        shares[full] = sizes[full]
+        if not full.any():
+            break
+        open_ &= ~full
+    whole = np.floor(shares + 1e-9).astype(int)
+    for layer in np.argsort(whole - shares, kind="stable")[: total - whole.sum()]:
+        whole[layer] += 1
+    return whole
 
 
 def _pre_activations(kernels: Kernels, activations: np.ndarray) -> list[np.ndarray]:

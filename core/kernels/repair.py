@@ -47,8 +47,9 @@ class Recipe:
         images: how many of the images are used, evenly spaced among those given.
         damping: what is added to the diagonal of each Gram matrix, whose diagonal is scaled to 1.
         steps: of ADMM.
-        shift: for the scope "global", how far the layers' budgets go from the same part of each, 0, to what ADMM on
-            all layers at once gives each, 1.
+        weight_shift: for the scope "global", how far the layers' budgets go from the same part of each, 0, to what
+            ADMM on all layers at once gives each, 1.
+        unit_shift: the same for units, of which the same part of each layer is hard to beat.
         swaps: the most units that are exchanged one by one after ADMM.
         penalty: of ADMM, at the first step.
         growth: the factor by which the penalty grows with each step.
@@ -61,7 +62,8 @@ class Recipe:
     steps: int = 40
     penalty: float = 0.1
     growth: float = 1.18
-    shift: float = 0.3
+    weight_shift: float = 0.3
+    unit_shift: float = 0.1
     swaps: int = 50
     rounds: int = 8
     rounds_below: float = 0.1
@@ -252,8 +254,9 @@ class Repairer:
         live = sum(each.size if method == "weight" else len(each) for each in products)
         chosen = _admm(problems, products, min(keep, live), np.abs if method == "weight" else _squares, self.recipe)
         wanted = np.array([max(np.count_nonzero(mask), 1) for mask in chosen])
-        wishes = sizes ** (1 - self.recipe.shift) * wanted**self.recipe.shift
-        return list(sizes - _share(keep, wishes, sizes))
+        shift = self.recipe.weight_shift if method == "weight" else self.recipe.unit_shift
+        wishes = sizes ** (1 - shift) * wanted**shift
+        return (sizes - _share(keep, wishes, sizes)).tolist()
 
     def _ranks(self, method: str) -> list[np.ndarray]:
         if method not in self._ranked:

@@ -90,6 +90,12 @@ def is_cached(name: str, root: Path | None = None) -> bool:
     return _open_cached(name, root) is not None
 
 
+def may_be_missing(name: str, root: Path | None = None) -> bool:
+    """Whether it must be found out first if a dataset can be had: all that is not decoded yet, but for the one that
+    comes with a package."""
+    return name in _KERAS_NAMES and not is_cached(name, root)
+
+
 def _cached_path(name: str, root: Path | None) -> Path:
     return (root or cache_root()) / "datasets" / f"{name}.npz"
 

@@ -92,7 +92,7 @@ def offer_training(run: runs.Run, config: TrainingConfig) -> None:
 
 def images_problem(config: TrainingConfig) -> str | None:
     """Why the images cannot be had; None if they can, or as long as nobody knows."""
-    if datasets.is_cached(config.dataset):
+    if not datasets.may_be_missing(config.dataset):
         return None
     attempt = networks.fetch(config.dataset)
     if not attempt.done():
@@ -104,9 +104,11 @@ def images_problem(config: TrainingConfig) -> str | None:
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def wait_for_images(title: str, attempt: Future) -> None:
-    if attempt.done():
+    if not attempt.done():
+        st.caption(f"Looking for the images of {title}…")
+    elif attempt.exception():
+        # Only bad news changes the page; a rerun in the moment of a click on Train could swallow it.
         st.rerun()
-    st.caption(f"Looking for the images of {title}…")
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

@@ -12,7 +12,6 @@ from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.datasets import Split
 from core.errors import KnownError
-from core.pruning import METHODS
 from core.sweep import STOPS, Criterion, key_of, parse_key
 from pages.shared import board, choice, frame, networks
 
@@ -20,19 +19,6 @@ from pages.shared import board, choice, frame, networks
 RASTER = 280
 # How long to prune before the browser is sent what is known so far.
 ROUND_SECONDS = 0.3
-
-
-def choose_method() -> Criterion:
-    method = st.segmented_control(
-        "Prune",
-        METHODS,
-        default="weight",
-        required=True,
-        key="method",
-        bind="query-params",
-        help="weight: single connections. unit: whole neurons. The smallest go first, in each hidden layer.",
-    )
-    return Criterion(method)
 
 
 def as_bytes(image: np.ndarray) -> str:
@@ -175,7 +161,7 @@ def drawing_board(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 frame.page_title("Draw")
 run = choice.choose_run()
-criterion = choose_method()
+criterion = Criterion(choice.choose_method())
 
 try:
     network = networks.load_run(run)

@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from core.datasets import load_dataset
 from core.evaluation import evaluate, logits
 from core.kernels import Recipe, Repairer, repair
-from core.kernels.repair import SUPPORTS, Layer, _share, choose_units, choose_weights, importance
+from core.kernels.layer import Layer, choose_units, choose_weights
+from core.kernels.repair import SUPPORTS, _share, importance
 from core.pruning import METHODS, prune, prune_count, rank
 
 sparsities = st.integers(0, 100).map(lambda hundredths: hundredths / 100)

@@ -82,9 +82,9 @@ def choose_run() -> runs.Run:
     return runs.open_run(wanted)
 
 
-def choose_criterion() -> Criterion:
-    """What to prune, and by which ranking."""
-    method = st.segmented_control(
+def choose_method() -> str:
+    """Weights or units."""
+    return st.segmented_control(
         "Prune",
         METHODS,
         default="weight",
@@ -93,6 +93,11 @@ def choose_criterion() -> Criterion:
         bind="query-params",
         help="weight: single connections. unit: whole neurons, with all their incoming weights.",
     )
+
+
+def choose_criterion() -> Criterion:
+    """What to prune, and by which ranking."""
+    method = choose_method()
     ranking = st.segmented_control(
         "Ranked by",
         RANKINGS,

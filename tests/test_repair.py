@@ -53,6 +53,16 @@ def test_exactly_as_many_are_zero_as_pruning_zeroes(network, k, method, support)
     assert repaired[-1].all()
 
 
+def test_a_unit_that_stays_has_no_zero_even_if_its_best_value_is_zero():
+    generator = np.random.default_rng(6)
+    shapes = [(1, 4), (4, 4), (4, 2)]
+    kernels = [generator.choice([-1.5, -0.5, 0.5, 1.5], shape).astype(np.float32) for shape in shapes]
+    images = np.array([[0.5], [1], [0]], np.float32)
+    for kernel in repair(kernels, images, "unit", 0.5, support="magnitude")[:-1]:
+        assert (kernel != 0).any(axis=0).sum() == 2
+        assert (kernel != 0).all(axis=0).sum() == 2
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("support", SUPPORTS)
 @pytest.mark.parametrize("k", [0.3, 0.6, 0.9])

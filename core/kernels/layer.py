@@ -45,7 +45,7 @@ class Recipe:
     unit_shift: float = 0.1
     swaps: int = 50
     rounds: int = 8
-    rounds_below: float = 0.1
+    rounds_below: float = 0.025
 
 
 class Layer:
@@ -314,7 +314,11 @@ def assemble(problem: Layer, values: np.ndarray, kept: np.ndarray, dense: np.nda
     """A kernel of full shape: the fitted values, and the dense ones where no image says anything."""
     kernel = np.where(kept, dense, np.float32(0))
     kernel[problem.live] = values
-    # What stays must not count as zeroed, should its best value be exactly zero.
+    return none_zero(kernel, kept)
+
+
+def none_zero(kernel: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """What stays must not count as zeroed, should its best value be exactly zero: it becomes next to nothing."""
     kernel[kept & (kernel == 0)] = np.finfo(np.float32).tiny
     return kernel
 

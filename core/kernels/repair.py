@@ -33,9 +33,10 @@ from core.kernels.layer import (
     choose_weights,
     largest,
     largest_directions,
+    none_zero,
     squares,
 )
-from core.pruning import METHODS, SCOPES, Kernels, Sparsity, check_choice, check_kernels, rank
+from core.pruning import METHODS, SCOPES, Kernels, Ranks, Sparsity, check_choice, check_kernels, rank
 
 SUPPORTS = ("admm", "magnitude")
 
@@ -117,7 +118,7 @@ class Repairer:
         self.kernels = [np.asarray(kernel, np.float32) for kernel in kernels]
         self.images = _evenly_spaced(len(images), self.recipe.images)
         """Which of the images are used, indices of shape (n,)."""
-        self._ranked: dict[str, list[np.ndarray]] = {}
+        self._rankings: dict[tuple[str, str], Ranks] = {}
         self._dense_problems: dict[int, Layer] = {}
         self._pixels = np.ascontiguousarray(np.asarray(images)[self.images].T, np.float32)
 
@@ -127,7 +128,7 @@ class Repairer:
         check_choice("method", method, METHODS)
         check_choice("support", support, SUPPORTS)
         check_choice("scope", scope, SCOPES)
-        counts = rank(self.kernels, method, scope=scope).pruned(sparsity)
+        counts = self._ranking(method, scope).pruned(sparsity)
         if scope == "global" and support == "admm":
             counts = self._global_counts(method, sum(counts))
         if not any(counts):
@@ -181,7 +182,7 @@ class Repairer:
                 kernel[np.ix_(problem.live, kept)] = values
             else:
                 errors.append(0.0)
-            kernel = np.where(kept, kernel, np.float32(0))
+            kernel = none_zero(np.where(kept, kernel, np.float32(0)), kept)
             repaired.append(kernel)
             activations = np.maximum(kernel.T @ activations, 0)
             problem = self._problem(activations, self._targets[layer + 1])
@@ -232,10 +233,14 @@ class Repairer:
         wishes = sizes ** (1 - shift) * wanted**shift
         return (sizes - _share(keep, wishes, sizes)).tolist()
 
+    def _ranking(self, method: str, scope: str) -> Ranks:
+        if (method, scope) not in self._rankings:
+            self._rankings[method, scope] = rank(self.kernels, method, scope=scope)
+        return self._rankings[method, scope]
+
     def _ranks(self, method: str) -> list[np.ndarray]:
-        if method not in self._ranked:
-            self._ranked[method] = rank(self.kernels, method).ranks
-        return self._ranked[method]
+        """The order in which each hidden layer loses its weights, or units, by magnitude."""
+        return self._ranking(method, "layer").ranks
 
     def _dense_problem(self, layer: int) -> "Layer":
         """The problem of a layer as it is in the dense network."""

@@ -1,24 +1,23 @@
 """What of a run is not scored yet; score it, most urgent first, and write it down.
 
-Commands, background jobs and pages all come here; nobody else prunes and scores for the cache.
+Commands, background jobs and pages all come here; nobody else prunes, repairs and scores for the cache.
 """
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from core.config import K_VALUES
-from core.datasets import load_dataset
+from core.config import K_VALUES, TrainingConfig
+from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
 from core.pruning import METHODS, Kernels
 from core.runs import Predictions, Run
-from core.sweep import RANDOM_SEEDS, STOPS, Criterion, score
+from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
 """Criteria and the sparsities to score them at, most urgent first."""
@@ -28,17 +27,10 @@ _WRITE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One more score of a run.
+class Progress:
+    """One more score of a run: how many of how many are there now."""
 
-    Attributes:
-        row: of the sweep.
-        predictions: the predicted class of every test image, uint8 of shape (n,).
-        done, total: how many of how many are there now.
-    """
-
-    row: dict
-    predictions: np.ndarray
+    scored: Scored
     done: int
     total: int
 
@@ -69,6 +61,13 @@ def fine_curve() -> Wanted:
     others = [("activation", "layer"), ("magnitude", "global"), ("activation", "global")]
     ends = [*K_VALUES, 1.0]
     return [*stops, *((Criterion(method, *other), ends) for other in others for method in METHODS), *baseline(ends)]
+
+
+def repaired_curve(method: str, support: str, scope: str, sparsities: Sequence[float] = REPAIR_STOPS) -> Wanted:
+    """Repaired networks at every position of the slider, those of the original experiment first."""
+    criterion = Criterion(method, support, scope, recovery="repair")
+    first = sorted(set(sparsities) & set(K_VALUES), reverse=True)
+    return [(criterion, [*first, *(k for k in sparsities if k not in first)])]
 
 
 def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
@@ -102,8 +101,7 @@ def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wan
     sweep = run.sweep()
     if with_predictions and len(sweep):
         known = run.predictions()
-        kept = [row.Index for row in sweep.itertuples() if _criterion_of(row).key(row.sparsity) in known]
-        sweep = sweep.loc[kept]
+        sweep = sweep[[_criterion_of(row).key(row["sparsity"]) in known for row in sweep.to_dict("records")]]
     return unscored(sweep, wanted)
 
 
@@ -130,16 +128,17 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
     missing = unscored_of(run, wanted, with_predictions)
     if not missing:
         return
-    kernels, test = run.kernels(), load_dataset(run.config().dataset, run.root).test
+    config = run.config()
+    data = load_dataset(config.dataset, run.root)
+    needs_activations = any(criterion.ranking == "activation" for criterion, _ in missing)
+    bench = bench_of(run.kernels(), config, data, run.activations() if needs_activations else None)
     total = count(missing)
     unwritten: list[Scored] = []
     done, written = 0, time.monotonic()
     try:
         for criterion, sparsities in missing:
-            activations = run.activations() if criterion.ranking == "activation" else None
-            for row, predictions in score(kernels, test.images, test.labels, criterion, sparsities, activations):
+            for scored in bench.score(criterion, sparsities):
                 done += 1
-                scored = Scored(row, predictions, done, total)
                 unwritten.append(scored)
                 if time.monotonic() - written > _WRITE_SECONDS:
                     # What cannot be written now is kept, so that whoever reads along still gets every score.
@@ -147,36 +146,53 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
                         _write(run, unwritten, identity)
                         unwritten = []
                     written = time.monotonic()
-                yield scored
+                yield Progress(scored, done, total)
     finally:
         _write(run, unwritten, identity)
 
 
-def score_kernels(kernels: Kernels, images: np.ndarray, labels: np.ndarray, wanted: Wanted) -> Iterator[Scored]:
+def bench_of(kernels: Kernels, config: TrainingConfig, data: Dataset, activations: list | None = None) -> Bench:
+    """A network and the images of its dataset: test, validation, and the rest of the training images for repair."""
+    held_out, train = config.num_valid, data.train
+    return Bench(
+        kernels,
+        data.test.images,
+        data.test.labels,
+        (train.images[:held_out], train.labels[:held_out]) if held_out else None,
+        activations,
+        train.images[held_out:],
+    )
+
+
+def score_bench(bench: Bench, wanted: Wanted) -> Iterator[Progress]:
     """Score a network that is not in the cache yet; as `score_run`, without anything known or written."""
     wanted = unscored(pd.DataFrame(), wanted)
     total = count(wanted)
-    done = 0
-    for criterion, sparsities in wanted:
-        for row, predictions in score(kernels, images, labels, criterion, sparsities):
-            done += 1
-            yield Scored(row, predictions, done, total)
+    steps = (scored for criterion, sparsities in wanted for scored in bench.score(criterion, sparsities))
+    for done, scored in enumerate(steps, start=1):
+        yield Progress(scored, done, total)
 
 
 def predictions_of(scores: Sequence[Scored]) -> Predictions:
     """The predictions of some scores, as a run keeps them."""
-    rows = pd.DataFrame([score.row for score in scores]).itertuples()
-    keys = [_criterion_of(row).key(row.sparsity) for row in rows]
-    return dict(zip(keys, [score.predictions for score in scores], strict=True))
+    return {_key_of(scored): scored.predictions for scored in scores}
 
 
-def _criterion_of(row: Any) -> Criterion:
-    """The criterion that a row of a sweep was pruned by."""
-    return Criterion(*(getattr(row, field.name) for field in dataclasses.fields(Criterion)))
+def _key_of(scored: Scored) -> str:
+    return _criterion_of(scored.row).key(scored.row["sparsity"])
+
+
+def _criterion_of(row: Mapping[str, Any]) -> Criterion:
+    """The criterion of a row of a sweep."""
+    return Criterion(**{field.name: row[field.name] for field in dataclasses.fields(Criterion)})
 
 
 def _write(run: Run, scores: Sequence[Scored], identity: str | None) -> None:
     if not run.is_still(identity):
         raise RunError(f"Run {run.id} was deleted or replaced while it was being scored. Score it again.")
+    for scored in scores:
+        # Repair takes seconds, so what it made is kept.
+        if scored.row["recovery"] == "repair":
+            run.keep_network(_key_of(scored), scored.kernels, identity)
     if scores:
-        run.add_to_sweep(pd.DataFrame([score.row for score in scores]), identity, predictions_of(scores))
+        run.add_to_sweep(pd.DataFrame([scored.row for scored in scores]), identity, predictions_of(scores))

@@ -1,18 +1,39 @@
 """Accuracy and loss against the sparsity k."""
 
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from core.config import K_VALUES
-from core.evaluation import examine
+from core.evaluation import evaluate, examine, predict
+from core.kernels import Repairer
 from core.pruning import METHODS, Kernels, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
 """The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""
+
+REPAIR_STOPS = (
+    *(0.0, 0.25, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
+    *(percent / 100 for percent in range(90, 100)),
+    *(0.995, 0.999, 1.0),
+)
+"""The sparsities that a network is repaired at for the slider: a repair takes seconds, and below a half as pruned is as
+good."""
+
+RECOVERIES = {
+    "none": "as pruned",
+    "repair": "repaired",
+    "finetune": "trained on",
+    "gradual": "trained on, pruned gradually",
+    "rewind": "rewound and trained",
+    "reinit": "trained from other initial weights",
+}
+"""How a pruned network won accuracy back, and what tables and charts call it. The last two are controls."""
 
 RANDOM_SEEDS = (0, 1, 2)
 """The seeds of the random rankings whose mean and spread are the baseline."""
@@ -20,9 +41,14 @@ RANDOM_SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Criterion:
-    """What decides which weights or units go first: how a row of a sweep was pruned; see `core.pruning.rank`.
+    """What decides which weights or units go, and what happens to the others: how a row of a sweep was made.
 
     Its fields are columns of every sweep, by the same names.
+
+    Attributes:
+        method, ranking, scope, seed: see `core.pruning.rank`. Of a repaired network the ranking is what chose what
+            stays, one of `core.kernels.SUPPORTS`.
+        recovery: a name in `RECOVERIES`.
 
     Example:
         `Criterion("unit", scope="global").rank(kernels).prune(kernels, 0.5)`
@@ -32,14 +58,22 @@ class Criterion:
     ranking: str = "magnitude"
     scope: str = "layer"
     seed: int = 0
+    recovery: str = "none"
+
+    @property
+    def stops(self) -> tuple[float, ...]:
+        """The positions of the slider."""
+        return STOPS if self.recovery == "none" else REPAIR_STOPS
 
     def rank(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
         """Put a network's weights or units in this order."""
         return rank(kernels, self.method, self.ranking, self.scope, activations, self.seed)
 
     def key(self, sparsity: float) -> str:
-        """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"."""
-        return ",".join([*map(str, dataclasses.astuple(self)), key_of(sparsity)])
+        """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"; of a recovered network
+        "weight,admm,layer,0,repair,0.9"."""
+        named = [self.method, self.ranking, self.scope, str(self.seed)]
+        return ",".join([*named, *([] if self.recovery == "none" else [self.recovery]), key_of(sparsity)])
 
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a sweep that were pruned by this criterion, by sparsity."""
@@ -49,9 +83,9 @@ class Criterion:
         return table[same].sort_values("sparsity")
 
     def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
-        """Which of the sparsities a sweep does not know yet, or not whole: `removable` was not always counted."""
+        """Which of the sparsities a sweep does not know yet, or not whole: earlier versions counted less."""
         rows = self.select(table)
-        whole = ["removable", "accuracy", "loss"]
+        whole = ["removable", "agreement", "accuracy", "loss"]
         known = set(rows.dropna(subset=whole).sparsity) if {*whole} <= {*rows} else set()
         return [sparsity for sparsity in sparsities if sparsity not in known]
 
@@ -82,47 +116,119 @@ def sweep(
         methods: names among `core.pruning.METHODS`.
 
     Returns:
-        One row for each method and k: method, ranking, scope, seed (of the random ranking), sparsity (k),
-        zeroed (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of
-        the hidden kernels and of all kernels), removable (weights that no longer influence any output: the zeroed
-        ones, and those of dead units), accuracy (0 to 1), loss (nats).
+        One row for each method and k, with the columns that `Bench.score` gives; nothing is known of validation images.
 
     Example:
         `sweep(kernels, test.images, test.labels, [0, 0.5, 0.9])`: six rows, three a method.
     """
     sparsities = list(sparsities)
-    return pd.DataFrame(
-        row for method in methods for row, _ in score(kernels, images, labels, Criterion(method), sparsities)
-    )
+    bench = Bench(kernels, images, labels)
+    return pd.DataFrame(scored.row for method in methods for scored in bench.score(Criterion(method), sparsities))
 
 
-def score(
-    kernels: Kernels,
-    images: np.ndarray,
-    labels: np.ndarray,
-    criterion: Criterion,
-    sparsities: Iterable[float],
-    activations: Sequence[np.ndarray] | None = None,
-) -> Iterator[tuple[dict, np.ndarray]]:
-    """The rows of `sweep` for one criterion, each as soon as it is known, and the classes it was counted from."""
-    ranks = criterion.rank(kernels, activations)
-    for sparsity in sparsities:
-        result = examine(ranks.prune(kernels, sparsity), images, labels)
-        row = {
-            **dataclasses.asdict(criterion),
-            "sparsity": float(sparsity),
-            **zeroed_parts(kernels, ranks.zeroed(kernels, sparsity)),
-            "removable": sum(kernel.size for kernel in kernels) - result.remaining,
-            "accuracy": result.score.accuracy,
-            "loss": result.score.loss,
-        }
-        yield row, result.predictions
+@dataclass(frozen=True)
+class Scored:
+    """One network that was made of the dense one, and scored.
+
+    Attributes:
+        row: of a sweep; see `Bench.score`.
+        predictions: the predicted class of every test image, uint8 of shape (n,).
+        kernels: the network.
+    """
+
+    row: dict
+    predictions: np.ndarray
+    kernels: list[np.ndarray]
 
 
-def zeroed_parts(kernels: Kernels, zeroed: Sequence[int]) -> dict[str, float]:
-    """How many weights are zeroed, and what part of the hidden weights and of all weights that is."""
-    count = sum(zeroed)
+@dataclass(frozen=True)
+class Bench:
+    """A dense network, and the images on which what is made of it is scored.
+
+    Attributes:
+        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        images, labels: the test images; see `core.evaluation.evaluate`.
+        validation: images and labels for choosing; None if there are none.
+        activations: for rankings by activation, what `core.evaluation.rms_activations` gives.
+        unlabelled: training images for repair; see `core.kernels.repair`.
+    """
+
+    kernels: Kernels
+    images: np.ndarray
+    labels: np.ndarray
+    validation: tuple[np.ndarray, np.ndarray] | None = None
+    activations: Sequence[np.ndarray] | None = None
+    unlabelled: np.ndarray | None = None
+
+    def score(self, criterion: Criterion, sparsities: Iterable[float]) -> Iterator[Scored]:
+        """Prune, repair if the criterion says so, and score; each as soon as it is known.
+
+        The columns of the rows: method, ranking, scope, seed (of the random ranking), recovery, sparsity (k), zeroed
+        (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of the hidden
+        kernels and of all kernels), removable (weights that no longer influence any output: the zeroed ones, and those
+        of dead units), accuracy (0 to 1) and loss (nats) on the test images, agreement (the part of them on which it
+        says what the dense network says), worst_class (the accuracy of the class that is worst), val_accuracy and
+        val_loss on the validation images (not a number without any, and of random rankings), images, epochs and seconds
+        that winning back cost (images without labels for repair).
+        """
+        for k in sparsities:
+            began = time.perf_counter()
+            small, images = self._small(criterion, k)
+            seconds = 0.0 if criterion.recovery == "none" else time.perf_counter() - began
+            result = examine(small, self.images, self.labels)
+            correct = result.predictions == self.labels
+            chosen_on = self.validation if criterion.ranking != "random" else None
+            validation = evaluate(small, *chosen_on) if chosen_on else None
+            row = {
+                **dataclasses.asdict(criterion),
+                "sparsity": float(k),
+                **zeroed_parts(small),
+                "removable": sum(kernel.size for kernel in small) - result.remaining,
+                "accuracy": result.score.accuracy,
+                "loss": result.score.loss,
+                "agreement": float(np.mean(result.predictions == self._dense)),
+                "worst_class": min(float(correct[self.labels == label].mean()) for label in np.unique(self.labels)),
+                "val_accuracy": validation.accuracy if validation else np.nan,
+                "val_loss": validation.loss if validation else np.nan,
+                "images": images,
+                "epochs": 0,
+                "seconds": round(seconds, 3),
+            }
+            yield Scored(row, result.predictions, small)
+
+    def _small(self, criterion: Criterion, k: float) -> tuple[list[np.ndarray], int]:
+        """A network made of the dense one, and how many images that took."""
+        if criterion.recovery == "none":
+            return self._ranks(criterion).prune(self.kernels, k), 0
+        repaired = self._repairer.repair(criterion.method, k, support=criterion.ranking, scope=criterion.scope)
+        return repaired.kernels, repaired.images
+
+    def _ranks(self, criterion: Criterion) -> Ranks:
+        if criterion not in self._ranked:
+            # One at a time: each is as large as the network.
+            self._ranked.clear()
+            self._ranked[criterion] = criterion.rank(self.kernels, self.activations)
+        return self._ranked[criterion]
+
+    @cached_property
+    def _ranked(self) -> dict[Criterion, Ranks]:
+        return {}
+
+    @cached_property
+    def _dense(self) -> np.ndarray:
+        return predict(self.kernels, self.images)
+
+    @cached_property
+    def _repairer(self) -> Repairer:
+        if self.unlabelled is None:
+            raise ValueError("Expected training images to repair with. Received none.")
+        return Repairer(self.kernels, self.unlabelled)
+
+
+def zeroed_parts(kernels: Kernels) -> dict[str, float]:
+    """How many hidden weights of a pruned network are zero, and what part of the hidden weights and of all that is."""
     hidden = sum(kernel.size for kernel in kernels[:-1])
+    count = hidden - sum(int(np.count_nonzero(kernel)) for kernel in kernels[:-1])
     return {
         "zeroed": count,
         "sparsity_hidden": count / hidden,

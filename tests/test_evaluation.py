@@ -94,7 +94,7 @@ def test_sweep_agrees_with_pruning_and_scoring_by_hand(kernels, images):
 
 def test_sparsity_is_said_with_its_scope():
     kernels = [np.ones(shape, np.float32) for shape in [(784, 1000), (1000, 1000), (1000, 500), (500, 200), (200, 10)]]
-    counts = zeroed_parts(kernels, rank(kernels, "weight").zeroed(kernels, 0.9))
+    counts = zeroed_parts(prune(kernels, "weight", 0.9))
     assert counts["zeroed"] == 2_145_600
     assert counts["sparsity_hidden"] == pytest.approx(0.9)
     assert counts["sparsity_network"] == pytest.approx(0.8992, abs=5e-5)

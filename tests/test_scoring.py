@@ -62,8 +62,8 @@ def test_scores_that_are_there_are_not_made_again(trained_run, tmp_path):
     table = run.sweep()
     table[~((table.method == "unit") & (table.sparsity == 0.37))].to_csv(run.folder / layout.SWEEP, index=False)
     shutil.copytree(trained_run.root / "datasets", tmp_path / "datasets")
-    (scored,) = score_run(run, fine_curve())
-    assert (scored.row["method"], scored.row["sparsity"], scored.done, scored.total) == ("unit", 0.37, 1, 1)
+    (step,) = score_run(run, fine_curve())
+    assert (step.scored.row["method"], step.scored.row["sparsity"], step.done, step.total) == ("unit", 0.37, 1, 1)
     assert run.sweep().equals(table)
 
 

@@ -9,6 +9,7 @@
         activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
         predictions.npz      the predicted class of every test image at every sparsity scored so far
+        repaired/            the kernels of every repaired network that was scored
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
         *.png, *.gif         figures and animations, drawn after scoring
@@ -16,6 +17,7 @@
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
+    cache/.asked/            the k that somebody looks at and waits for, by run; see `core.repair`
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
     cache/.example-adopted   says that the example of the project has been copied into this cache once
@@ -32,6 +34,7 @@ PREDICTIONS = "predictions.npz"
 LOG, CANCEL = "log.txt", "cancel"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"
+REPAIRED = "repaired"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -57,6 +60,16 @@ def queue(root: Path) -> Path:
 
 def queue_lock(root: Path) -> Path:
     return root / ".locks" / "queue"
+
+
+def repaired(folder: Path, key: str) -> Path:
+    """The kernels of a repaired network, by the key of its criterion and k; in the folder of its run."""
+    return folder / REPAIRED / f"{key.replace(',', '-')}.npz"
+
+
+def asked(root: Path, run_id: str) -> Path:
+    """What of a run somebody waits for: one line, the key of a criterion and k."""
+    return root / ".asked" / run_id
 
 
 def trash(root: Path, name: str, pid: int) -> Path:

@@ -15,7 +15,7 @@ from pandas.api.types import is_numeric_dtype
 
 from core.config import TrainingConfig
 from core.errors import RunBusyError, RunError, RunIdError
-from core.files import clear_errors, write_text
+from core.files import clear_errors, write_atomic, write_text
 from core.runs import layout
 from core.runs.formats import read_arrays, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
@@ -101,8 +101,10 @@ class Run:
         return read_table((self.part if of_training else self.folder) / layout.HISTORY)
 
     def sweep(self) -> pd.DataFrame:
-        """One row for each method and sparsity scored so far; see `core.sweep.sweep`."""
+        """One row for each criterion and sparsity scored so far; see `core.sweep.Bench.score`."""
         table = read_table(self.folder / layout.SWEEP)
+        if len(table) and "recovery" not in table:
+            table["recovery"] = "none"  # earlier versions knew no other
         numbers = ("seed", "sparsity", "accuracy", "loss")
         if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
             raise RunError(
@@ -114,6 +116,36 @@ class Run:
     def predictions(self) -> Predictions:
         """The predicted class of every test image, for what has been scored since they are kept."""
         return read_predictions(self.folder / layout.PREDICTIONS)
+
+    def network(self, key: str) -> list[np.ndarray] | None:
+        """The kernels of the repaired network of that key (`core.sweep.Criterion.key`); None if it is not kept.
+
+        Raises:
+            RunError: if its file is damaged.
+        """
+        path = layout.repaired(self.folder, key)
+        if not path.exists():
+            return None
+        try:
+            return read_arrays(path)
+        except RunError:
+            raise RunError(
+                f"{path} of run {self.id} is damaged. Delete that file, and the network is repaired again."
+            ) from None
+
+    def keep_network(self, key: str, kernels: list[np.ndarray], identity: str | None) -> None:
+        """Keep a repaired network, unless the run has been replaced since it was made.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        path = layout.repaired(self.folder, key)
+        with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
+            if self.is_still(identity):
+                path.parent.mkdir(exist_ok=True)
+                named = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
+                # Most of it is zeros.
+                write_atomic(path, lambda file: np.savez_compressed(file, **named))
 
     def sweep_version(self) -> int:
         """A number that changes whenever `sweep` or `predictions` does."""

@@ -18,7 +18,7 @@ from core.datasets import load_dataset
 from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
 from core.runs import Phase, Run, RunWriter, write_run
-from core.scoring import Wanted, count, predictions_of, score_kernels, unscored
+from core.scoring import Wanted, bench_of, count, predictions_of, score_bench, unscored
 from core.terminal import progress_bar, say
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def _fit_and_score(writer: RunWriter, config: TrainingConfig, wanted: Wanted) ->
     scores = []
     to_score = count(unscored(pd.DataFrame(), wanted))
     with progress_bar("Pruning and scoring", to_score, "score") as bar:
-        for scored in score_kernels(kernels, test.images, test.labels, wanted):
-            scores.append(scored)
+        for step in score_bench(bench_of(kernels, config, data), wanted):
+            scores.append(step.scored)
             bar.update()
-            writer.update(Phase.SCORING, scored=scored.done, to_score=scored.total)
+            writer.update(Phase.SCORING, scored=step.done, to_score=step.total)
     writer.write_sweep(pd.DataFrame([scored.row for scored in scores]), predictions_of(scores))
     kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
     writer.commit(

@@ -48,10 +48,11 @@ def scored(run: Run, criteria: list[tuple[str, str]], sparsities: list[float]) -
     rows = []
     bar = st.progress(0.0, f"Pruning and scoring {run.id}")
     try:
-        for score in scoring.score_run(run, wanted):
-            rows.append(score.row)
-            where = f"{score.row['method']} at {score.row['sparsity']:g}"
-            bar.progress(score.done / score.total, f"Pruning and scoring {run.id}: {where}")
+        for step in scoring.score_run(run, wanted):
+            row = step.scored.row
+            rows.append(row)
+            where = f"{row['method']} at {row['sparsity']:g}"
+            bar.progress(step.done / step.total, f"Pruning and scoring {run.id}: {where}")
     except RunWriteError as error:
         # It costs scoring again next time, not the view.
         st.error(str(error), icon=":material/error:")

@@ -3,12 +3,15 @@
 Inputs, targets and weights have the shapes that `Layer` says. The methods and their papers: `core.kernels.repair`.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.linalg import eigh
+from threadpoolctl import ThreadpoolController
 
 _BATCH_ENTRIES = 2_000_000
 """Numbers in the matrices that are solved together: enough for speed, 16 MB in memory."""
@@ -107,7 +110,8 @@ class Layer:
             return weights
         if kept.all():
             return _refit(self.inputs, self.targets, self._inverse(slice(None)), weights, rounds)
-        for unit in range(kept.shape[1]):
+
+        def refit(unit: int) -> None:
             rows = np.flatnonzero(kept[:, unit])
             if len(rows):
                 weights[rows, unit] = _refit(
@@ -117,6 +121,8 @@ class Layer:
                     weights[rows, unit, None],
                     rounds,
                 )[:, 0]
+
+        _on_all_cores(refit, range(kept.shape[1]))
         return weights
 
     def error(self, weights: np.ndarray, rectified: bool = True) -> float:
@@ -264,10 +270,11 @@ def _solve(gram: np.ndarray, products: np.ndarray, kept: np.ndarray) -> np.ndarr
         return np.where(kept, full - inverse @ _solve(inverse, full, ~kept), 0)
     solution = np.zeros(kept.shape)
     sizes = np.count_nonzero(kept, axis=0)
-    for units in _batches(sizes):
+
+    def solve(units: np.ndarray) -> None:
         most = sizes[units[-1]]
         if not most:
-            continue
+            return
         # Every unit gets as many rows as the largest of the batch; those too many are solved as 1 · w = 0.
         rows = np.argsort(~kept[:, units], axis=0, kind="stable")[:most].T
         used = np.arange(most) < sizes[units, None]
@@ -276,7 +283,20 @@ def _solve(gram: np.ndarray, products: np.ndarray, kept: np.ndarray) -> np.ndarr
         sides = products[rows, units[:, None]] * used
         solved = np.linalg.solve(matrices, sides[:, :, None])[:, :, 0]
         solution[rows[used], np.repeat(units, sizes[units])] = solved[used]
+
+    _on_all_cores(solve, _batches(sizes))
     return solution
+
+
+def _on_all_cores(work: Callable[..., None], items: Iterable) -> None:
+    """Do a piece of work for each item, every core at one of its own.
+
+    Matrices as small as these are not solved faster by several threads, and on a busy machine, where such threads wait
+    for each other, ten times slower.
+    """
+    with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def _batches(sizes: np.ndarray) -> list[np.ndarray]:

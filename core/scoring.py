@@ -6,7 +6,7 @@ Commands, background jobs and pages all come here; nobody else prunes, repairs a
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,16 @@ import pandas as pd
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
+from core.files import clear_errors, write_text
 from core.pruning import METHODS, Kernels
-from core.runs import Predictions, Run
+from core.runs import Predictions, Run, layout
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
 """Criteria and the sparsities to score them at, most urgent first."""
+
+Step = tuple[Criterion, float]
+"""One criterion at one sparsity."""
 
 _WRITE_SECONDS = 1.0
 """Between two writes of the scores of a run, at least."""
@@ -124,31 +128,44 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
     Example:
         `list(score_run(run, fine_curve()))` completes all that the slider uses.
     """
-    identity = run.identity()
     missing = unscored_of(run, wanted, with_predictions)
-    if not missing:
-        return
-    config = run.config()
-    data = load_dataset(config.dataset, run.root)
-    needs_activations = any(criterion.ranking == "activation" for criterion, _ in missing)
-    bench = bench_of(run.kernels(), config, data, run.activations() if needs_activations else None)
     total = count(missing)
+    for done, scored in enumerate(score_steps(run, steps_of(missing)), start=1):
+        yield Progress(scored, done, total)
+
+
+def score_steps(run: Run, steps: Iterable[Step]) -> Iterator[Scored]:
+    """As `score_run`, for steps that may be decided as it goes; whether they are scored already is not looked at."""
+    identity = run.identity()
+    bench = None
     unwritten: list[Scored] = []
-    done, written = 0, time.monotonic()
+    written = time.monotonic()
     try:
-        for criterion, sparsities in missing:
-            for scored in bench.score(criterion, sparsities):
-                done += 1
-                unwritten.append(scored)
-                if time.monotonic() - written > _WRITE_SECONDS:
-                    # What cannot be written now is kept, so that whoever reads along still gets every score.
-                    with contextlib.suppress(RunWriteError):
-                        _write(run, unwritten, identity)
-                        unwritten = []
-                    written = time.monotonic()
-                yield Progress(scored, done, total)
+        for criterion, k in steps:
+            # Images and network are read for the first step, and for no step not at all.
+            bench = bench or _bench_of_run(run)
+            unwritten.extend(bench.score(criterion, [k]))
+            scored = unwritten[-1]
+            if time.monotonic() - written > _WRITE_SECONDS:
+                # What cannot be written now is kept, so that whoever reads along still gets every score.
+                with contextlib.suppress(RunWriteError):
+                    _write(run, unwritten, identity)
+                    unwritten = []
+                written = time.monotonic()
+            yield scored
     finally:
-        _write(run, unwritten, identity)
+        if unwritten:
+            _write(run, unwritten, identity)
+
+
+def steps_of(wanted: Wanted) -> Iterator[Step]:
+    """One by one, in the same order."""
+    return ((criterion, k) for criterion, sparsities in wanted for k in sparsities)
+
+
+def _bench_of_run(run: Run) -> Bench:
+    config = run.config()
+    return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations())
 
 
 def bench_of(kernels: Kernels, config: TrainingConfig, data: Dataset, activations: list | None = None) -> Bench:
@@ -168,9 +185,29 @@ def score_bench(bench: Bench, wanted: Wanted) -> Iterator[Progress]:
     """Score a network that is not in the cache yet; as `score_run`, without anything known or written."""
     wanted = unscored(pd.DataFrame(), wanted)
     total = count(wanted)
-    steps = (scored for criterion, sparsities in wanted for scored in bench.score(criterion, sparsities))
-    for done, scored in enumerate(steps, start=1):
+    for done, (criterion, k) in enumerate(steps_of(wanted), start=1):
+        (scored,) = bench.score(criterion, [k])
         yield Progress(scored, done, total)
+
+
+def ask(run: Run, criterion: Criterion, k: float) -> None:
+    """Write down what somebody looks at and waits for; see `core.repair`.
+
+    Raises:
+        RunWriteError: if the cache cannot be written.
+    """
+    path = layout.asked(run.root, run.id)
+    with clear_errors(f"write to {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, criterion.key(k))
+
+
+def read_asked(run: Run) -> Step | None:
+    """What of a run somebody waits for, if anything."""
+    try:
+        return Criterion.parse(layout.asked(run.root, run.id).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def predictions_of(scores: Sequence[Scored]) -> Predictions:

@@ -75,6 +75,19 @@ class Criterion:
         named = [self.method, self.ranking, self.scope, str(self.seed)]
         return ",".join([*named, *([] if self.recovery == "none" else [self.recovery]), key_of(sparsity)])
 
+    @classmethod
+    def parse(cls, key: str) -> tuple["Criterion", float]:
+        """The inverse of `key`, for one k.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        named, k = key.split(",")[:-1], float(key.split(",")[-1])
+        criterion = cls(*named[:3], int(named[3]), *named[4:]) if 4 <= len(named) <= 5 else None
+        if criterion is None or criterion.key(k) != key or not 0 <= k <= 1:
+            raise ValueError(f"Expected the key of a criterion and k. Received: {key[:100]!r}.")
+        return criterion, k
+
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a sweep that were pruned by this criterion, by sparsity."""
         if table.empty:

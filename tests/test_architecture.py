@@ -23,7 +23,7 @@ FLOORS = [
     {"core.charts"},
     {"core.exports"},
     {"core.command"},
-    {"core.train", "core.grid"},
+    {"core.train", "core.grid", "core.repair"},
     {"pages.shared"},
     {"pages"},
     {"app"},
@@ -35,7 +35,7 @@ CLOSED = {
     "core.links": {"pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.train", "pages.shared", "pages"},
-    "core.command": {"core.train", "core.grid"},
+    "core.command": {"core.train", "core.grid", "core.repair"},
     "core.train": set(),
 }
 """Rooms that only these others may import, although they stand above them."""
@@ -48,7 +48,7 @@ PACKAGES = {
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},
     "sklearn": {"core.datasets"},
-    "absl": {"core.command", "core.train", "core.grid"},
+    "absl": {"core.command", "core.train", "core.grid", "core.repair"},
 }
 """Packages that only these rooms may import."""
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import filelock
 
-from core import settings
+from core import scoring, settings
 from core.config import TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError
 from core.files import clear_errors
 from core.runs import Run, layout
+from core.sweep import Criterion
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
@@ -119,6 +120,23 @@ def start_scoring(run: Run, *flags: str) -> None:
         return
     process = _rework(run, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()
+
+
+def start_repair(run: Run, criterion: Criterion, k: float) -> None:
+    """Have a complete run repaired in the background: at this k first, and then at the stops of that criterion.
+
+    Does not wait. If a process is at it already, that one is told where somebody looks now. What comes out shows in
+    the run's sweep.
+
+    Raises:
+        RunWriteError: if the cache cannot be written.
+    """
+    scoring.ask(run, criterion, k)
+    if not run.is_busy("repair"):
+        arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        process = _python(arguments, run.root, **options)
+        threading.Thread(target=process.wait, daemon=True).start()
 
 
 def ensure_pictures(run: Run) -> None:

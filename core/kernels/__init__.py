@@ -2,6 +2,6 @@
 
 from core.kernels.compaction import Compacted, compact, live_units
 from core.kernels.layer import Recipe
-from core.kernels.repair import Repaired, Repairer, repair
+from core.kernels.repair import SUPPORTS, Repaired, Repairer, repair
 
-__all__ = ["Compacted", "Recipe", "Repaired", "Repairer", "compact", "live_units", "repair"]
+__all__ = ["SUPPORTS", "Compacted", "Recipe", "Repaired", "Repairer", "compact", "live_units", "repair"]

@@ -1,0 +1,84 @@
+"""Repairs a pruned network without training and without labels, at one sparsity or many, and scores it.
+
+What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+
+from core import command
+from core import config as configuration
+from core.errors import RunError
+from core.kernels import SUPPORTS
+from core.pruning import METHODS, SCOPES
+from core.runs import Run, open_run
+from core.scoring import Step, read_asked, repaired_curve, score_run, score_steps, steps_of, unscored_of
+from core.settings import cache_root
+from core.sweep import REPAIR_STOPS, Criterion
+from core.terminal import progress_bar, say
+
+flags.DEFINE_string("run", None, "The id of a complete run.")
+flags.DEFINE_enum("method", "weight", METHODS, "What is pruned: single weights or whole units.")
+flags.DEFINE_string(
+    "sparsity",
+    ",".join(f"{k:g}" for k in REPAIR_STOPS),
+    "The sparsities to repair at, separated by commas; by default those of the live slider.",
+)
+flags.DEFINE_enum(
+    "support", "admm", SUPPORTS, "How what stays is chosen: by least squares (admm), or the largest (magnitude)."
+)
+flags.DEFINE_enum("scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together.")
+flags.DEFINE_bool("asked", False, "If true, repair what the pages of the app ask for instead, until nothing is left.")
+flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
+
+
+def main(_: list[str]) -> None:
+    """The command: repair, score, keep, and say what came out."""
+    values = flags.FLAGS
+    if not values.run:
+        raise configuration.ConfigError("--run: expected the id of a complete run. Received nothing.")
+    run = open_run(values.run, Path(values.output_dir).expanduser())
+    if not run.is_complete():
+        raise RunError(f"There is no complete run {run.id} in {run.root} to repair. Train it first.")
+    if values.asked:
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, 0, 5)
+        with run.lock("repair", timeout=1):
+            for _ in score_steps(run, asked_steps(run)):
+                pass
+        return
+    sparsities = configuration.parse_k_values(values.sparsity, "sparsity")
+    wanted = repaired_curve(values.method, values.support, values.scope, sparsities)
+    missing = unscored_of(run, wanted)
+    with progress_bar("Repairing", len(list(steps_of(missing))), "network") as bar:
+        for _ in score_run(run, wanted):
+            bar.update()
+    ((criterion, _),) = wanted
+    rows = criterion.select(run.sweep())
+    pruned = Criterion(values.method, scope=values.scope).select(run.sweep()).set_index("sparsity").accuracy
+    table = rows[rows.sparsity.isin(sparsities)].assign(as_pruned=lambda rows: rows.sparsity.map(pruned))
+    columns = ["sparsity", "as_pruned", "accuracy", "loss", "val_accuracy", "images", "seconds"]
+    say(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
+
+
+def asked_steps(run: Run) -> Iterator[Step]:
+    """What somebody looks at, then the rest of that curve; whoever looks elsewhere meanwhile is served next."""
+    done: set[Step] = set()
+    while asked := read_asked(run):
+        criterion, _ = asked
+        steps = [asked, *steps_of(repaired_curve(*dataclasses.astuple(criterion)[:3]))]
+        known = criterion.select(run.sweep())
+        scored = set(known.sparsity) if len(known) else set()
+        step = next((step for step in steps if step not in done and step[1] not in scored), None)
+        if step is None:
+            return
+        done.add(step)
+        yield step
+
+
+if __name__ == "__main__":
+    command.run(main)

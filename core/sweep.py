@@ -61,9 +61,9 @@ class Criterion:
     recovery: str = "none"
 
     @property
-    def stops(self) -> tuple[float, ...]:
-        """The positions of the slider."""
-        return STOPS if self.recovery == "none" else REPAIR_STOPS
+    def as_pruned(self) -> "Criterion":
+        """The same without recovery; what is won back is compared with pruning by magnitude."""
+        return self if self.recovery == "none" else Criterion(self.method, scope=self.scope)
 
     def rank(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
         """Put a network's weights or units in this order."""

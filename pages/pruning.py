@@ -19,14 +19,18 @@ DETAILS = ("classes", "looks_at")
 LAYER_KS = [*K_VALUES, 1.0]
 LAYER_SECONDS = 1.0
 LAYER_PAUSE = 0.2
-PRESENTED = ("run", "method", "ranking", "scope", "k")
+PRESENTED = ("run", "method", "state", "ranking", "support", "scope", "k")
 
 
 def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
     """Which classes the pruned network loses, and what it takes images for instead."""
     spec = network.config.spec
     labels = networks.test_split(network.config.dataset).labels
-    dense, pruned = (networks.examined(network, criterion, each).predictions for each in (0.0, k))
+    dense = networks.predicted(network, criterion.as_pruned, 0.0)
+    pruned = networks.predicted(network, criterion, k)
+    if pruned is None:
+        say_not_there()
+        return
     result = inspection.by_class(dense, pruned, labels, len(spec.classes))
     by_class, against_dense = st.columns([2, 3], gap="large")
     with by_class:
@@ -61,8 +65,15 @@ def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | l
         st.caption("Numbers are images; off the diagonal the prediction changed.")
 
 
+def say_not_there() -> None:
+    st.caption("There is no such network at this sparsity yet.")
+
+
 def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
-    pruned = networks.rank_run(network, criterion).ranks.prune(network.kernels, k)
+    pruned = networks.kernels_at(network, criterion, k)
+    if pruned is None:
+        say_not_there()
+        return
     side = network.config.spec.side
     pixels, units = st.columns([2, 3], gap="large")
     with pixels:
@@ -92,7 +103,7 @@ def show_sensitivity(network: networks.LoadedRun, criterion: Criterion, at_work:
     """Accuracy with one layer pruned at a time: a minute of scoring, begun, stopped and gone on with by a button."""
     if bool(st.session_state.get("layers_at_work")) != at_work:
         st.rerun()
-    own = Criterion(criterion.method, criterion.ranking)
+    own = Criterion(criterion.method, criterion.as_pruned.ranking)
     names = layer_names(network.kernels)[:-1]
     tables = networks.layer_scores(network, own)
     steps = [(layer, k) for k in LAYER_KS for layer in range(len(names))]

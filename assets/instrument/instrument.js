@@ -239,6 +239,11 @@ class Instrument {
   // How many weights or units of each layer are pruned, and the smallest that survives; null where not known yet.
   layersNow() {
     const measured = this.known.get(this.key);
+    if (this.data.recovered) {
+      // What was won back is not the largest of what was there, so nothing can be told before it is known.
+      const kept = this.data.recovered[this.key];
+      return this.each.map((_, layer) => kept ? { pruned: kept.pruned[layer], threshold: null, bars: kept.bars[layer] } : null);
+    }
     return this.each.map((k, layer) => {
       const stop = this.data.stops.indexOf(k);
       if (stop >= 0) return { pruned: this.data.pruned[stop][layer], threshold: this.data.thresholds[stop][layer] };
@@ -287,16 +292,22 @@ class Instrument {
 
   drawMetrics(zeroed, total, score) {
     const { dense, networkWeights, hiddenWeights, scored } = this.data;
+    const { state, beside } = this.data;
     const growing = scored.done < scored.total
-      ? `${count(scored.done)} of ${count(scored.total)} scored${scored.seconds === null ? "" : `, about ${duration(scored.seconds)} left`}` : "";
+      ? `${count(scored.done)} of ${count(scored.total)} ${state === "repair" ? "repaired" : "scored"}${scored.seconds === null ? "" : `, about ${duration(scored.seconds)} left`}` : "";
     const known = score.accuracy !== undefined;
-    this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : `being scored${growing && `; ${growing}`}`, score.accuracy - dense.accuracy);
+    const doing = state === "repair" ? "being repaired" : "being scored";
+    const other = beside.accuracy[this.key];
+    this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : `${doing}${growing && `; ${growing}`}`, score.accuracy - dense.accuracy);
+    this.find(".beside").textContent = other === undefined || (state === "none" && this.ks.every((k) => Number(k) === 0)) ? "" : `${beside.name}: ${percent(other)}`;
     this.metric("loss", fixed(score.loss, 4), known ? change(score.loss, dense.loss, 1, 4, "") : "", dense.loss - score.loss);
     this.metric("hidden", percent(this.hiddenSparsity), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
     this.metric("network", percent(total === null ? null : total / networkWeights), `of ${count(networkWeights)} weights; the output layer stays`);
     this.find(".status").textContent = [
-      score.confirmed ? `Pruned and scored on all ${count(this.data.images)} test images.`
-        : known ? "Scored earlier; measuring again…" : "Pruning and scoring…",
+      this.data.said[this.key] ?? (
+        state === "repair" && !known ? "Being repaired at this k; it takes some seconds."
+          : score.confirmed ? `Pruned and scored on all ${count(this.data.images)} test images.`
+            : known ? "Scored earlier; measuring again…" : "Pruning and scoring…"),
       growing && `The curves are growing: ${growing}.`,
     ].filter(Boolean).join(" ");
     this.find(".layers tbody").querySelectorAll("tr").forEach((row, index) => {
@@ -319,7 +330,7 @@ class Instrument {
   drawFigures(layers, score) {
     const known = !layers.includes(null);
     const { counts, edges, colors } = this.data;
-    const left = known && layers.map(({ pruned }, layer) => survivors(counts[layer], pruned));
+    const left = known && layers.map(({ pruned, bars }, layer) => bars ?? survivors(counts[layer], pruned));
     this.histograms.classList.toggle("pending", !known);
     this.overHistograms.draw(!known ? [] : layers.flatMap(({ threshold }, layer) => {
       const at = scales(this.sizes.get(this.histograms), this.data.histograms.layout, layer);

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.pruning import Ranks
+from core.pruning import Kernels, Ranks, magnitude
 
 BINS = 60
 
@@ -36,9 +36,25 @@ class Distribution:
         return float(self.values[pruned]) if 0 < pruned < len(self.values) else None
 
 
-def distributions(ranks: Ranks) -> list[Distribution]:
-    """The distribution of each hidden kernel's scores, from zero to the largest."""
-    return [_distribution(scores) for scores in ranks.scores]
+def distributions(ranks: Ranks, reach: float = 1.0) -> list[Distribution]:
+    """The distribution of each hidden kernel's scores, from zero to `reach` times the largest."""
+    return [_distribution(scores, reach) for scores in ranks.scores]
+
+
+def counts_within(kernels: Kernels, method: str, layers: Sequence[Distribution]) -> list[np.ndarray]:
+    """Histograms of what is left in each hidden kernel, |w| or the L2 norm of units, in the bins of some distributions.
+
+    Zeros are left out. The last bin also holds whatever is larger.
+
+    Returns:
+        An array of shape (BINS,) for each hidden kernel.
+    """
+    found = []
+    for kernel, layer in zip(kernels[:-1], layers, strict=True):
+        values = magnitude(kernel, method)
+        values = np.minimum(values[values > 0], layer.edges[-1])
+        found.append(np.histogram(values, layer.edges)[0])
+    return found
 
 
 def thresholds_at(layers: Sequence[Distribution], pruned: Sequence[int]) -> list[float | None]:
@@ -46,8 +62,8 @@ def thresholds_at(layers: Sequence[Distribution], pruned: Sequence[int]) -> list
     return [layer.threshold(count) for layer, count in zip(layers, pruned, strict=True)]
 
 
-def _distribution(values: np.ndarray) -> Distribution:
-    counts, edges = np.histogram(values, bins=BINS, range=(0, float(values.max()) or 1.0))
+def _distribution(values: np.ndarray, reach: float) -> Distribution:
+    counts, edges = np.histogram(values, bins=BINS, range=(0, reach * float(values.max()) or 1.0))
     return Distribution(np.sort(values, axis=None), edges, counts)
 
 

@@ -88,12 +88,22 @@ def answers(kernels: Kernels, ranks: Ranks, image: np.ndarray, sparsities: Itera
     Raises:
         ValueError: if the image does not fit the kernels, or a sparsity is not from 0 to 1.
     """
-    image = np.asarray(image)
-    inputs, classes = kernels[0].shape[0], kernels[-1].shape[1]
-    if image.shape != (inputs,):
-        raise ValueError(f"Expected one image of shape ({inputs},). Received shape: {image.shape}.")
-    outputs = [logits(ranks.prune(kernels, k), image[None])[0] for k in sparsities]
-    scores = np.array(outputs, np.float64).reshape(-1, classes)
+    return read((ranks.prune(kernels, k) for k in sparsities), image)
+
+
+def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
+    """How each of some networks of the same shape reads one image; see `answers`.
+
+    Example:
+        `read([kernels, prune(kernels, "unit", 0.8)], test.images[0])`
+    """
+    outputs = []
+    for kernels in networks:
+        inputs = kernels[0].shape[0]
+        if np.shape(image) != (inputs,):
+            raise ValueError(f"Expected one image of shape ({inputs},). Received shape: {np.shape(image)}.")
+        outputs.append(logits(kernels, np.asarray(image)[None])[0])
+    scores = np.array(outputs, np.float64)
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -28,14 +29,14 @@ def picture(test: Split, side: int) -> bytes:
     return file.getvalue()
 
 
-def known_stops(predictions: Predictions, criterion: Criterion) -> list[float]:
+def known_stops(predictions: Predictions, criterion: Criterion, stops: Sequence[float] = STOPS) -> list[float]:
     """The positions of the slider whose predictions are known."""
-    return [k for k in STOPS if criterion.key(k) in predictions]
+    return [k for k in stops if criterion.key(k) in predictions]
 
 
-def packed(predictions: Predictions, criterion: Criterion) -> bytes:
+def packed(predictions: Predictions, criterion: Criterion, stops: Sequence[float] = STOPS) -> bytes:
     """The predictions at the known stops, compressed by gzip: a line with their keys, then a byte an image and stop."""
-    stops = known_stops(predictions, criterion)
+    stops = known_stops(predictions, criterion, stops)
     header = ",".join(key_of(k) for k in stops).encode() + b"\n"
     # Neighbouring stops differ in few images, so the fastest compression is enough.
     return gzip.compress(header + b"".join(predictions[criterion.key(k)].tobytes() for k in stops), compresslevel=1)

@@ -1,5 +1,6 @@
 """The figures of the live slider: drawn once, and moved by the page many times a second."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,7 +10,7 @@ from plotly.subplots import make_subplots
 from core.analysis.distributions import Distribution
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
-from core.sweep import Criterion
+from core.sweep import RECOVERIES, Criterion
 
 _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
@@ -42,35 +43,42 @@ def histograms(distributions: Sequence[Distribution], names: Sequence[str], crit
     return figure
 
 
-def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame) -> go.Figure:
+def live_curve(
+    table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame, trained: pd.DataFrame | None = None
+) -> go.Figure:
     """Accuracy against the sparsity by the chosen criterion, with what to compare it to, and a cursor.
 
     Args:
         table: the run's sweep.
         criterion: the one chosen on the page, drawn strong.
         baseline: the random baseline as `core.sweep.random_baseline` gives it; may be empty.
+        trained: networks that were trained on, columns sparsity and accuracy; points, as there are few.
 
     The cursor is drawn over it by the page, as for `histograms`.
     """
     figure = base(height=CURVE_HEIGHT)
     _add_baseline(figure, baseline)
-    other = "unit" if criterion.method == "weight" else "weight"
-    lines = [(Criterion(other, criterion.ranking, criterion.scope, criterion.seed), 1.5, 0.7)]
-    if criterion.ranking != "magnitude" or criterion.scope != "layer":
-        lines.append((Criterion(criterion.method), 1.5, 0.7))
-    lines.append((criterion, 2.5, 1.0))
-    for line, width, opacity in lines:
+    for line in _lines(criterion):
         rows = line.select(table)
         if rows.empty:
             continue
-        default = line.ranking == "magnitude" and line.scope == "layer"
+        chosen = line == criterion
         figure.add_scatter(
             x=rows.sparsity.tolist(),
             y=rows.accuracy.tolist(),
-            name=f"{line.method}, {line.ranking}" + (", global" if line.scope == "global" else ""),
+            name=_line_name(line),
             mode="lines",
-            line={"color": METHOD_COLORS[line.method], "width": width, "dash": "solid" if default else "dash"},
-            opacity=opacity,
+            line={"color": METHOD_COLORS[line.method], "width": 2.5 if chosen else 1.5, "dash": _dash(line)},
+            opacity=1.0 if chosen else 0.7,
+            hovertemplate="%{y:.2%}",
+        )
+    if trained is not None and len(trained):
+        figure.add_scatter(
+            x=trained.sparsity.tolist(),
+            y=trained.accuracy.tolist(),
+            name=f"{criterion.method}, trained on",
+            mode="markers",
+            marker={"color": METHOD_COLORS[criterion.method], "size": 8, "symbol": "diamond"},
             hovertemplate="%{y:.2%}",
         )
     figure.update_layout(height=None, margin=_FIXED_MARGIN, legend={"font": {"size": 11}})
@@ -79,6 +87,31 @@ def live_curve(table: pd.DataFrame, criterion: Criterion, baseline: pd.DataFrame
     )
     figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03], automargin=False)
     return figure
+
+
+def _lines(criterion: Criterion) -> list[Criterion]:
+    """What is drawn beside the chosen criterion, which comes last: what it has to be compared with."""
+    pruned = criterion.as_pruned
+    repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
+    if criterion.recovery != "none":
+        others = [pruned, repaired]
+    else:
+        other = "unit" if criterion.method == "weight" else "weight"
+        others = [dataclasses.replace(criterion, method=other), Criterion(criterion.method), repaired]
+    return [*dict.fromkeys(line for line in others if line != criterion), criterion]
+
+
+def _line_name(line: Criterion) -> str:
+    parts = [line.method, line.ranking if line.recovery == "none" else RECOVERIES[line.recovery]]
+    if line.recovery != "none" and line.ranking != "admm":
+        parts.append(line.ranking)
+    return ", ".join([*parts, *(["global"] if line.scope == "global" else [])])
+
+
+def _dash(line: Criterion) -> str:
+    if line.recovery != "none":
+        return "dash"
+    return "solid" if line.ranking == "magnitude" and line.scope == "layer" else "dot"
 
 
 def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str], criterion: Criterion) -> go.Figure:
@@ -152,6 +185,8 @@ def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
 
 def _score_name(criterion: Criterion) -> str:
     """What the horizontal axis of a histogram is: the score that pruning goes by."""
+    if criterion.recovery != "none":
+        return {"weight": "|w|", "unit": "L2 norm"}[criterion.method] + " (last bar: and larger)"
     return {
         ("weight", "magnitude"): "|w|",
         ("unit", "magnitude"): "L2 norm",

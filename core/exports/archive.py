@@ -7,7 +7,7 @@ import zipfile
 from core.analysis.comparison import long_table
 from core.exports.report import one_network, report, results
 from core.exports.tables import csv_bytes, markdown_bytes
-from core.runs import Run
+from core.runs import Run, layout
 
 
 def archive(run: Run) -> bytes:
@@ -32,8 +32,8 @@ def _packed(run: Run) -> bytes:
         for name, content in made.items():
             archived.writestr(f"{run.id}/{name}", content)
         for path in sorted(run.folder.rglob("*")):
-            # Weights and pictures are as small as they get.
-            if path.is_file() and not path.name.startswith("."):
+            # Repaired networks are many and can be made again; weights and pictures are as small as they get.
+            if path.is_file() and not path.name.startswith(".") and path.parent.name != layout.REPAIRED:
                 packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.write(
                     path,

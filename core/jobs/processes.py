@@ -129,14 +129,22 @@ def start_repair(run: Run, criterion: Criterion, k: float) -> None:
     the run's sweep.
 
     Raises:
-        RunWriteError: if the cache cannot be written.
+        RunWriteError, JobError: if the cache cannot be written.
     """
     scoring.ask(run, criterion, k)
     if not run.is_busy("repair"):
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-        process = _python(arguments, run.root, **options)
+        process = _logged(arguments, run.root, layout.asked_log(run.root, run.id))
         threading.Thread(target=process.wait, daemon=True).start()
+
+
+def repair_problem(run: Run) -> str | None:
+    """Why the last repair in the background failed; None if it did not, or one is at work."""
+    try:
+        said = layout.asked_log(run.root, run.id).read_text(errors="replace")
+    except OSError:
+        return None
+    return _last_line(said) if said.strip() and not run.is_busy("repair") else None
 
 
 def ensure_pictures(run: Run) -> None:

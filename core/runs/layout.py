@@ -69,7 +69,12 @@ def repaired(folder: Path, key: str) -> Path:
 
 def asked(root: Path, run_id: str) -> Path:
     """What of a run somebody waits for: one line, the key of a criterion and k."""
-    return root / ".asked" / run_id
+    return root / ".asked" / run_id / "key.txt"
+
+
+def asked_log(root: Path, run_id: str) -> Path:
+    """What the process said that works on it."""
+    return root / ".asked" / run_id / "log.txt"
 
 
 def trash(root: Path, name: str, pid: int) -> Path:

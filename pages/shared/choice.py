@@ -6,12 +6,17 @@ from collections.abc import Iterable
 import streamlit as st
 
 from core import jobs, links, runs
+from core.analysis.recovered import TRAINED
 from core.config import PARAMETERS, TrainingConfig
 from core.errors import KnownError, RunError, RunIdError
 from core.jobs import open_queue
+from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import Criterion
 from pages.shared.frame import known_errors, link_to
+
+STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
+"""What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
 
 
 def complete_runs() -> list[str]:
@@ -95,20 +100,51 @@ def choose_method() -> str:
     )
 
 
-def choose_criterion() -> Criterion:
-    """What to prune, and by which ranking."""
-    method = choose_method()
-    ranking = st.segmented_control(
-        "Ranked by",
-        RANKINGS,
-        default="magnitude",
+def choose_state() -> str:
+    """As pruned, repaired or trained on: a recovery of a criterion."""
+    chosen = st.segmented_control(
+        "State",
+        list(STATES),
+        default="as pruned",
         required=True,
-        key="ranking",
+        key="state",
         bind="query-params",
-        help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
-        "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
-        "activation × L2 norm of the outgoing weights. random: the baseline.",
+        help="as pruned: the smallest are zero, the others as they were trained. repaired: as many are zero, and what "
+        "stays is chosen and fitted anew so that each layer computes what it did; without training and without labels. "
+        "trained on: trained again with labels, the zeros held at zero.",
     )
+    return STATES[chosen]
+
+
+def choose_criterion() -> Criterion:
+    """What to prune, by which ranking, and whether and how accuracy is won back."""
+    method = choose_method()
+    recovery = choose_state()
+    if recovery == TRAINED:
+        return Criterion(method, recovery=recovery)
+    if recovery == "repair":
+        ranking = st.segmented_control(
+            "What stays",
+            SUPPORTS,
+            default="admm",
+            required=True,
+            key="support",
+            bind="query-params",
+            help="How what stays is chosen. admm: by least squares with a budget (ALPS, Meng et al. 2024). "
+            "magnitude: the largest, as pruned; faster.",
+        )
+    else:
+        ranking = st.segmented_control(
+            "Ranked by",
+            RANKINGS,
+            default="magnitude",
+            required=True,
+            key="ranking",
+            bind="query-params",
+            help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
+            "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
+            "activation × L2 norm of the outgoing weights. random: the baseline.",
+        )
     scope = st.segmented_control(
         "Among",
         SCOPES,
@@ -118,7 +154,7 @@ def choose_criterion() -> Criterion:
         bind="query-params",
         help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
     )
-    return Criterion(method, ranking, scope)
+    return Criterion(method, ranking, scope, recovery=recovery)
 
 
 def named_in_address() -> tuple[runs.Run, Criterion]:
@@ -131,12 +167,16 @@ def named_in_address() -> tuple[runs.Run, Criterion]:
     wanted, _ = named_run(st.query_params.get("run", ""))
     if not ids or (wanted and wanted not in ids):
         raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
+    recovery = STATES.get(st.query_params.get("state", ""), "none")
+    ranked = {"none": ("ranking", RANKINGS, "magnitude"), "repair": ("support", SUPPORTS, "admm")}
+    fields = {"method": ("method", METHODS, "weight"), "scope": ("scope", SCOPES, "layer")}
+    if recovery in ranked:
+        fields["ranking"] = ranked[recovery]
     said = {
-        name: st.query_params[name]
-        for name, choices in (("method", METHODS), ("ranking", RANKINGS), ("scope", SCOPES))
-        if st.query_params.get(name) in choices
+        field: st.query_params[name] if st.query_params.get(name) in choices else usual
+        for field, (name, choices, usual) in fields.items()
     }
-    return runs.open_run(wanted or ids[0]), Criterion(**{"method": "weight"} | said)
+    return runs.open_run(wanted or ids[0]), Criterion(**said, recovery=recovery)
 
 
 def _name_run_in_address() -> None:

@@ -10,11 +10,14 @@ import time
 import numpy as np
 import streamlit as st
 
+from core import jobs
 from core.analysis.distributions import layer_names
+from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
+from core.config import DatasetSpec
 from core.settings import ASSETS
-from core.sweep import STOPS, Criterion, key_of, parse_key
+from core.sweep import RECOVERIES, Criterion, key_of, parse_key
 from pages.shared import frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
@@ -53,24 +56,31 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
         view: "full", "short" (the slider and two numbers) or "present" (large numbers for a projector).
         details: keys of expanders whose content depends on k; the page is run again for those that are open.
     """
-    complete = networks.live_scores(network, criterion).complete
-    if not complete:
+    scores = networks.live_scores(network, criterion)
+    if not scores.complete and criterion.recovery == "none":
         networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
-    # The curves grow in the background; the slider looks for new points until they are complete.
-    st.fragment(_show, run_every=None if complete else REFRESH_SECONDS)(network, criterion, view, details, complete)
+    # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
+    waits = _waits(criterion, view, _position(network, criterion, news=False)["key"], scores)
+    st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 
 
 def address_key(network: networks.LoadedRun, criterion: Criterion) -> str:
     """The k of the address, as the slider knows it; where it says none, one that is worth a look."""
     k = parse_key(st.query_params.get("k", ""), len(network.kernels) - 1)
-    if k is None or (criterion.scope != "layer" and np.ndim(k)):
+    if k is None or (not separable(criterion) and np.ndim(k)):
         k = networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP)
+    if criterion.recovery == TRAINED:
+        # There are only these.
+        k = min(networks.stops(network, criterion), key=lambda stop: abs(stop - k))
     return key_of(k)
 
 
-def _show(
-    network: networks.LoadedRun, criterion: Criterion, view: str, details: tuple[str, ...], complete: bool
-) -> None:
+def separable(criterion: Criterion) -> bool:
+    """Whether each layer can have a k of its own."""
+    return criterion.scope == "layer" and criterion.recovery == "none"
+
+
+def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details: tuple[str, ...], waits: bool) -> None:
     # A fragment is on its own when it reruns, so it shows its failures itself.
     with frame.known_errors():
         if networks.load_run(network.run).identity != network.identity:
@@ -81,9 +91,17 @@ def _show(
         measured = st.session_state.get("measured", {})
         if (measured.get("subject"), measured.get("key")) != (about, at["key"]):
             measured = None
-            if _is_worth_measuring(criterion, at, scores):
+            if criterion.recovery != "none":
+                measured = _kept(network, criterion, at, scores)
+            elif _is_worth_measuring(criterion, at, scores):
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
+        repaired = _to_repair(criterion, at["key"], scores) if view == "full" and not at["moving"] else None
+        if repaired:
+            networks.request_repair(network.run.root, network.run.id, network.identity, repaired, at["key"])
+            problem = jobs.repair_problem(network.run) if criterion.recovery == "repair" else None
+            if problem:
+                st.warning(problem, title="The last repair failed; it is tried again", icon=":material/info:")
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(
@@ -102,23 +120,28 @@ def _show(
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in details):
                 st.rerun()
-        if not complete and scores.complete:
+        if waits != _waits(criterion, view, at["key"], scores):
             st.rerun()
 
 
-def _position(network: networks.LoadedRun, criterion: Criterion) -> dict:
+def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = True) -> dict:
     """Where the slider is: `key`, and whether it is `moving`.
 
     What the browser tells is taken once; after that the address is the truth, which the back button changes, too.
+
+    Args:
+        news: whether what the browser told is taken now.
     """
     at = st.session_state.get("instrument", {}).get("at") or {}
     about = subject(network, criterion)
-    separable = criterion.scope == "layer"
     k = parse_key(at.get("key", ""), len(network.kernels) - 1)
-    valid = at.get("subject") == about and k is not None and (separable or not np.ndim(k))
+    valid = at.get("subject") == about and k is not None and (separable(criterion) or not np.ndim(k))
+    if criterion.recovery == TRAINED and valid:
+        valid = k in networks.stops(network, criterion)
     is_news = valid and st.session_state.get("heard") != at.get("serial")
     if valid and (is_news or at["moving"] or "k" not in st.query_params):
-        st.session_state.heard = at.get("serial")
+        if news:
+            st.session_state.heard = at.get("serial")
         return {"key": key_of(k), "moving": bool(at["moving"])}
     return {"key": address_key(network, criterion), "moving": False}
 
@@ -147,6 +170,41 @@ def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dic
     }
 
 
+def _kept(network: networks.LoadedRun, criterion: Criterion, at: dict, scores: networks.LiveScores) -> dict | None:
+    """What was measured of a recovered network, which is kept; None if there is none at this k."""
+    key = at["key"]
+    if at["moving"] or key not in scores.known:
+        return None
+    accuracy, loss = scores.known[key]
+    return {"key": key, "accuracy": accuracy, "loss": loss}
+
+
+def _to_repair(criterion: Criterion, key: str, scores: networks.LiveScores) -> Criterion | None:
+    """What is to be repaired where the slider rests, once all that it needs itself is scored; None if nothing."""
+    if criterion.recovery == "repair":
+        return None if scores.complete and key in scores.known else criterion
+    if criterion.recovery != "none" or not scores.complete or key in scores.beside or "," in key:
+        return None
+    return Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
+
+
+def _waits(criterion: Criterion, view: str, key: str, scores: networks.LiveScores) -> bool:
+    """Whether there is anything to come that the slider shows."""
+    return not scores.complete or (view == "full" and _to_repair(criterion, key, scores) is not None)
+
+
+def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) -> dict[str, str]:
+    """What the line under the numbers says: by the key of k, what winning back cost."""
+    tested = f"scored on all {spec.test_size:,} test images."
+    said = {}
+    for key, (images, epochs, seconds) in scores.cost.items():
+        if criterion.recovery == "repair":
+            said[key] = f"Repaired in {seconds:.1f} s from {images:,} training images without labels, and {tested}"
+        else:
+            said[key] = f"Trained on for {epochs} epochs of {images:,} images in {seconds:,.0f} s, and {tested}"
+    return said
+
+
 def _contract(
     network: networks.LoadedRun,
     criterion: Criterion,
@@ -166,15 +224,24 @@ def _contract(
         "view": view,
         "k": key,
         # Whether each layer can have a k of its own.
-        "separable": criterion.scope == "layer",
+        "separable": separable(criterion),
+        # As pruned, repaired or trained on; `beside` is the accuracy in another state by key of k, and its name.
+        "state": criterion.recovery,
+        "beside": {
+            "name": RECOVERIES["repair" if criterion.recovery == "none" else "none"],
+            "accuracy": scores.beside,
+        },
+        "said": _said(criterion, scores, network.config.spec),
         # How it looks: where Plotly is, colours, pixels.
         "plotly": plotly_address(),
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
         # The positions of the slider as keys; for each of them, what every layer loses and the smallest that survives.
-        "stops": [key_of(k) for k in STOPS],
+        "stops": [key_of(k) for k in networks.stops(network, criterion)],
         "pruned": ranked.pruned,
         "thresholds": ranked.thresholds,
+        # Of recovered networks instead, by key of k: what each layer lost, and the histogram of what it has now.
+        "recovered": networks.recovered_layers(network, criterion),
         # The histogram of each hidden layer, and its figure as Plotly wants it.
         "counts": [layer.counts.tolist() for layer in ranked.distributions],
         "edges": [layer.edges.tolist() for layer in ranked.distributions],

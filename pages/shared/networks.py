@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,20 @@ import pandas as pd
 import streamlit as st
 
 from core import datasets, jobs, runs, scoring
-from core.analysis import wall
-from core.analysis.distributions import Distribution, distributions, layer_names, thresholds_at
+from core.analysis import recovered, wall
+from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import TrainingConfig
 from core.errors import KnownError, RunError
 from core.evaluation import Examination, Score, examine
-from core.pruning import Ranks, Sparsity
+from core.pruning import METHODS, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
-from core.sweep import STOPS, Criterion, key_of, parse_key, random_baseline
+from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of, parse_key, random_baseline
+
+RECOVERED_REACH = 2.0
+"""How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
+CHILDREN_SECONDS = 2
+"""How long what was found among all runs is taken for true."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class RankedRun:
     """What is pruned first in one run, with all that the live slider needs to know beforehand.
 
     `histograms` is the figure of the dense network; `pruned` and `thresholds` have a row a sparsity of
-    `core.sweep.STOPS` and a column a hidden layer.
+    `core.sweep.STOPS` and a column a hidden layer. Of a recovered network the order is that of magnitude.
     """
 
     ranks: Ranks
@@ -87,8 +93,8 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
-    ranks = criterion.rank(_network.kernels, _network.activations)
-    layers = distributions(ranks)
+    ranks = criterion.as_pruned.rank(_network.kernels, _network.activations)
+    layers = distributions(ranks, 1.0 if criterion.recovery == "none" else RECOVERED_REACH)
     pruned = [ranks.pruned(k) for k in STOPS]
     thresholds = [thresholds_at(layers, counts) for counts in pruned]
     # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
@@ -100,11 +106,14 @@ def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _net
 class LiveScores:
     """What is known of a criterion so far.
 
-    `known` holds accuracy and loss by the key of k, `curve` the figure of the curves; `done` of `total` scores are
-    there of all that the live slider uses, of this criterion and of the others.
+    `known` holds accuracy and loss by the key of k, `beside` the accuracy in the other state by the key of k, `curve`
+    the figure of the curves, `cost` what winning back took (images, epochs, seconds) by the key of k; `done` of `total`
+    scores are there of all that the live slider uses: of this criterion and of the others, or of the repaired networks.
     """
 
     known: dict[str, list[float]]
+    beside: dict[str, float]
+    cost: dict[str, tuple[int, int, float]]
     curve: dict
     done: int
     total: int
@@ -121,35 +130,141 @@ class LiveScores:
 def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
     """The scores of a run, read again only when there are new ones."""
     run = network.run
-    return _live_scores(run.root, run.id, network.identity, criterion, run.sweep_version())
+    return _live_scores(run.root, run.id, network.identity, criterion, version(network))
+
+
+def version(network: LoadedRun) -> str:
+    """What changes whenever scores of a run, or networks that were trained on from it, do."""
+    run = network.run
+    children = [_children(run.root, run.id, method) for method in METHODS]
+    return f"{run.sweep_version()}-{zlib.crc32(repr(children).encode()):x}"
+
+
+@st.cache_data(ttl=CHILDREN_SECONDS, max_entries=20, show_spinner=False)
+def _children(root: Path, run_id: str, method: str) -> tuple:
+    """The k that networks were trained on at, each with the identity of its run."""
+    found = recovered.trained_on(runs.open_run(run_id, root), method)
+    return tuple((k, child.identity()) for k, child in found.items())
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> LiveScores:
+def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> LiveScores:
     run = runs.open_run(run_id, root)
     table = run.sweep()
-    wanted = scoring.fine_curve()
-    total, missing = (
-        scoring.count(scoring.unscored(pd.DataFrame(), wanted)),
-        scoring.count(scoring.unscored_of(run, wanted, True)),
-    )
+    trained = recovered.scores(run, Criterion(criterion.method, recovery=recovered.TRAINED))
+    rows = recovered.scores(run, criterion)
+    total, missing = 0, 0
+    if criterion.recovery == "none":
+        wanted = scoring.fine_curve()
+        total = scoring.count(scoring.unscored(pd.DataFrame(), wanted))
+        missing = scoring.count(scoring.unscored_of(run, wanted, True))
+    elif criterion.recovery == "repair":
+        total, missing = len(REPAIR_STOPS), len(criterion.missing(table, REPAIR_STOPS))
+    repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
+    other = (repaired if criterion.recovery == "none" else criterion.as_pruned).select(table)
+    cost = {key_of(row.sparsity): (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
+    known = {key_of(row.sparsity): [row.accuracy, row.loss] for row in rows.itertuples()}
+    if criterion.recovery == recovered.TRAINED:
+        result = run.result()
+        known["0"] = [result.test_accuracy, result.test_loss]
     return LiveScores(
-        known={key_of(row.sparsity): [row.accuracy, row.loss] for row in criterion.select(table).itertuples()},
-        curve=live.live_curve(table, criterion, random_baseline(table, criterion.method)).to_plotly_json(),
+        known=known,
+        beside={key_of(row.sparsity): row.accuracy for row in other.itertuples()},
+        cost={} if criterion.recovery == "none" else cost,
+        curve=live.live_curve(table, criterion, random_baseline(table, criterion.method), trained).to_plotly_json(),
         done=total - missing,
         total=total,
     )
 
 
+def stops(network: LoadedRun, criterion: Criterion) -> list[float]:
+    """The positions of the slider."""
+    run = network.run
+    return _stops(run.root, run.id, network.identity, criterion, version(network))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> list[float]:
+    return list(recovered.stops(runs.open_run(run_id, root), criterion))
+
+
 def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
     """The keys of the slider's positions whose predictions are known, which the browser asks for itself."""
     run = network.run
-    return _known_stops(run.root, run.id, network.identity, criterion, run.sweep_version())
+    return _known_stops(run.root, run.id, network.identity, criterion, version(network))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: int) -> list[str]:
-    return [key_of(k) for k in wall.known_stops(runs.open_run(run_id, root).predictions(), criterion)]
+def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> list[str]:
+    run = runs.open_run(run_id, root)
+    known = wall.known_stops(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
+    return [key_of(k) for k in known]
+
+
+def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict] | None:
+    """What is left in each hidden layer of the recovered networks, by the key of k; None of networks only pruned.
+
+    `pruned` says how many weights, or units, are gone, `bars` is the histogram of the others; one each a hidden layer.
+    """
+    if criterion.recovery == "none":
+        return None
+    run = network.run
+    found = {
+        key: _kept_layers(run.root, run.id, _source(network, criterion, key), criterion, key, network)
+        for key in live_scores(network, criterion).known
+    }
+    return {key: layers for key, layers in found.items() if layers is not None}
+
+
+def _source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
+    """What tells the network at this k from an earlier one: the identity of the run that it is kept with."""
+    if criterion.recovery == recovered.TRAINED and key != "0":
+        return dict(_children(network.run.root, network.run.id, criterion.method)).get(float(key))
+    return network.identity
+
+
+@st.cache_resource(max_entries=400, show_spinner="Reading the recovered networks…")
+def _kept_layers(
+    root: Path, run_id: str, source: str | None, criterion: Criterion, key: str, _network: LoadedRun
+) -> dict | None:
+    kept = _kept(root, run_id, source, criterion, key, _network)
+    if kept is None:
+        return None
+    ranked = rank_run(_network, criterion)
+    bars = counts_within(kept, criterion.method, ranked.distributions)
+    sizes = [kernel.size if criterion.method == "weight" else kernel.shape[1] for kernel in kept]
+    return {
+        "pruned": [size - int(left.sum()) for size, left in zip(sizes, bars, strict=False)],
+        "bars": [left.tolist() for left in bars],
+    }
+
+
+def kernels_at(network: LoadedRun, criterion: Criterion, k: Sparsity) -> list[np.ndarray] | None:
+    """The network that is looked at; None if it is not repaired, or trained on, at this k.
+
+    Raises:
+        RunError: if its file is damaged.
+    """
+    if criterion.recovery == "none":
+        return rank_run(network, criterion).ranks.prune(network.kernels, k)
+    key = key_of(k)
+    return _kept(network.run.root, network.run.id, _source(network, criterion, key), criterion, key, network)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _kept(
+    root: Path, run_id: str, source: str | None, criterion: Criterion, key: str, _network: LoadedRun
+) -> list[np.ndarray] | None:
+    if key == "0":
+        return _network.kernels
+    return recovered.kernels(runs.open_run(run_id, root), criterion, float(key))
+
+
+def predicted(network: LoadedRun, criterion: Criterion, k: Sparsity) -> np.ndarray | None:
+    """The predicted class of every test image; None if the network is not repaired, or trained on, at this k."""
+    if criterion.recovery == "none":
+        return examined(network, criterion, k).predictions
+    return recovered.predictions(network.run, criterion).get(criterion.key(k))
 
 
 def examined(network: LoadedRun, criterion: Criterion, k: Sparsity) -> Examination:
@@ -180,6 +295,12 @@ def _layer_scores(root: Path, run_id: str, identity: str, criterion: Criterion) 
 def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
     """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
     jobs.start_scoring(runs.open_run(run_id, root), *flags)
+
+
+@st.cache_resource(max_entries=100, ttl=20, show_spinner=False)
+def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> None:
+    """Have a run repaired at this k in the background, and then at the stops; asked now and then, not once a rerun."""
+    jobs.start_repair(runs.open_run(run_id, root), criterion, float(key))
 
 
 def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:

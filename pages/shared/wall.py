@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core import datasets, runs
-from core.analysis import wall
-from core.analysis.drawing import answers
+from core.analysis import recovered, wall
+from core.analysis.drawing import answers, read
 from core.charts import interactive
 from core.errors import KnownError
+from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.settings import ASSETS, cache_root
-from core.sweep import STOPS, Criterion, key_of
+from core.sweep import Criterion, key_of
 from pages.shared import networks
 
 PATH = "wall/{run}/{identity}/{what}"
@@ -38,7 +39,7 @@ def address(path: str = PATH) -> str:
 
 
 def serve(request: Request) -> Response:
-    """The files of the wall: `images.png`, `labels`, and `predictions` by a criterion (?method=…).
+    """The files of the wall: `images.png`, `labels`, and `predictions` by a criterion (?criterion=…, its key at 0).
 
     Their address names the network and the version, so that a browser may keep them for good.
     """
@@ -54,10 +55,10 @@ def serve(request: Request) -> Response:
         if what == "labels":
             labels = datasets.load_dataset(config.dataset).test.labels
             return Response(labels.astype(np.uint8).tobytes(), media_type="application/octet-stream", headers=headers)
-        criterion = _criterion(dict(request.query_params))
+        criterion = _criterion(request.query_params.get("criterion", ""))
         if what == "predictions" and criterion is not None:
             headers["Content-Encoding"] = "gzip"
-            packed = wall.packed(run.predictions(), criterion)
+            packed = wall.packed(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
             return Response(packed, media_type="application/octet-stream", headers=headers)
     except KnownError as error:
         return Response(str(error), 404)
@@ -82,12 +83,13 @@ def show(
     spec = network.config.spec
     known = networks.known_stops(network, criterion)
     folder = address(f"wall/{network.run.id}/{quote(network.identity, safe='')}")
-    version = network.run.sweep_version()
-    choice = f"method={criterion.method}&ranking={criterion.ranking}&scope={criterion.scope}"
+    version = quote(networks.version(network), safe="")
+    choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
     if key not in known:
-        predictions = networks.examined(network, criterion, k).predictions
-        measured = {"key": key, "predictions": base64.b64encode(predictions.tobytes()).decode()}
+        predictions = networks.predicted(network, criterion, k)
+        if predictions is not None:
+            measured = {"key": key, "predictions": base64.b64encode(predictions.tobytes()).decode()}
     _component(
         key="wall",
         data={
@@ -100,7 +102,7 @@ def show(
             "columns": wall.columns(spec.test_size),
             "side": spec.side,
             "classes": spec.classes,
-            "stops": [key_of(stop) for stop in STOPS],
+            "stops": [key_of(stop) for stop in networks.stops(network, criterion)],
             # What is predicted at a k that is no known stop, or None.
             "measured": measured,
             "picked": _picked(spec.test_size),
@@ -131,9 +133,9 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
     if image is None:
         return
     test = networks.test_split(network.config.dataset)
-    rows = _probabilities(network.run.id, network.identity, criterion, image, network)
+    stops, rows = _probabilities(network.run.id, networks.version(network), criterion, image, network)
     st.plotly_chart(
-        interactive.class_probabilities(STOPS, rows, spec.classes, int(test.labels[image])),
+        interactive.class_probabilities(stops, rows, spec.classes, int(test.labels[image])),
         key="image_probabilities",
         config=interactive.CONFIG,
         alt="Probability of each class for the picked test image against the sparsity",
@@ -146,11 +148,21 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 @st.cache_data(max_entries=50, show_spinner="Asking the network at every sparsity…")
 def _probabilities(
-    run_id: str, identity: str, criterion: Criterion, image: int, _network: networks.LoadedRun
-) -> np.ndarray:
-    """The softmax of one image at every stop, of shape (stops, classes)."""
+    run_id: str, version: str, criterion: Criterion, image: int, _network: networks.LoadedRun
+) -> tuple[list[float], np.ndarray]:
+    """The stops at which there is a network, and the softmax of one image at each, of shape (stops, classes)."""
     pixels = networks.test_split(_network.config.dataset).images[image]
-    return answers(_network.kernels, networks.rank_run(_network, criterion).ranks, pixels, STOPS)
+    stops = networks.stops(_network, criterion)
+    if criterion.recovery == "none":
+        return stops, answers(_network.kernels, networks.rank_run(_network, criterion).ranks, pixels, stops)
+    known, rows = [], []
+    for k in stops:
+        # One at a time: each is as large as the network.
+        kernels = networks.kernels_at(_network, criterion, k)
+        if kernels is not None:
+            known.append(k)
+            rows.extend(read([kernels], pixels))
+    return known, np.array(rows)
 
 
 @functools.lru_cache(maxsize=3)
@@ -159,8 +171,11 @@ def _picture(dataset: str, root: Path) -> bytes:
     return wall.picture(data.test, data.spec.side)
 
 
-def _criterion(query: dict[str, str]) -> Criterion | None:
-    method, ranking, scope = (query.get(name) for name in ("method", "ranking", "scope"))
-    if method not in METHODS or ranking not in RANKINGS or scope not in SCOPES:
+def _criterion(key: str) -> Criterion | None:
+    try:
+        criterion, _ = Criterion.parse(key)
+    except ValueError:
         return None
-    return Criterion(method, ranking, scope)
+    names = RANKINGS if criterion.recovery == "none" else SUPPORTS
+    known = criterion.method in METHODS and criterion.ranking in names and criterion.scope in SCOPES
+    return criterion if known and criterion.recovery in ("none", "repair", recovered.TRAINED) else None

@@ -82,7 +82,7 @@ class Instrument {
       this.own = null;
       this.pause();
       this.linked.closest("label").hidden = !data.separable;
-      this.find(".hint").textContent = data.separable ? "of each hidden layer" : "of all hidden layers together";
+      this.find(".hint").textContent = data.of;
       this.buildLayers();
     }
     for (const [key, [accuracy, loss]] of Object.entries(data.known)) this.learn(key, { accuracy, loss });

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.analysis.distributions import Distribution
+from core.analysis.recovered import TRAINED
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
 from core.sweep import RECOVERIES, Criterion
@@ -16,6 +17,9 @@ _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 
+_TOPS = {("weight", "repair"): 0.25, ("weight", TRAINED): 0.25}
+"""How high the histograms go, in highest dense bars: the few weights of a recovered network lie where few were before,
+so there the dense bars may leave the figure."""
 HISTOGRAM_HEIGHT = 185
 """Pixels of a row of histograms on the page."""
 CURVE_HEIGHT = 215
@@ -126,7 +130,7 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
     for index, distribution in enumerate(distributions):
         largest = float(distribution.edges[-1])
         figure.update_xaxes(title=_score_name(criterion), range=[0, largest], hoverformat=".3g", **_place(index))
-        top = int(distribution.counts.max()) * 1.05
+        top = int(distribution.counts.max()) * _TOPS.get((criterion.method, criterion.recovery), 1.05)
         figure.update_yaxes(title=_kind(criterion).capitalize(), range=[0, top], tickformat="~s", **_place(index))
     figure.update_layout(
         template=None,

@@ -57,7 +57,8 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
         details: keys of expanders whose content depends on k; the page is run again for those that are open.
     """
     scores = networks.live_scores(network, criterion)
-    if not scores.complete and criterion.recovery == "none":
+    if not scores.complete or criterion.recovery != "none":
+        # What is won back stands beside what was pruned.
         networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
     waits = _waits(criterion, view, _position(network, criterion, news=False)["key"], scores)
@@ -199,9 +200,9 @@ def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) 
     said = {}
     for key, (images, epochs, seconds) in scores.cost.items():
         if criterion.recovery == "repair":
-            said[key] = f"Repaired in {seconds:.1f} s from {images:,} training images without labels, and {tested}"
+            said[key] = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels, and {tested}"
         else:
-            said[key] = f"Trained on for {epochs} epochs of {images:,} images in {seconds:,.0f} s, and {tested}"
+            said[key] = f"Trained on for {epochs:.0f} epochs of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
     return said
 
 
@@ -225,6 +226,8 @@ def _contract(
         "k": key,
         # Whether each layer can have a k of its own.
         "separable": separable(criterion),
+        # What k is a fraction of.
+        "of": "of each hidden layer" if criterion.scope == "layer" else "of all hidden layers together",
         # As pruned, repaired or trained on; `beside` is the accuracy in another state by key of k, and its name.
         "state": criterion.recovery,
         "beside": {

@@ -3,7 +3,6 @@
 What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,11 +65,12 @@ def main(_: list[str]) -> None:
 
 
 def asked_steps(run: Run) -> Iterator[Step]:
-    """What somebody looks at, then the rest of that curve; whoever looks elsewhere meanwhile is served next."""
+    """What somebody looks at, then the rest of that curve if asked for; whoever asks meanwhile is served next."""
     done: set[Step] = set()
     while asked := read_asked(run):
-        criterion, _ = asked
-        steps = [asked, *steps_of(repaired_curve(*dataclasses.astuple(criterion)[:3]))]
+        criterion = asked.criterion
+        curve = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if asked.curve else ()
+        steps = [(criterion, asked.sparsity), *steps_of(curve)]
         known = criterion.select(run.sweep())
         scored = set(known.sparsity) if len(known) else set()
         step = next((step for step in steps if step not in done and step[1] not in scored), None)

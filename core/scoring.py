@@ -190,8 +190,17 @@ def score_bench(bench: Bench, wanted: Wanted) -> Iterator[Progress]:
         yield Progress(scored, done, total)
 
 
-def ask(run: Run, criterion: Criterion, k: float) -> None:
-    """Write down what somebody looks at and waits for; see `core.repair`.
+@dataclass(frozen=True)
+class Asked:
+    """What somebody looks at and waits for: a repaired network, and with `curve` those at the other stops, too."""
+
+    criterion: Criterion
+    sparsity: float
+    curve: bool = False
+
+
+def ask(run: Run, asked: Asked) -> None:
+    """Write down what somebody waits for; the last one to ask is served first. See `core.repair`.
 
     Raises:
         RunWriteError: if the cache cannot be written.
@@ -199,13 +208,14 @@ def ask(run: Run, criterion: Criterion, k: float) -> None:
     path = layout.asked(run.root, run.id)
     with clear_errors(f"write to {path.parent}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, criterion.key(k))
+        write_text(path, asked.criterion.key(asked.sparsity) + ("\ncurve" if asked.curve else ""))
 
 
-def read_asked(run: Run) -> Step | None:
+def read_asked(run: Run) -> Asked | None:
     """What of a run somebody waits for, if anything."""
     try:
-        return Criterion.parse(layout.asked(run.root, run.id).read_text())
+        key, *rest = layout.asked(run.root, run.id).read_text().splitlines()
+        return Asked(*Criterion.parse(key), curve=rest == ["curve"])
     except (OSError, ValueError):
         return None
 

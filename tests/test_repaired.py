@@ -14,7 +14,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
-from core.scoring import ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
+from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
 from core.sweep import REPAIR_STOPS, Criterion, key_of
 from tests.browsing import Server, confirmed, metric, needs_chromium, visit
 from tests.conftest import PROJECT
@@ -96,23 +96,28 @@ def test_a_row_says_what_it_is_on_validation_images_and_against_the_dense_networ
 
 
 def test_what_is_asked_for_comes_first_and_then_its_curve(run):
-    ask(run, repaired("unit"), 0.77)
+    ask(run, Asked(repaired("unit"), 0.77, curve=True))
     steps = repair.asked_steps(run)
     assert next(steps) == (repaired("unit"), 0.77)
     curve = [k for _, k in steps_of(repaired_curve("unit", "admm", "layer"))]
     assert next(steps) == (repaired("unit"), next(k for k in curve if k not in (0.5, 0.8, 0.9)))
     # Somebody looks elsewhere: that comes next.
-    ask(run, repaired("weight", scope="global"), 0.9)
+    ask(run, Asked(repaired("weight", scope="global"), 0.9, curve=True))
     assert next(steps) == (repaired("weight", scope="global"), 0.9)
     rest = [k for _, k in steps]
     assert sorted([0.9, *rest]) == sorted(REPAIR_STOPS)
+    # Without the curve there is only this one, and what is there is not made again.
+    ask(run, Asked(repaired("unit", "magnitude"), 0.4))
+    assert list(repair.asked_steps(run)) == [(repaired("unit", "magnitude"), 0.4)]
+    ask(run, Asked(repaired("unit"), 0.8))
+    assert list(repair.asked_steps(run)) == []
 
 
 def test_nothing_is_asked_for_in_a_new_cache_and_nonsense_is_nothing(run):
     shutil.rmtree(layout.asked(run.root, run.id).parent, ignore_errors=True)
     assert list(repair.asked_steps(run)) == []
     for text in ("", "weight", "weight,admm,layer,0,repair,nan", "weight,admm,layer,x,repair,0.5", "a,b,c,0,d,e,f,0.5"):
-        ask(run, repaired(), 0.5)
+        ask(run, Asked(repaired(), 0.5))
         layout.asked(run.root, run.id).write_text(text)
         assert read_asked(run) is None
 
@@ -148,7 +153,7 @@ def opened(monkeypatch, folds=(), **query):
     """The Pruning page, and what it asked to be repaired."""
     asked = []
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
-    monkeypatch.setattr(jobs, "start_repair", lambda run, criterion, k: asked.append((criterion, k)))
+    monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: asked.append((*what, *more.values())))
     app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
@@ -182,12 +187,12 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
 @pytest.mark.parametrize("method", METHODS)
 def test_the_page_asks_for_what_it_lacks(run, monkeypatch, method):
     _, asked = opened(monkeypatch, run=run.id, state="repaired", method=method, k="0.77")
-    assert asked == [(repaired(method), 0.77)]
+    assert asked == [(repaired(method), 0.77, True)]
 
 
-def test_as_pruned_asks_for_the_number_beside_it_only_once(run, monkeypatch):
+def test_as_pruned_asks_for_the_numbers_beside_it_only_once(run, monkeypatch):
     _, asked = opened(monkeypatch, run=run.id, k="0.77")
-    assert asked == [(repaired(), 0.77)]
+    assert asked == [(repaired(), 0.9, True)]
     _, asked = opened(monkeypatch, run=run.id, k="0.8")
     assert asked == []
 

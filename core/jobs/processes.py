@@ -122,16 +122,16 @@ def start_scoring(run: Run, *flags: str) -> None:
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def start_repair(run: Run, criterion: Criterion, k: float) -> None:
-    """Have a complete run repaired in the background: at this k first, and then at the stops of that criterion.
+def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) -> None:
+    """Have a complete run repaired in the background: at this k, and with `curve` then at all stops of the slider.
 
-    Does not wait. If a process is at it already, that one is told where somebody looks now. What comes out shows in
+    Does not wait. If a process is at it already, that one is told what somebody waits for now. What comes out shows in
     the run's sweep.
 
     Raises:
         RunWriteError, JobError: if the cache cannot be written.
     """
-    scoring.ask(run, criterion, k)
+    scoring.ask(run, scoring.Asked(criterion, k, curve))
     if not run.is_busy("repair"):
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
         process = _logged(arguments, run.root, layout.asked_log(run.root, run.id))

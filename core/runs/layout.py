@@ -68,7 +68,7 @@ def repaired(folder: Path, key: str) -> Path:
 
 
 def asked(root: Path, run_id: str) -> Path:
-    """What of a run somebody waits for: one line, the key of a criterion and k."""
+    """What of a run somebody waits for: the key of a criterion and k; "curve" on a second line if all its stops."""
     return root / ".asked" / run_id / "key.txt"
 
 

@@ -23,6 +23,9 @@ from core.runs.records import Phase, Result, TrainingState, read_json, read_resu
 from core.settings import cache_root
 from core.sweep import merge_scores
 
+_BEFORE = {"recovery": "none", "images": 0, "epochs": 0, "seconds": 0.0}
+"""Columns of a sweep that earlier versions did not write, and what their rows mean by that."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -103,8 +106,8 @@ class Run:
     def sweep(self) -> pd.DataFrame:
         """One row for each criterion and sparsity scored so far; see `core.sweep.Bench.score`."""
         table = read_table(self.folder / layout.SWEEP)
-        if len(table) and "recovery" not in table:
-            table["recovery"] = "none"  # earlier versions knew no other
+        if len(table):
+            table = table.assign(**{name: value for name, value in _BEFORE.items() if name not in table})
         numbers = ("seed", "sparsity", "accuracy", "loss")
         if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
             raise RunError(

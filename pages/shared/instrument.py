@@ -17,13 +17,15 @@ from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.settings import ASSETS
-from core.sweep import RECOVERIES, Criterion, key_of, parse_key
+from core.sweep import RECOVERIES, REPAIR_STOPS, Criterion, key_of, parse_key
 from pages.shared import frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
 WON_BACK_DROP = 0.005
 """The slider opens at the largest k that costs at most this much accuracy, where pruning is worth a look."""
+BESIDE_FIRST = key_of(0.9)
+"""Where repaired networks that nobody has asked for begin."""
 QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 """From which k on scoring costs a fraction of the dense network: nearly all weights are gone, or half of the units."""
 
@@ -61,7 +63,12 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
         # What is won back stands beside what was pruned.
         networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
-    waits = _waits(criterion, view, _position(network, criterion, news=False)["key"], scores)
+    if view == "full" and criterion.recovery == "none" and scores.complete:
+        # The numbers that stand beside come at leisure, and show where the slider rests next.
+        repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
+        if not scores.beside.keys() >= {key_of(k) for k in REPAIR_STOPS}:
+            networks.request_repair(network.run.root, network.run.id, network.identity, repaired, BESIDE_FIRST)
+    waits = _waits(criterion, _position(network, criterion, news=False)["key"], scores)
     st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 
 
@@ -97,10 +104,9 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             elif _is_worth_measuring(criterion, at, scores):
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
-        repaired = _to_repair(criterion, at["key"], scores) if view == "full" and not at["moving"] else None
-        if repaired:
-            networks.request_repair(network.run.root, network.run.id, network.identity, repaired, at["key"])
-            problem = jobs.repair_problem(network.run) if criterion.recovery == "repair" else None
+        if view == "full" and not at["moving"] and _lacks_repair(criterion, at["key"], scores):
+            networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
+            problem = jobs.repair_problem(network.run)
             if problem:
                 st.warning(problem, title="The last repair failed; it is tried again", icon=":material/info:")
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
@@ -121,7 +127,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in details):
                 st.rerun()
-        if waits != _waits(criterion, view, at["key"], scores):
+        if waits != _waits(criterion, at["key"], scores):
             st.rerun()
 
 
@@ -180,18 +186,14 @@ def _kept(network: networks.LoadedRun, criterion: Criterion, at: dict, scores: n
     return {"key": key, "accuracy": accuracy, "loss": loss}
 
 
-def _to_repair(criterion: Criterion, key: str, scores: networks.LiveScores) -> Criterion | None:
-    """What is to be repaired where the slider rests, once all that it needs itself is scored; None if nothing."""
-    if criterion.recovery == "repair":
-        return None if scores.complete and key in scores.known else criterion
-    if criterion.recovery != "none" or not scores.complete or key in scores.beside or "," in key:
-        return None
-    return Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
+def _lacks_repair(criterion: Criterion, key: str, scores: networks.LiveScores) -> bool:
+    """Whether the slider shows repaired networks, and there are some to come."""
+    return criterion.recovery == "repair" and not (scores.complete and key in scores.known)
 
 
-def _waits(criterion: Criterion, view: str, key: str, scores: networks.LiveScores) -> bool:
+def _waits(criterion: Criterion, key: str, scores: networks.LiveScores) -> bool:
     """Whether there is anything to come that the slider shows."""
-    return not scores.complete or (view == "full" and _to_repair(criterion, key, scores) is not None)
+    return not scores.complete or _lacks_repair(criterion, key, scores)
 
 
 def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) -> dict[str, str]:

@@ -299,8 +299,8 @@ def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
 
 @st.cache_resource(max_entries=100, ttl=20, show_spinner=False)
 def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> None:
-    """Have a run repaired at this k in the background, and then at the stops; asked now and then, not once a rerun."""
-    jobs.start_repair(runs.open_run(run_id, root), criterion, float(key))
+    """Have a run repaired in the background, at this k and then at the stops; asked now and then, not once a rerun."""
+    jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve=True)
 
 
 def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:

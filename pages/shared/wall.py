@@ -3,6 +3,7 @@ itself; this file hands it the images and the predictions, and answers what it c
 
 import base64
 import functools
+import zlib
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,7 +84,8 @@ def show(
     spec = network.config.spec
     known = networks.known_stops(network, criterion)
     folder = address(f"wall/{network.run.id}/{quote(network.identity, safe='')}")
-    version = quote(networks.version(network), safe="")
+    # Not of the whole run: scores of other criteria come and go, and the predictions are a megabyte.
+    version = f"{zlib.crc32(','.join(known).encode()):x}" if criterion.recovery == "none" else networks.version(network)
     choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
     if key not in known:

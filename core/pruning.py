@@ -13,6 +13,11 @@ import numpy as np
 
 METHODS = ("weight", "unit")
 RANKINGS = ("magnitude", "activation", "random")
+SHUFFLED = {"magnitude-shuffled": "magnitude", "activation-shuffled": "activation"}
+"""Baselines of global pruning, and the ranking that each takes its counts from: how many go in each layer is that
+ranking's, which ones is chance."""
+CHANCE = ("random", *SHUFFLED)
+"""Rankings by chance: baselines, of several seeds."""
 SCOPES = ("layer", "global")
 
 Kernels = Sequence[np.ndarray]
@@ -65,9 +70,13 @@ def rank(
             L2 norm of the outgoing weights, the same idea for whole units.
             "random": in random order, the baseline that every ranking has to beat (Blalock et al. 2020, "What
             is the State of Neural Network Pruning?").
+            "magnitude-shuffled" and "activation-shuffled": the order of the other one, shuffled within each layer. At
+            every k as many go in each layer, but which ones is chance: beside a global ranking it tells what the choice
+            of layers is worth, and what the choice within them (Frankle et al. 2020, "Pruning Neural Networks at
+            Initialization: Why Are We Missing the Mark?", shuffle masks so).
         scope: "layer" prunes the fraction k of each hidden layer, "global" the fraction k of all of them together.
         activations: for "activation", the rms values that `core.evaluation.rms_activations` gives.
-        seed: for "random".
+        seed: for the rankings by chance.
 
     Raises:
         ValueError: for an unknown name, kernels that do not chain, or missing activations.
@@ -78,6 +87,8 @@ def rank(
     check_kernels(kernels)
     check_choice("method", method, METHODS)
     check_choice("scope", scope, SCOPES)
+    if ranking in SHUFFLED:
+        return _shuffled(rank(kernels, method, SHUFFLED[ranking], scope, activations), seed)
     scores = _scores(kernels, method, ranking, activations, seed)
     if scope == "layer":
         return Ranks(method, scores, [_ranks(score) for score in scores], [score.size for score in scores])
@@ -186,7 +197,7 @@ def check_kernels(kernels: Kernels) -> None:
 def _scores(
     kernels: Kernels, method: str, ranking: str, activations: Sequence[np.ndarray] | None, seed: int
 ) -> list[np.ndarray]:
-    check_choice("ranking", ranking, RANKINGS)
+    check_choice("ranking", ranking, (*RANKINGS, *SHUFFLED))
     hidden = kernels[:-1]
     if ranking == "magnitude":
         return [magnitude(kernel, method) for kernel in hidden]
@@ -204,6 +215,17 @@ def _scores(
     if method == "weight":
         return [np.abs(kernel) * rms[:, None] for kernel, rms in zip(hidden, activations, strict=False)]
     return [rms * magnitude(outgoing.T, "unit") for rms, outgoing in zip(activations[1:], kernels[1:], strict=True)]
+
+
+def _shuffled(ranks: "Ranks", seed: int) -> "Ranks":
+    """The same ranks in each layer, given to its weights or units by chance, each with its score."""
+    generator = np.random.default_rng(seed)
+    orders = [generator.permutation(layer.size) for layer in ranks.ranks]
+
+    def shuffle(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [layer.ravel()[order].reshape(layer.shape) for layer, order in zip(layers, orders, strict=True)]
+
+    return Ranks(ranks.method, shuffle(ranks.scores), shuffle(ranks.ranks), ranks.pools)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

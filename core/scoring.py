@@ -16,7 +16,7 @@ from core.config import K_VALUES, TrainingConfig
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
 from core.files import clear_errors, write_text
-from core.pruning import METHODS, Kernels
+from core.pruning import METHODS, SHUFFLED, Kernels
 from core.runs import Predictions, Run, layout
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored
 
@@ -44,9 +44,16 @@ def experiment(sparsities: Sequence[float] = K_VALUES) -> Wanted:
     return [(Criterion(method), sparsities) for method in METHODS]
 
 
-def baseline(sparsities: Sequence[float] = K_VALUES) -> Wanted:
-    """Random pruning, whose mean and spread every criterion has to beat."""
-    criteria = [Criterion(method, "random", "layer", seed) for seed in RANDOM_SEEDS for method in METHODS]
+def baseline(sparsities: Sequence[float] = K_VALUES, shuffled: Sequence[str] = ()) -> Wanted:
+    """Random pruning, whose mean and spread every criterion has to beat.
+
+    Args:
+        shuffled: global rankings, "magnitude" or "activation", to stand beside as well: by chance, but with as many in
+            each layer as that ranking takes.
+    """
+    beside = [name for name, ranking in SHUFFLED.items() if ranking in shuffled]
+    kinds = [("random", "layer"), *((name, "global") for name in beside)]
+    criteria = [Criterion(method, *kind, seed) for kind in kinds for seed in RANDOM_SEEDS for method in METHODS]
     return [(criterion, sparsities) for criterion in criteria]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
 from core.kernels import Repairer
-from core.pruning import METHODS, Kernels, Ranks, rank
+from core.pruning import CHANCE, METHODS, Kernels, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
 """The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""
@@ -176,13 +176,13 @@ class Bench:
     def score(self, criterion: Criterion, sparsities: Iterable[float]) -> Iterator[Scored]:
         """Prune, repair if the criterion says so, and score; each as soon as it is known.
 
-        The columns of the rows: method, ranking, scope, seed (of the random ranking), recovery, sparsity (k), zeroed
+        The columns of the rows: method, ranking, scope, seed (of a ranking by chance), recovery, sparsity (k), zeroed
         (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of the hidden
         kernels and of all kernels), removable (weights that no longer influence any output: the zeroed ones, and those
         of dead units), accuracy (0 to 1) and loss (nats) on the test images, agreement (the part of them on which it
         says what the dense network says), worst_class (the accuracy of the class that is worst), val_accuracy and
-        val_loss on the validation images (not a number without any, and of random rankings), images, epochs and seconds
-        that winning back cost (images without labels for repair).
+        val_loss on the validation images (not a number without any, and of rankings by chance), images, epochs and
+        seconds that winning back cost (images without labels for repair).
         """
         for k in sparsities:
             began = time.perf_counter()
@@ -190,7 +190,7 @@ class Bench:
             seconds = 0.0 if criterion.recovery == "none" else time.perf_counter() - began
             result = examine(small, self.images, self.labels)
             correct = result.predictions == self.labels
-            chosen_on = self.validation if criterion.ranking != "random" else None
+            chosen_on = self.validation if criterion.ranking not in CHANCE else None
             validation = evaluate(small, *chosen_on) if chosen_on else None
             row = {
                 **dataclasses.asdict(criterion),

@@ -14,7 +14,7 @@ from core import command
 from core import config as configuration
 from core.config import ConfigError, TrainingConfig
 from core.errors import RunBusyError, RunError
-from core.pruning import METHODS
+from core.pruning import METHODS, SHUFFLED
 from core.runs import Run, open_run
 from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored_of
 from core.settings import cache_root
@@ -38,6 +38,12 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_bool("train", True, "If false, never train: only run pruning experiments on a run that exists.")
 flags.DEFINE_bool("baseline", False, "If true, also prune at random at the same sparsities, for comparison.")
+flags.DEFINE_multi_enum(
+    "shuffled",
+    [],
+    sorted(SHUFFLED.values()),
+    "With --baseline: also prune as many in each layer as this ranking takes globally, but which ones by chance.",
+)
 flags.DEFINE_bool(
     "fine_curve",
     False,
@@ -81,7 +87,11 @@ def main(_: list[str]) -> None:
         draw(run, sparsities)
     say(str(run.folder))
     score_at_leisure(
-        run, [*(baseline(sparsities) if values.baseline else ()), *(fine_curve() if values.fine_curve else ())]
+        run,
+        [
+            *(baseline(sparsities, values.shuffled) if values.baseline else ()),
+            *(fine_curve() if values.fine_curve else ()),
+        ],
     )
 
 

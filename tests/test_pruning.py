@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.evaluation import rms_activations
-from core.pruning import METHODS, RANKINGS, SCOPES, prune, prune_count, rank
+from core.pruning import METHODS, RANKINGS, SCOPES, SHUFFLED, prune, prune_count, rank
 
 sparsities = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 finite = st.floats(-2, 2, width=32).map(lambda value: round(value, 1) or 0.5)  # many ties, no zeros
@@ -102,7 +102,7 @@ def activations(kernels):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", RANKINGS)
+@pytest.mark.parametrize("name", [*RANKINGS, *SHUFFLED])
 @pytest.mark.parametrize("scope", SCOPES)
 def test_every_ranking_prunes_exact_counts_that_nest_and_spares_the_output(kernels, activations, method, name, scope):
     ranking = rank(kernels, method, name, scope, activations)
@@ -145,6 +145,32 @@ def test_random_ranking_follows_its_seed(kernels):
     one, same, other = (rank(kernels, "weight", "random", seed=seed).ranks[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+@given(networks(), sparsities, sparsities, st.sampled_from(METHODS), st.sampled_from([*SHUFFLED]), st.integers(0, 2))
+@settings(max_examples=100, deadline=None)
+def test_shuffled_ranks_take_as_many_of_each_layer_as_their_ranking_and_nest(kernels, one, other, method, name, seed):
+    low, high = sorted((one, other))
+    rms = rms_activations(kernels, np.random.default_rng(0).random((5, len(kernels[0])), np.float32))
+    theirs = rank(kernels, method, SHUFFLED[name], "global", rms)
+    shuffled = rank(kernels, method, name, "global", rms, seed)
+    for k in (low, high):
+        assert shuffled.pruned(k) == theirs.pruned(k)
+        # No weight of these networks is zero before, so those that are zero after are those that went.
+        counts = [int((kernel == 0).sum()) for kernel in shuffled.prune(kernels, k)[:-1]]
+        assert counts == theirs.zeroed(kernels, k)
+    for small, smaller in zip(shuffled.prune(kernels, low), shuffled.prune(kernels, high), strict=True):
+        assert not np.any((small == 0) & (smaller != 0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shuffled_ranks_are_another_choice_for_each_seed_and_the_same_for_one(kernels, method):
+    theirs = rank(kernels, method, scope="global").ranks
+    one, same, other = (rank(kernels, method, "magnitude-shuffled", "global", seed=seed).ranks for seed in (0, 0, 1))
+    for layer in range(len(theirs)):
+        np.testing.assert_array_equal(one[layer], same[layer])
+        assert (one[layer] != other[layer]).any()
+        assert (one[layer] != theirs[layer]).any()
 
 
 def test_each_layer_can_have_its_own_k(kernels):

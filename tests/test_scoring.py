@@ -37,6 +37,24 @@ def test_the_slider_gets_coarse_to_fine_and_the_rest_last():
     assert random == len(order) - count(baseline([*experiment()[0][1], 1.0]))
 
 
+def test_beside_a_global_ranking_stands_chance_with_its_counts():
+    assert baseline([0.5]) == [step for step in baseline([0.5], ["magnitude"]) if step[0].ranking == "random"]
+    beside = [criterion for criterion, _ in baseline([0.5], ["magnitude"]) if criterion.ranking != "random"]
+    assert {(each.ranking, each.scope) for each in beside} == {("magnitude-shuffled", "global")}
+    assert {(each.method, each.seed) for each in beside} == {(method, seed) for method in METHODS for seed in range(3)}
+
+
+def test_chance_with_the_counts_of_activations_is_scored_and_chosen_on_nothing(trained_run, tmp_path):
+    shutil.copytree(trained_run.folder, tmp_path / trained_run.id)
+    shutil.copytree(trained_run.root / "datasets", tmp_path / "datasets")
+    run = runs.open_run(trained_run.id, tmp_path)
+    rows = pd.DataFrame(step.scored.row for step in score_run(run, baseline([0.5], ["activation"])))
+    theirs = Criterion("weight", "activation", "global").select(run.sweep()).set_index("sparsity")
+    assert set(rows.ranking) == {"activation-shuffled"}
+    assert set(rows[rows.method == "weight"].zeroed) == {theirs.zeroed[0.5]}
+    assert rows.val_accuracy.isna().all()
+
+
 def test_a_training_for_the_slider_opens_at_once_and_then_scores_every_tenth(tmp_path, monkeypatch):
     """What is in the cache when the network can first be opened, and what is asked for next."""
     steps = []

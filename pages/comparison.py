@@ -4,13 +4,17 @@ import pandas as pd
 import streamlit as st
 
 from core import config as configuration
-from core import runs
+from core import runs, scoring
 from core.analysis import comparison
+from core.analysis.uncertainty import sampling_error
 from core.charts import interactive
-from core.charts.curves import X_AXES, Y_AXES, Curve, comparison_curves
-from core.config import K_VALUES
+from core.charts.curves import PUBLISHED, X_AXES, Y_AXES, Axis, Curve, comparison_curves, x_axis
+from core.config import DATASETS, K_VALUES
 from core.errors import KnownError
-from pages.shared import choice, downloads, frame, networks, progress
+from core.pruning import CHANCE, METHODS, SHUFFLED
+from core.sweep import Criterion
+from pages.shared import background, choice, downloads, frame, networks, progress
+from pages.shared.comparison_tables import show_differences, show_knees, show_results
 
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
 CRITERIA = {
@@ -19,6 +23,8 @@ CRITERIA = {
     "activation": ("activation", "layer"),
     "activation, global": ("activation", "global"),
 }
+STATES = {"as pruned": ("none",), "repaired": ("repair",), "trained on": comparison.TRAINED}
+"""What can be shown, and the recoveries it stands for."""
 REFRESH_SECONDS = 3.0
 
 
@@ -94,8 +100,9 @@ def choose_axes() -> tuple[str, str]:
         required=True,
         key="x",
         bind="query-params",
-        help="sparsity: the k that was asked for. remaining: the weights left once everything dead is removed, "
-        "too. compression: the dense weights over the remaining ones. The same k is not the same size.",
+        help="sparsity: the k that was asked for. zeroed: the part of the hidden weights that is zero. remaining: the "
+        "weights left once everything dead is removed, too. compression: the dense weights over the remaining ones. "
+        "The same k is not the same size.",
     )
     return x, y
 
@@ -113,96 +120,96 @@ def choose_criteria() -> list[tuple[str, str]]:
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
 
 
+def choose_states() -> list[str]:
+    chosen = st.pills(
+        "State",
+        list(STATES),
+        selection_mode="multi",
+        default=["as pruned"],
+        key="states",
+        bind="query-params",
+        help="as pruned: nothing was done after pruning. repaired: other weights stay, with other values, found "
+        "without labels and without training. trained on: has seen labels again. Each is a curve of its own.",
+    )
+    return chosen or ["as pruned"]
+
+
 @st.fragment(run_every=REFRESH_SECONDS)
-def wait_for(coming: dict[str, str], shown: list[str], lacking: list[str], sparsities: list[float]) -> None:
-    """Look for runs that finish and baselines that are complete, and draw the page anew when there are any."""
+def wait_for(coming: dict[str, str], lacking: background.Lacking, *request: list) -> None:
+    """Look for runs that finish and scores that come in, and draw the page anew when there are any."""
     still = choice.coming(coming)
-    if still != list(coming) or networks.complete_baselines(shown, sparsities) != lacking:
+    if still != list(coming) or background.complete(*request) != lacking:
         st.rerun()
     if still:
         st.caption(f"Still to come, and shown as they finish: {'; '.join(coming.values())}.")
-    if lacking:
-        st.caption(f"Random pruning, the baseline, is being scored in the background; {len(lacking)} to go.")
+    if lacking.baselines:
+        number = len(lacking.baselines)
+        st.caption(f"Random pruning, the baseline, is being scored in the background; {number} to go.")
+    if lacking.repairs:
+        st.caption(f"Still being repaired: {lacking.repairs} to go.")
 
 
-def show_chart(curves: list[Curve], x: str, y: str) -> None:
+def gather(run_id: str, criteria: list[tuple[str, str]], states: list[str], sparsities: list[float]) -> pd.DataFrame:
+    """The sweep of a run with all that can be shown of it at once, and its children that were trained on.
+
+    Raises:
+        KnownError: if the run or its dataset cannot be read.
+    """
+    run = runs.open_run(run_id)
+    # What the dense network reaches on validation images is what knees are measured from.
+    wanted = scoring.experiment([0.0])
+    if "as pruned" in states:
+        wanted = [
+            *wanted,
+            *((Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS),
+        ]
+    table = progress.scored(run, wanted)
+    if "trained on" not in states:
+        return table
+    children = comparison.trained_on(run)
+    return pd.concat([table, children], ignore_index=True) if len(children) else table
+
+
+def show_chart(curves: list[Curve], x: Axis, y: Axis) -> None:
     st.plotly_chart(
-        interactive.comparison(curves, X_AXES[x], Y_AXES[y]),
+        interactive.comparison(curves, x, y),
         key="comparison",
         config=interactive.CONFIG,
-        alt=f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}",
+        alt=f"{y.title} against {x.title}",
     )
 
 
-def ranked_by(rows: pd.DataFrame) -> pd.Series:
-    """The order of pruning in words, as it is chosen above."""
-    return rows.ranking + rows.scope.map({"layer": "", "global": ", global"})
-
-
-def show_knees(folded: pd.DataFrame) -> None:
-    table = comparison.knees(folded).rename(columns=str)
-    drops = {str(drop): f"k at −{100 * drop:g} points" for drop in comparison.DROPS}
-    table["ranked_by"] = ranked_by(table)
-    st.subheader("How far it can be pruned")
-    st.dataframe(
-        table,
-        hide_index=True,
-        height="content",
-        column_order=["configuration", "method", "ranked_by", *drops, "n"],
-        column_config={
-            "configuration": "Configuration",
-            "method": "Method",
-            "ranked_by": "Ranked by",
-            "n": st.column_config.NumberColumn("n", help="How many networks were averaged."),
-        }
-        | {name: st.column_config.NumberColumn(label, format="percent") for name, label in drops.items()},
-        alt="The largest sparsity of each curve that costs at most so many points of accuracy",
-    )
-    st.caption(
-        "The largest k that costs at most so many points of test accuracy against the dense network, among the "
-        "sparsities that all of these have been scored at."
-    )
-
-
-def show_results(folded: pd.DataFrame) -> pd.DataFrame:
-    """The table of results; returns the rows that are selected, or all."""
-    st.subheader("Results")
-    number = st.column_config.NumberColumn
-    counts = ["zeroed", "removable", "remaining"]
-    selection = st.dataframe(
-        folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()).style.format(
-            {"change": lambda change: frame.signed(change, 4)}
-        ),
-        hide_index=True,
-        # A selection is of positions: with other rows it must not go on to mean others.
-        key=f"results_{pd.util.hash_pandas_object(folded[comparison.ROW]).sum():x}",
-        on_select="rerun",
-        selection_mode="multi-row",
-        column_order=[
-            *("configuration", "method", "ranked_by", "k", "n", "accuracy", "accuracy_sd", "change", "loss"),
-            *("loss_sd", "zeroed", "removable", "remaining", "compression"),
-        ],
-        column_config={
-            "configuration": "Configuration",
-            "method": "Method",
-            "ranked_by": "Ranked by",
-            "k": number("k", format="%.4g"),
-            "n": "n",
-            "accuracy": number("Test accuracy", format="%.4f"),
-            "accuracy_sd": number("± s.d.", format="%.4f"),
-            "change": "From dense",
-            "loss": number("Test loss", format="%.4f"),
-            "loss_sd": number("± s.d. (loss)", format="%.4f"),
-            "zeroed": number("Zeroed", format="localized"),
-            "removable": number("Removable", format="localized"),
-            "remaining": number("Remaining", format="localized"),
-            "compression": number("Compression", format="%.3g×"),
-        },
-        placeholder="–",
-        alt="Accuracy, loss and size at each sparsity",
-    )
-    chosen = [row for row in selection.selection.rows if row < len(folded)]
-    return folded.iloc[chosen] if chosen else folded
+def explain(folded: pd.DataFrame, curves: list[Curve], with_published: bool) -> str:
+    """What the lines and bands of the chart mean, and how exact a test accuracy is."""
+    said = ["Grey: the dense network, level across, and random pruning, the baseline."]
+    by_chance = folded[folded.ranking.isin(CHANCE)]
+    if by_chance.ranking.isin(SHUFFLED).any():
+        said.append(
+            "The second baseline takes as many in each layer as the global ranking does, but which ones by chance: "
+            "what lies above it is the worth of the choice within layers."
+        )
+    if with_published:
+        said.append("Thin dashes: the published results of the original experiment.")
+    ranked = folded[~folded.ranking.isin(CHANCE)]
+    if folded.recovery.nunique() > 1:
+        said.append("Solid lines: as pruned; dashes with diamonds: repaired; dotted lines: trained on.")
+    if any(curve.spread for curve in curves):
+        bands = []
+        if (ranked.networks > 1).any():
+            bands.append("over networks of other seeds")
+        if (by_chance.networks > 1).any():
+            bands.append("of random pruning likewise, each network being the mean of its random orders")
+        if (by_chance.networks == 1).any():
+            bands.append("of random pruning over the random orders of the one network")
+        said.append(f"Bands: ± one sample deviation, {'; '.join(bands)}.")
+    for dataset, rows in ranked.groupby("dataset"):
+        images, accuracy = DATASETS[dataset].test_size, rows.dense_accuracy.iloc[0]
+        error = 100 * sampling_error(accuracy, images)
+        said.append(
+            f"{images:,} test images can be counted only so finely: at {accuracy:.1%} an accuracy has a standard error "
+            f"of ±{error:.2f} points, for all networks of {dataset} alike."
+        )
+    return " ".join(said)
 
 
 def show_published() -> None:
@@ -237,46 +244,54 @@ with k_list:
     sparsities = chosen_sparsities()
 with st.container(horizontal=True, gap="medium"):
     x, y = choose_axes()
-criteria = choose_criteria()
+with st.container(horizontal=True, gap="medium"):
+    criteria = choose_criteria()
+    states = choose_states()
 
 sweeps = {}
 for run_id in chosen:
     try:
-        sweeps[run_id] = progress.scored(runs.open_run(run_id), criteria, sparsities)
+        sweeps[run_id] = gather(run_id, criteria, states, sparsities)
     except KnownError as error:
         st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
-lacking = networks.complete_baselines(list(sweeps), sparsities)
+shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]
+scopes = list(dict.fromkeys(scope for _, scope in criteria)) if "repaired" in states else []
+repairs = [
+    Criterion(method, comparison.SUPPORT["repair"], scope, recovery="repair") for scope in scopes for method in METHODS
+]
+request = [list(sweeps), sparsities, shuffled, repairs]
+lacking = background.complete(*request)
 if coming or lacking:
-    wait_for(coming, list(sweeps), lacking, sparsities)
+    wait_for(coming, lacking, *request)
 if not sweeps:
     st.caption("Choose at least one run.")
     st.stop()
 
+ways = [(*criterion, "none") for criterion in criteria if "as pruned" in states]
+ways += [(comparison.SUPPORT["repair"], scope, "repair") for scope in scopes]
+ways += [("magnitude", "layer", how) for how in comparison.TRAINED if "trained on" in states]
+baselines = [("random", "layer", "none")]
+baselines += [(name, "global", "none") for name, ranking in SHUFFLED.items() if ranking in shuffled]
 everything = comparison.long_table([runs.open_run(run_id) for run_id in sweeps], sweeps)
-table = comparison.select_criteria(everything, [*criteria, ("random", "layer")], sparsities)
+if "trained on" in states and not everything.recovery.isin(comparison.TRAINED).any():
+    st.caption("None of these networks has been trained on after pruning yet.")
+table = comparison.select_criteria(everything, [*ways, *baselines], sparsities)
 folded = comparison.fold_seeds(table)
+if folded.empty or folded.ranking.isin(CHANCE).all():
+    st.info("Nothing of this has been scored yet. What comes in appears here.", icon=":material/hourglass_top:")
+    st.stop()
 datasets = {*everything.dataset}
 reference = networks.published(datasets.pop()) if len(datasets) == 1 else None
 curves = comparison_curves(folded, x, y, reference)
+axes = (x_axis(x, folded), Y_AXES[y])
 
 if not any(curve.symbol for curve in curves):
     st.info("At these sparsities nothing remains, which has no place on this axis. Choose a smaller k, or sparsity.")
-show_chart(curves, x, y)
-st.caption(
-    "Grey: the dense network, level across, and random pruning, the baseline. "
-    + (
-        "Thin dashes: the published results of the original experiment. "
-        if reference is not None and x == "sparsity"
-        else ""
-    )
-    + (
-        "Bands: ± one sample deviation; of random pruning over networks and orders together."
-        if (folded.n > 1).any()
-        else ""
-    )
-)
-show_knees(comparison.fold_seeds(comparison.select_criteria(everything, criteria, everything.k.unique())))
+show_chart(curves, *axes)
+st.caption(explain(folded, curves, reference is not None and x == "sparsity" and y in PUBLISHED))
+show_knees(comparison.select_criteria(everything, ways, everything.k.unique()), sparsities)
+show_differences(table, Y_AXES[y])
 rows = show_results(folded)
 st.subheader("Take away")
-downloads.offer_comparison(table, rows, (curves, x, y))
+downloads.offer_comparison(table, rows, (curves, *axes))
 downloads.offer_one_of(list(sweeps))

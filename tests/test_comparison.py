@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,38 +11,17 @@ import pytest
 
 from core import runs
 from core.analysis import comparison
-from core.charts.curves import X_AXES, Y_AXES, comparison_curves
+from core.charts.curves import LOOKS, X_AXES, Y_AXES, comparison_curves, x_axis
+from core.charts.palette import GREY
 from core.config import K_VALUES, TrainingConfig
 from core.evaluation import evaluate
 from core.kernels import compact, live_units
 from core.pruning import METHODS, prune
 from core.runs import layout
+from core.runs.predictions import write_predictions
+from core.sweep import Criterion
 from tests.conftest import SMALL
-
-
-def scores(run: str, seed: int, accuracies: list[float], **settings) -> pd.DataFrame:
-    """A long table of one made-up network: accuracies at k = 0, 0.5, 0.9."""
-    return pd.DataFrame(
-        {
-            "run": run,
-            "dataset": "digits",
-            "seed": seed,
-            "method": "weight",
-            "ranking": "magnitude",
-            "scope": "layer",
-            "ranking_seed": 0,
-            "k": [0, 0.5, 0.9][: len(accuracies)],
-            "zeroed": [0, 500, 900][: len(accuracies)],
-            "removable": [0, 500, 920][: len(accuracies)],
-            "accuracy": accuracies,
-            "loss": [0.1, 0.2, 0.3][: len(accuracies)],
-            "dense_accuracy": accuracies[0],
-            "dense_loss": 0.1,
-            "parameters": 1_000,
-            "configuration": "digits",
-        }
-        | settings
-    )
+from tests.made_up import scores
 
 
 def test_seeds_fold_to_mean_and_sample_deviation():
@@ -74,30 +54,84 @@ def test_what_was_not_counted_for_one_is_not_known_of_the_mean():
     assert folded.compression.isna().all()
 
 
+def random_orders(networks: list[list[float]]) -> pd.DataFrame:
+    """Networks pruned at random at k = 0, in some orders each."""
+    return pd.concat(
+        scores("a", seed, [value], ranking="random", ranking_seed=order)
+        for seed, values in enumerate(networks)
+        for order, value in enumerate(values)
+    )
+
+
+def test_random_orders_are_nested_in_networks():
+    """Orders that lie far apart do not make networks that do, nor the other way round."""
+    (row,) = comparison.fold_seeds(random_orders([[0.1, 0.5], [0.2, 0.4], [0.0, 0.9]])).itertuples()
+    assert (row.n, row.networks, row.orders) == (3, 3, 2)
+    assert row.accuracy == pytest.approx(np.mean([0.3, 0.3, 0.45]))
+    assert row.accuracy_sd == pytest.approx(np.std([0.3, 0.3, 0.45], ddof=1))
+    (alone,) = comparison.fold_seeds(random_orders([[0.1, 0.5, 0.9]])).itertuples()
+    assert (alone.n, alone.networks, alone.orders) == (3, 1, 3)
+    assert alone.accuracy_sd == pytest.approx(np.std([0.1, 0.5, 0.9], ddof=1))
+    # A network counts once, however many of its orders are known.
+    (uneven,) = comparison.fold_seeds(random_orders([[0.1, 0.1, 0.1], [0.5]])).itertuples()
+    assert uneven.accuracy == pytest.approx(0.3)
+
+
+def in_three_states() -> pd.DataFrame:
+    repaired = scores("a", 0, [0.9, 0.85, 0.6], ranking="admm", recovery="repair", state="repaired")
+    trained = scores("a", 0, [0.9], recovery="gradual", state="trained on, pruned gradually, 12 epochs").assign(k=0.9)
+    return pd.concat([scores("a", 0, [0.9, 0.8, 0.4]), repaired, trained])
+
+
+def test_what_is_as_pruned_repaired_and_trained_on_is_never_mixed():
+    folded = comparison.fold_seeds(in_three_states())
+    assert folded.groupby("state").accuracy.agg(list).to_dict() == {
+        "as pruned": [0.9, 0.8, 0.4],
+        "repaired": [0.9, 0.85, 0.6],
+        "trained on, pruned gradually, 12 epochs": [0.9],
+    }
+    assert set(folded.n) == {1}
+    lines = [curve for curve in comparison_curves(folded, "sparsity", "accuracy") if curve.symbol]
+    assert [curve.name for curve in lines] == [
+        "as pruned",
+        "trained on, pruned gradually, 12 epochs",
+        "repaired",
+    ]
+    assert len({curve.dash for curve in lines}) == len({curve.symbol for curve in lines}) == 3
+
+
+def test_a_state_looks_the_same_whatever_it_stands_beside():
+    def look_of_repaired(table):
+        drawn = comparison_curves(comparison.fold_seeds(table), "sparsity", "accuracy")
+        return {(curve.dash, curve.symbol) for curve in drawn if curve.name.startswith("repaired")}
+
+    table = in_three_states()
+    two = table[table.recovery != "gradual"]
+    more = pd.concat([table, scores("a", 0, [0.9, 0.8], scope="global")])
+    assert look_of_repaired(two) == look_of_repaired(table) == look_of_repaired(more) == {LOOKS["repair"]}
+
+
+@pytest.mark.parametrize(
+    ("ways", "states"),
+    [
+        ([("magnitude", "layer", "none")], ["as pruned"]),
+        ([("admm", "layer", "repair")], ["repaired"]),
+        ([("magnitude", "layer", "gradual")], ["trained on, pruned gradually, 12 epochs"]),
+        ([("magnitude", "layer", "repair")], []),
+    ],
+)
+def test_what_is_selected_is_of_the_states_asked_for(ways, states):
+    found = comparison.select_criteria(in_three_states(), ways, [0, 0.5])
+    assert list(found.state.unique()) == states
+    # What was trained on is there at the k it was trained for only, asked for or not.
+    assert set(found.k) == ({0.9} if "trained on" in " ".join(states) else {0, 0.5} if states else set())
+
+
 def test_other_settings_do_not_fold():
     folded = comparison.fold_seeds(
         pd.concat([scores("a", 0, [0.9]), scores("b", 1, [0.8], configuration="digits, L1 0.001")])
     )
     assert folded.n.tolist() == [1, 1]
-
-
-def test_the_knee_is_the_largest_k_within_the_drop():
-    folded = comparison.fold_seeds(scores("a", 0, [0.9, 0.89, 0.4]))
-    (knee,) = comparison.knees(folded, [0.005, 0.01, 0.6]).to_dict("records")
-    assert (knee[0.005], knee[0.01], knee[0.6]) == (0, 0.5, 0.9)
-
-
-def test_the_knee_looks_only_where_all_seeds_were_scored():
-    table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.9, 0.9])])
-    (knee,) = comparison.knees(comparison.fold_seeds(table), [0.01]).to_dict("records")
-    assert knee[0.01] == 0.5
-    assert knee["n"] == 2
-
-
-def test_knees_of_curves_that_stand_beside_each_other_are_as_fine_as_each_other():
-    other = scores("b", 0, [0.9, 0.9], configuration="digits, L1 0.001")
-    both = comparison.knees(comparison.fold_seeds(pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), other])), [0.01])
-    assert both[0.01].tolist() == [0.5, 0.5]
 
 
 def test_the_baseline_is_of_the_networks_it_stands_beside():
@@ -109,17 +143,53 @@ def test_the_baseline_is_of_the_networks_it_stands_beside():
         assert [curve.y for curve in drawn if curve.name.startswith("random")] == [pytest.approx(y) for y in expected]
 
 
+def test_chance_with_the_counts_of_a_global_ranking_is_a_baseline_of_its_own():
+    ranked = scores("a", 0, [0.9, 0.8], scope="global")
+    kinds = [("random", "layer"), ("magnitude-shuffled", "global")]
+    chance = [
+        scores("a", 0, [0.9, 0.1 * place + 0.01 * order], ranking=name, scope=scope, ranking_seed=order)
+        for place, (name, scope) in enumerate(kinds, start=1)
+        for order in range(3)
+    ]
+    drawn = comparison_curves(comparison.fold_seeds(pd.concat([ranked, *chance])), "sparsity", "accuracy")
+    grey = {curve.name: curve for curve in drawn if curve.color == GREY and not curve.is_level}
+    assert list(grey) == ["random (3 orders)", "random, as many a layer as global magnitude (3 orders)"]
+    assert [curve.y[1] for curve in grey.values()] == pytest.approx([0.11, 0.21])
+    assert len({curve.dash for curve in grey.values()}) == 2
+    assert len([curve for curve in drawn if curve.symbol]) == 1
+
+
+def test_the_axis_says_what_k_is_a_part_of():
+    table = scores("a", 0, [0.9, 0.8])
+    assert x_axis("sparsity", comparison.fold_seeds(table)).title == "k, part of the weights of each hidden layer"
+    both = pd.concat([table, scores("a", 0, [0.9, 0.8], method="unit", scope="global")])
+    axis = x_axis("sparsity", comparison.fold_seeds(both))
+    assert axis.title_of("Unit pruning") == "k, part of the units of all hidden layers"
+    assert axis.title_of("Weight pruning") == "k, part of the weights of each hidden layer"
+    assert axis.title == "k, part of the weights or units of each hidden layer or all hidden layers"
+    for name in ("zeroed", "remaining", "compression"):
+        assert x_axis(name, comparison.fold_seeds(both)) == X_AXES[name]
+
+
+@pytest.mark.parametrize(
+    ("y", "values"),
+    [("agreement", [1, 0.9, 0.5]), ("worst class", [0.8, 0.7, 0]), ("accuracy", [0.9, 0.8, 0.4]), ("change", None)],
+)
+def test_a_measure_is_what_is_drawn(y, values):
+    table = scores("a", 0, [0.9, 0.8, 0.4])
+    drawn = comparison_curves(comparison.fold_seeds(table), "zeroed", y)
+    (curve,) = [curve for curve in drawn if curve.symbol]
+    assert curve.x == [0, 0.5, 0.9]
+    assert curve.y == pytest.approx(values or [0, -0.1, -0.5])
+    (level,) = [curve for curve in drawn if curve.is_level]
+    assert level.y == pytest.approx([{"agreement": 1, "worst class": 0.8, "accuracy": 0.9, "change": 0}[y]] * 2)
+
+
 def test_the_dense_level_is_drawn_where_k_0_is_not():
     table = scores("a", 0, [0.9, 0.8, 0.4])
     for y, level in (("accuracy", 0.9), ("change", 0), ("loss", 0.1)):
         drawn = comparison_curves(comparison.fold_seeds(table[table.k > 0]), "sparsity", y)
         assert [curve.y for curve in drawn if curve.is_level] == [[level, level]]
-
-
-def test_there_is_no_knee_where_no_sparsity_is_common():
-    table = pd.concat([scores("a", 0, [0.9, 0.9, 0.9]), scores("b", 1, [0.9]).assign(k=0.3)])
-    (knee,) = comparison.knees(comparison.fold_seeds(table), [0.01]).to_dict("records")
-    assert np.isnan(knee[0.01])
 
 
 def test_a_band_is_drawn_only_where_every_point_has_a_deviation():
@@ -194,7 +264,10 @@ def test_the_long_table_of_real_runs(trained_run, tmp_path):
     assert len(table) == 2 * len(trained_run.sweep())
     assert set(table.seed) == {0, 1}
     assert table.machine.str.contains("cores").all()
-    assert set(comparison.fold_seeds(table).n) == {2, 6}  # six for three random orders of two networks
+    folded = comparison.fold_seeds(table)
+    assert set(folded.n) == {2}
+    assert set(folded[folded.ranking == "random"].orders) == {3}
+    assert set(folded[folded.ranking != "random"].orders) == {1}
     assert not set(SMALL.to_dict()) - set(table.columns)
 
 
@@ -207,3 +280,66 @@ def test_scores_agree_with_evaluate(trained_run):
     for row in rows.itertuples():
         score = evaluate(prune(trained_run.kernels(), row.method, 0.9), test.images, test.labels)
         assert (row.accuracy, row.loss) == pytest.approx((score.accuracy, score.loss))
+
+
+@pytest.fixture
+def family(trained_run, tmp_path, monkeypatch):
+    """A run with a child that was trained on, and with a run that is none of its children."""
+    for name in (trained_run.id, "child", "stranger"):
+        shutil.copytree(trained_run.folder, tmp_path / name)
+    child = runs.open_run("child", tmp_path)
+    sweep = child.sweep()
+    sweep.loc[sweep.sparsity == 0, ["accuracy", "val_accuracy", "zeroed"]] = [0.77, 0.66, 555]
+    sweep.to_csv(child.folder / layout.SWEEP, index=False)
+    classes = child.predictions()[Criterion("weight").key(0.0)]
+    classes[:36] = (classes[:36] + 1) % 10
+    write_predictions(child.folder / layout.PREDICTIONS, {Criterion("weight").key(0.0): classes})
+    config = SimpleNamespace(
+        parent=trained_run.id,
+        how="gradual",
+        method="unit",
+        sparsity=0.8,
+        epochs=12,
+        start="repaired",
+        seed=0,
+        spec=SMALL.spec,
+        num_valid=SMALL.num_valid,
+    )
+    of_file = runs.Run.config
+    monkeypatch.setattr(runs.Run, "config", lambda run: config if run.id == "child" else of_file(run))
+    return runs.open_run(trained_run.id, tmp_path)
+
+
+def test_children_that_were_trained_on_are_rows_of_their_parent(family):
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert (row["method"], row["ranking"], row["scope"], row["seed"]) == ("unit", "magnitude", "layer", 0)
+    assert (row["recovery"], row["sparsity"]) == ("gradual", 0.8)
+    assert row["state"] == "trained on, pruned gradually, 12 epochs, from repaired"
+    assert (row["accuracy"], row["val_accuracy"], row["zeroed"]) == (0.77, 0.66, 555)
+    assert row["agreement"] == pytest.approx(0.9)
+    assert (row["images"], row["epochs"]) == (SMALL.spec.train_size - SMALL.num_valid, 12)
+    assert row["seconds"] == family.result().training_seconds
+    assert comparison.trained_on(runs.open_run("stranger", family.root)).empty
+    together = pd.concat([family.sweep(), comparison.trained_on(family)], ignore_index=True)
+    table = comparison.long_table([family], {family.id: together})
+    (told,) = table[table.recovery == "gradual"].to_dict("records")
+    assert told["run"] == family.id
+    assert (told["recovery_epochs"], told["epochs"]) == (12, SMALL.epochs)
+    assert told["dense_accuracy"] == family.result().test_accuracy
+    assert set(table[table.recovery == "none"].state) == {"as pruned"}
+
+
+def test_agreement_is_not_known_where_predictions_are_not(family):
+    (family.folder / layout.PREDICTIONS).unlink()
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert np.isnan(row["agreement"])
+
+
+def test_validation_of_the_dense_network_is_its_row_at_k_0(trained_run):
+    table = comparison.long_table([trained_run])
+    sweep = trained_run.sweep()
+    (expected,) = set(sweep[(sweep.sparsity == 0) & (sweep.ranking == "magnitude")].val_accuracy)
+    assert set(table.dense_val_accuracy) == {expected}
+    assert expected != table.dense_accuracy.iloc[0]
+    old = sweep.drop(columns=["val_accuracy", "agreement"])
+    assert comparison.long_table([trained_run], {trained_run.id: old}).dense_val_accuracy.isna().all()

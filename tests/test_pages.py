@@ -11,16 +11,19 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core import grid, jobs, links, runs
+from core import grid, jobs, links, runs, scoring
+from core.analysis import comparison
+from core.analysis.knees import DROPS
 from core.charts.curves import X_AXES, Y_AXES
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate, rms_activations
+from core.exports import report
 from core.jobs import Queue, open_queue
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from core.runs import Phase, layout, write_run
-from core.sweep import ROW_KEY, key_of
+from core.sweep import ROW_KEY, Criterion, key_of
 from tests.conftest import PROJECT, SMALL
 
 PAGES = ("overview", "training", "grid", "pruning", "draw", "comparison", "runs")
@@ -39,6 +42,7 @@ def open_page(name: str, **query: str) -> AppTest:
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+    monkeypatch.setattr(jobs, "start_repair", lambda *asked: None, raising=False)
 
 
 @pytest.fixture
@@ -288,10 +292,14 @@ def test_a_bad_k_list_is_explained_and_the_default_shown(full):
     assert not app.exception
 
 
+def tables(app: AppTest) -> list[pd.DataFrame]:
+    return [element.value for element in app.dataframe]
+
+
 def results(app: AppTest) -> pd.DataFrame:
-    """The rows of the comparison's table that are not random pruning."""
-    table = app.dataframe[1].value
-    return table[table.ranking != "random"]
+    """The rows of the comparison's table that are not pruned by chance."""
+    (table,) = [table for table in tables(app) if "compression" in table]
+    return table[table.ranking.isin(["magnitude", "activation", "admm"])]
 
 
 def test_an_edited_k_list_is_scored_and_kept(full):
@@ -304,25 +312,173 @@ def test_an_edited_k_list_is_scored_and_kept(full):
     assert not app.exception
 
 
-@pytest.mark.parametrize("x", X_AXES)
-@pytest.mark.parametrize("y", Y_AXES)
+@pytest.mark.parametrize(
+    ("x", "y"), [*((x, "accuracy") for x in X_AXES), *(("sparsity", y) for y in Y_AXES if y != "accuracy")]
+)
 def test_every_axis_and_ranking_can_be_compared(full, x, y):
     app = open_page("comparison", x=x, y=y, orders=["magnitude", "magnitude, global", "activation"])
     assert not app.error
     assert not app.exception
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
-    assert figure["layout"]["xaxis"]["title"]["text"] == X_AXES[x].title
+    if x == "sparsity":
+        assert figure["layout"]["xaxis"]["title"]["text"] == (
+            "k, part of the weights of each hidden layer or all hidden layers"
+        )
+    else:
+        assert figure["layout"]["xaxis"]["title"]["text"] == X_AXES[x].title
     assert figure["layout"]["yaxis"]["title"]["text"] == Y_AXES[y].title
     assert set(results(app).ranking) == {"magnitude", "activation"}
     assert set(results(app).scope) == {"layer", "global"}
+    assert set(results(app).state) == {"as pruned"}
+
+
+@pytest.fixture
+def asked_to_repair(monkeypatch):
+    """Notes what was asked to be repaired, in place of repairing it."""
+    asked = []
+    note = lambda run, criterion, sparsities: asked.append((run.id, criterion, sparsities))  # noqa: E731
+    monkeypatch.setattr(jobs, "start_repair", note, raising=False)
+    st.cache_resource.clear()
+    return asked
+
+
+def repaired(method: str, scope: str = "layer") -> Criterion:
+    return Criterion(method, "admm", scope, recovery="repair")
+
+
+def pretend_repaired(run: runs.Run, criterion: Criterion, sparsities: list[float]) -> None:
+    """Scores of networks that nobody repaired."""
+    pruned = Criterion(criterion.method).select(run.sweep())
+    rows = pruned[pruned.sparsity.isin(sparsities)].assign(
+        **dataclasses.asdict(criterion), images=1237, seconds=0.5, accuracy=0.9, val_accuracy=0.9
+    )
+    assert run.add_to_sweep(rows, run.identity())
+
+
+def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked_to_repair):
+    before = full.sweep()
+    app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.5,0.9")
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), [0.5, 0.9])]
+    assert "Still being repaired: 4 to go." in texts(app)
+    pd.testing.assert_frame_equal(full.sweep(), before)
+    assert set(results(app).state) == {"as pruned"}
+    # One comes in: the curve grows, and no second time is it asked for.
+    pretend_repaired(full, repaired("weight"), [0.9])
+    app.run()
+    assert "Still being repaired: 3 to go." in texts(app)
+    assert results(app).groupby("state").k.agg(list).to_dict() == {"as pruned": [0.5, 0.9] * 2, "repaired": [0.9]}
+    names = [trace["name"] for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace]
+    assert {"as pruned", "repaired"} <= set(names)
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), [0.5])
+    pretend_repaired(full, repaired("weight"), [0.5])
+    app.run()
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), [0.5, 0.9])
+    pretend_repaired(full, repaired("unit"), [0.5, 0.9])
+    asked_to_repair.clear()
+    app.run()
+    assert not asked_to_repair
+    assert "Still being repaired" not in texts(app)
+    assert not app.exception
+
+
+def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked_to_repair, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
+    app = open_page("comparison", orders=["magnitude, global"], states=["as pruned", "repaired"], k_vals="0.5")
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), [0.5])]
+    assert asked == [(SMALL.run_id, "--baseline", "--shuffled=magnitude", "--k_vals=0.5")]
+    list(scoring.score_run(full, scoring.baseline([0.5], ["magnitude"])))
+    app.run()
+    assert "to go" not in texts(app).replace("repaired: 2 to go", "")
+    assert "random, as many a layer as global magnitude" in {*tables(app)[-1].ranked_by}
+    assert "which ones by chance" in texts(app)
+    assert not app.exception
+
+
+def test_only_what_is_repaired_can_be_shown_before_and_after_there_is_any(full, asked_to_repair):
+    app = open_page("comparison", states=["repaired"], k_vals="0.9")
+    assert "What comes in appears here" in app.info[0].value
+    pretend_repaired(full, repaired("weight"), [0.9])
+    app.run()
+    assert set(results(app).state) == {"repaired"}
+    assert not app.exception
+
+
+def test_what_costs_stands_beside_what_was_won_back(full, asked_to_repair):
+    pretend_repaired(full, repaired("weight"), [0.9])
+    app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.9")
+    (row,) = results(app)[results(app).state == "repaired"].to_dict("records")
+    assert (row["recovery_images"], row["recovery_epochs"], row["recovery_seconds"]) == (1237, 0, 0.5)
+
+
+def test_what_was_trained_on_is_shown_with_its_parent(full, monkeypatch):
+    app = open_page("comparison", states=["trained on"])
+    assert "None of these networks has been trained on" in texts(app)
+    made = (
+        Criterion("weight")
+        .select(full.sweep())
+        .iloc[-1:]
+        .assign(recovery="finetune", state="trained on, 2 epochs", sparsity=0.985, accuracy=0.91, epochs=2)
+    )
+    monkeypatch.setattr(comparison, "trained_on", lambda run: made)
+    app = open_page("comparison", states=["as pruned", "trained on"])
+    (row,) = results(app)[results(app).recovery == "finetune"].to_dict("records")
+    assert (row["state"], row["k"], row["accuracy"]) == ("trained on, 2 epochs", 0.985, 0.91)
+    assert not app.exception
+
+
+def test_the_page_and_the_report_name_the_same_knees(full):
+    app = open_page("comparison")
+    (table,) = [table for table in tables(app) if "step" in table]
+    page = report.report(full).decode()
+    for row in table.to_dict("records"):
+        cells = [row[name] for drop in DROPS for name in (f"k_{drop}", f"change_{drop}")]
+        text = "".join(f"<td>{cell}</td>" for cell in [f"{row['method']}, magnitude, as pruned", *cells, row["area"]])
+        assert text in page
+
+
+def test_networks_without_validation_images_have_no_knee_and_that_is_said(full):
+    sweep = full.sweep()
+    sweep.assign(val_accuracy=np.nan, val_loss=np.nan).to_csv(full.folder / layout.SWEEP, index=False)
+    app = open_page("comparison")
+    (table,) = [table for table in tables(app) if "step" in table]
+    assert set(table[f"k_{DROPS[0]}"]) == {"–"}
+    assert f"Without validation images there is no knee: {SMALL.describe()}." in texts(app)
+
+
+def test_a_test_set_of_so_many_images_can_tell_so_much(full):
+    accuracy = full.result().test_accuracy
+    error = 100 * (accuracy * (1 - accuracy) / 360) ** 0.5
+    assert f"360 test images can be counted only so finely: at {accuracy:.1%}" in texts(open_page("comparison"))
+    assert f"±{error:.2f} points" in texts(open_page("comparison"))
+
+
+def with_another_seed(run: runs.Run) -> str:
+    other = dataclasses.replace(SMALL, seed=1)
+    folder = run.root / other.run_id
+    shutil.copytree(run.folder, folder)
+    (folder / layout.CONFIG).write_text(json.dumps(other.to_dict()))
+    return other.run_id
+
+
+def test_differences_are_shown_where_curves_share_seeds(full):
+    app = open_page("comparison", k_vals="0.5,0.9")
+    assert "Difference at the same seeds" not in [element.value for element in app.subheader]
+    app = open_page("comparison", k_vals="0.5,0.9", runs=[SMALL.run_id, with_another_seed(full)])
+    assert "Difference at the same seeds" in [element.value for element in app.subheader]
+    (table,) = [table for table in tables(app) if any("(n = 2)" in name for name in table)]
+    assert table.k.tolist() == [0.5, 0.9]
+    assert len(table.columns) == 4  # from weights: units, and both at random
+    unit = Criterion("unit").select(full.sweep()).set_index("sparsity").accuracy
+    weight = Criterion("weight").select(full.sweep()).set_index("sparsity").accuracy
+    points = f"{100 * (unit[0.9] - weight[0.9]):+.2f}".replace("-", "−")
+    assert table["unit, magnitude, as pruned (n = 2)"][1] == f"{points} ({points} to {points})"
+    assert "Bands: ± one sample deviation, over networks of other seeds" in texts(app)
+    assert "each network being the mean of its random orders" in texts(app)
 
 
 def test_runs_that_differ_in_the_seed_only_are_one_curve(full):
-    other = dataclasses.replace(SMALL, seed=1)
-    folder = full.root / other.run_id
-    shutil.copytree(full.folder, folder)
-    (folder / layout.CONFIG).write_text(json.dumps(other.to_dict()))
-    app = open_page("comparison", runs=[SMALL.run_id, other.run_id])
+    app = open_page("comparison", runs=[SMALL.run_id, with_another_seed(full)])
     assert set(results(app).n) == {2}
     assert (results(app).accuracy_sd == 0).all()
 

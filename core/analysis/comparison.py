@@ -1,19 +1,28 @@
-"""Put runs beside each other: one long table, seeds folded to mean and deviation, and knees."""
+"""Put runs beside each other: one long table, the networks of a curve, and seeds folded to mean and deviation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from core.pruning import METHODS, RANKINGS, SCOPES
-from core.runs import Run
+from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
+from core.runs import Run, list_runs
+from core.sweep import RECOVERIES, Criterion
 
-DROPS = (0.005, 0.01, 0.02)
-"""How much accuracy a knee may cost."""
-_CURVE = ["configuration", "dataset", "method", "ranking", "scope"]
+MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
+"""What is averaged over seeds, with its deviation."""
+TRAINED = tuple(name for name in RECOVERIES if name not in ("none", "repair"))
+"""Recoveries that saw labels again: each is a run of its own, with a parent."""
+SUPPORT = {"none": "magnitude", "repair": "admm"}
+"""The ranking that goes without saying, by recovery."""
+CURVE = ["configuration", "dataset", "method", "ranking", "scope", "recovery", "state"]
 """What tells one curve from another once seeds are folded."""
-ROW = [*_CURVE, "k"]
+ROW = [*CURVE, "k"]
 """What tells one row of `fold_seeds` from another."""
+_COST = {"images": "recovery_images", "epochs": "recovery_epochs", "seconds": "recovery_seconds"}
+"""What winning back cost: its columns in a sweep and in the tables here, where a run has epochs of its own."""
+_ORDER = {name: index for index, name in enumerate([*METHODS, *RANKINGS, *CHANCE, *SCOPES, *RECOVERIES])}
 
 
 def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
@@ -21,12 +30,15 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
 
     Args:
         runs: complete runs.
-        tables: sweeps to take instead of what is on disk, by run id.
+        tables: sweeps to take instead of what is on disk, by run id; with a column `state` where they have one.
 
     Returns:
-        run, dataset, seed, method, ranking, scope, ranking_seed (of the random ranking), k, zeroed, removable
-        (weights), accuracy (0 to 1), loss (nats), dense_accuracy, dense_loss, then every other hyper-parameter,
-        `parameters` (weights of the dense network), the library versions and the machine.
+        run, dataset, seed, method, ranking, scope, ranking_seed (of a ranking by chance), recovery and state (how
+        accuracy was won back: a name in `core.sweep.RECOVERIES`, and its words), k, zeroed, removable (weights),
+        sparsity_hidden, sparsity_network, accuracy (0 to 1), loss (nats), agreement, worst_class, val_accuracy,
+        val_loss, recovery_images, recovery_epochs, recovery_seconds (what winning back cost), dense_accuracy,
+        dense_loss, dense_val_accuracy, then every other hyper-parameter, `parameters` (weights of the dense network),
+        the library versions and the machine. What a sweep of an earlier version does not say is not a number.
 
     Raises:
         RunError: if a run cannot be read.
@@ -38,26 +50,40 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
         sweep = run.sweep() if sweep is None else sweep
         if result is None or sweep.empty:
             continue
+        unknown = pd.Series(np.nan, sweep.index)
+        # A run that was trained on says those of its parent, too.
+        settings = getattr(config, "to_row", config.to_dict)()
         rest = {
             # Widths stay one cell: 1000x1000x500x200.
             name: "x".join(map(str, value)) if isinstance(value, list) else value
-            for name, value in config.to_dict().items()
+            for name, value in settings.items()
             if name not in ("dataset", "seed")
         }
+        words = sweep.recovery.map(RECOVERIES)
         parts.append(
             pd.DataFrame({"run": run.id, "dataset": config.dataset, "seed": config.seed}, index=sweep.index).assign(
                 method=sweep.method,
                 ranking=sweep.ranking,
                 scope=sweep.scope,
                 ranking_seed=sweep.seed,
+                recovery=sweep.recovery,
+                state=sweep.state.fillna(words) if "state" in sweep else words,
                 k=sweep.sparsity,
                 zeroed=sweep.zeroed,
                 # Runs from before `removable` was counted get it when they are scored again.
-                removable=sweep.get("removable", pd.Series(np.nan, sweep.index)).astype("Int64"),
+                removable=sweep.get("removable", unknown).astype("Int64"),
+                sparsity_hidden=sweep.get("sparsity_hidden", unknown),
+                sparsity_network=sweep.get("sparsity_network", unknown),
                 accuracy=sweep.accuracy,
                 loss=sweep.loss,
+                agreement=sweep.get("agreement", unknown),
+                worst_class=sweep.get("worst_class", unknown),
+                val_accuracy=sweep.get("val_accuracy", unknown),
+                val_loss=sweep.get("val_loss", unknown),
+                **{told: sweep.get(name, unknown) for name, told in _COST.items()},
                 dense_accuracy=result.test_accuracy,
                 dense_loss=result.test_loss,
+                dense_val_accuracy=_dense_validation(sweep),
                 **rest,
                 parameters=config.parameter_count,
                 **result.versions,
@@ -68,74 +94,185 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs that differ in nothing but the seed, folded into one.
+def _dense_validation(sweep: pd.DataFrame) -> float:
+    """The validation accuracy of the dense network, which is every criterion's at k = 0; not a number if unknown."""
+    if "val_accuracy" not in sweep:
+        return np.nan
+    dense = sweep[(sweep.sparsity == 0) & (sweep.recovery == "none")].val_accuracy.dropna()
+    return float(dense.iloc[0]) if len(dense) else np.nan
+
+
+def trained_on(run: Run) -> pd.DataFrame:
+    """What became of a run's network where it was pruned and trained on: its children in the same cache.
+
+    Returns:
+        One row a child that is complete, in the columns of a sweep: method, sparsity and recovery as the child was made
+        by, its scores from its own sweep at sparsity 0; agreement with the predictions of this run; images (labelled
+        ones an epoch), epochs and seconds that it took; and `state`, in words, with what tells one way of training on
+        from another. `seed` is 0, or the child's own where that is not the usual one. A child that has not been scored
+        is left out.
+    """
+    rows = []
+    for child in list_runs(run.root):
+        if child.id == run.id or not child.is_complete():
+            continue
+        config, result = child.config(), child.result()
+        if getattr(config, "parent", None) != run.id or result is None:
+            continue
+        usual = Criterion("weight")
+        scored = usual.select(child.sweep())
+        scored = scored[scored.sparsity == 0] if len(scored) else scored
+        if scored.empty:
+            continue
+        usual_seed = config.usual("seed") if hasattr(config, "usual") else config.seed
+        rows.append(
+            scored.iloc[-1].to_dict()
+            | {
+                "method": config.method,
+                "seed": 0 if config.seed == usual_seed else config.seed,
+                "recovery": config.how,
+                "state": _recipe(config),
+                "sparsity": config.sparsity,
+                "agreement": _agreement(run, child, usual.key(0.0)),
+                "images": config.spec.train_size - config.num_valid,
+                "epochs": config.epochs,
+                "seconds": result.training_seconds + getattr(result, "repair_seconds", 0.0),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _recipe(config: Any) -> str:
+    """How a network was trained on, in words, apart from method and k, which tables say beside it."""
+    parts = [RECOVERIES[config.how], f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}"]
+    if config.start == "repaired":
+        parts.append("from repaired")
+    if getattr(config, "rewind_epoch", 0):
+        parts.append(f"to epoch {config.rewind_epoch}")
+    rate = getattr(config, "learning_rate", None)
+    if rate is not None and rate != config.usual("learning_rate"):
+        parts.append(f"learning rate {rate:g}")
+    return ", ".join(parts)
+
+
+def _agreement(run: Run, child: Run, key: str) -> float:
+    theirs, own = child.predictions().get(key), run.predictions().get(key)
+    return float(np.mean(theirs == own)) if theirs is not None and own is not None else np.nan
+
+
+def per_network(table: pd.DataFrame) -> pd.DataFrame:
+    """Each network once at each point of a curve: copies of it left out, its random orders averaged.
+
+    Several runs of the same settings and seed are one network.
 
     Args:
         table: from `long_table`.
 
     Returns:
-        One row a configuration, criterion and k: configuration, dataset, method, ranking, scope, k; n (how
-        many values were averaged: networks, times random orders for the random ranking); whole (whether that is all
-        of the curve's networks and orders); networks (how many); zeroed, removable, remaining (weights), accuracy,
-        change (from the dense network of the same run) and loss, each the mean over n; accuracy_sd, change_sd,
-        loss_sd, the sample deviations, not a number where n is 1; compression (dense weights over the mean of the
-        remaining ones).
-        Several runs of the same settings and seed are one network.
+        One row a curve, k and seed: the columns of `ROW`, seed, the mean of every number that `fold_seeds` or another
+        analysis needs, and `orders` (how many random orders were averaged). What is not known of one order is not known
+        of their mean.
+    """
+    rows = _distinct(table)
+    groups = rows.groupby([*ROW, "seed"], sort=False)
+    averaged = groups[_averaged(rows)].mean(skipna=False)
+    return averaged.assign(orders=groups.size()).reset_index()
+
+
+def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs that differ in nothing but the seed, folded into one.
+
+    Orders are nested in networks: of several networks, each counts by the mean of its random orders, and the deviation
+    is that over networks. Of a single network it is that over its orders.
+
+    Args:
+        table: from `long_table`.
+
+    Returns:
+        One row a configuration, criterion and k: configuration, dataset, method, ranking, scope, recovery, state, k; n
+        (how many values the mean and the deviation are over: networks, or the random orders of a single one); networks,
+        and orders (of each network, at most); whole (whether those are all of the curve's networks and orders); zeroed,
+        removable, remaining (weights), sparsity_hidden, accuracy, change (from the dense network of the same run),
+        loss, agreement, worst_class, val_accuracy, recovery_images, recovery_epochs and recovery_seconds, each the
+        mean; accuracy_sd and so on for each of `MEASURES`, the sample deviations, not a number where n is 1;
+        compression (dense weights over the mean of the remaining ones).
     """
     if table.empty:
         return pd.DataFrame()
+    rows, networks = _distinct(table), per_network(table)
+    groups = networks.groupby(ROW, sort=False)
+    folded = groups[_averaged(rows)].mean(skipna=False)
+    folded["networks"] = groups.size()
+    folded["orders"] = groups.orders.max()
+    folded["n"] = folded.networks.where(folded.networks > 1, folded.orders)
+    measures = list(MEASURES)
+    over_networks, over_orders = groups[measures].std(), rows.groupby(ROW, sort=False)[measures].std()
+    for measure in measures:
+        folded[f"{measure}_sd"] = over_networks[measure].where(folded.networks > 1, over_orders[measure])
+    # Where nothing remains there is no ratio.
+    folded["compression"] = folded.parameters / folded.remaining.where(folded.remaining > 0)
+    folded["size"] = rows.groupby(ROW, sort=False).size()
+    folded = folded.reset_index()
+    all_of_it = rows.drop_duplicates([*CURVE, "seed", "ranking_seed"]).groupby(CURVE).size().rename("all")
+    folded["whole"] = folded["size"] == folded.join(all_of_it, on=CURVE)["all"]
+    return folded.drop(columns="size").sort_values(ROW, key=_usual_first, ignore_index=True)
+
+
+def _distinct(table: pd.DataFrame) -> pd.DataFrame:
     removable = table.removable.astype(float)
-    rows = table.assign(
+    return table.assign(
         removable=removable,
         remaining=table.parameters - removable,
         change=table.accuracy - table.dense_accuracy,
     ).drop_duplicates([*ROW, "seed", "ranking_seed"])
-    groups = rows.groupby(ROW, sort=False)
-    # What was not counted for one of them is not known of their mean.
-    means = ["parameters", "zeroed", "removable", "remaining", "accuracy", "change", "loss"]
-    means += ["dense_accuracy", "dense_loss"]
-    folded = groups[means].mean(skipna=False)
-    for measure in ("accuracy", "change", "loss"):
-        folded[f"{measure}_sd"] = groups[measure].std()
-    folded["n"] = groups.size()
-    folded["networks"] = groups.seed.nunique()
-    # Where nothing remains there is no ratio.
-    folded["compression"] = folded.parameters / folded.remaining.where(folded.remaining > 0)
-    folded = folded.reset_index()
-    networks = rows.drop_duplicates([*_CURVE, "seed", "ranking_seed"]).groupby(_CURVE).size().rename("whole")
-    folded["whole"] = folded.n == folded.join(networks, on=_CURVE).whole
-    usual_first = {name: index for index, name in enumerate([*METHODS, *RANKINGS, *SCOPES])}
-    return folded.sort_values(ROW, key=lambda column: column.replace(usual_first), ignore_index=True)
 
 
-def knees(folded: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
-    """The largest scored k that costs at most so much accuracy, for each curve, whatever smaller ones cost.
+def _averaged(rows: pd.DataFrame) -> list[str]:
+    """The columns that are averaged, as far as a table has them."""
+    names = ["parameters", "zeroed", "removable", "remaining", "sparsity_hidden", *MEASURES, "val_accuracy"]
+    names += ["dense_accuracy", "dense_loss", "dense_val_accuracy", *_COST.values()]
+    return [name for name in names if name in rows]
 
-    Only sparsities that every network of every curve was scored at are looked at, so that curves can be compared.
 
-    Args:
-        folded: from `fold_seeds`.
-        drops: how much accuracy it may cost, 0 to 1.
-
-    Returns:
-        One row a curve: what names it, n, and a column a drop, named by it, with that k; not a number if there is none.
-    """
-    rows = []
-    common = set.intersection(*(set(curve.k[curve.whole]) for _, curve in folded.groupby(_CURVE)))
-    for key, curve in folded.groupby(_CURVE, sort=False):
-        row = dict(zip(_CURVE, key, strict=True)) | {"n": int(curve.n.max())}
-        curve = curve[curve.k.isin(common)]
-        # A drop of exactly the limit is allowed, whatever its last binary digit.
-        rows.append(row | {drop: curve.k[curve.change >= -drop - 1e-9].max() for drop in drops})
-    return pd.DataFrame(rows)
+def _usual_first(column: pd.Series) -> pd.Series:
+    named = column.name in ("method", "ranking", "scope", "recovery")
+    return column.map(lambda name: _ORDER.get(name, len(_ORDER))) if named else column
 
 
 def select_criteria(
-    table: pd.DataFrame, criteria: Iterable[tuple[str, str]], sparsities: Iterable[float]
+    table: pd.DataFrame, criteria: Iterable[tuple[str, str, str]], sparsities: Iterable[float]
 ) -> pd.DataFrame:
-    """The rows of a long table ranked in one of some ways (ranking, scope), at exactly these sparsities."""
+    """The rows of a long table that were made in one of some ways (ranking, scope, recovery), at these sparsities.
+
+    What was trained on is there at the few sparsities it was trained for, and is taken at all of them.
+    """
     if table.empty:
         return table
-    wanted = pd.MultiIndex.from_tuples(list(criteria), names=["ranking", "scope"])
-    return table[pd.MultiIndex.from_frame(table[["ranking", "scope"]]).isin(wanted) & table.k.isin(list(sparsities))]
+    ways = ["ranking", "scope", "recovery"]
+    wanted = pd.MultiIndex.from_tuples(list(criteria), names=ways)
+    at = table.k.isin(list(sparsities)) | table.recovery.isin(TRAINED)
+    return table[pd.MultiIndex.from_frame(table[ways]).isin(wanted) & at]
+
+
+def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
+    """What each curve of a table is called in words, by its values of `CURVE`; the configuration only if it differs.
+
+    Example:
+        "weight, magnitude, global" and "unit, repaired".
+    """
+    curves = table[CURVE].drop_duplicates().sort_values(CURVE, key=_usual_first)
+    several = curves.configuration.nunique() > 1
+    names = {}
+    for curve in curves.itertuples(index=False):
+        parts = [curve.configuration] if several else []
+        parts += [curve.method, said_ranking(curve.ranking, curve.scope, curve.recovery), curve.state]
+        names[tuple(curve)] = ", ".join(part for part in parts if part)
+    return names
+
+
+def said_ranking(ranking: str, scope: str, recovery: str) -> str:
+    """What chose what stays, in words; of a network that was repaired or trained on, only what is not usual."""
+    if ranking in SHUFFLED:
+        return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
+    parts = [] if recovery != "none" and ranking == SUPPORT.get(recovery, "magnitude") else [ranking]
+    return ", ".join([*parts, *([scope] if scope == "global" else [])])

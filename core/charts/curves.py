@@ -1,20 +1,33 @@
 """What to draw of a comparison: axes, and curves with their colours, the same for every kind of figure."""
 
+import dataclasses
 import itertools
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from core.analysis.comparison import said_ranking
 from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES, shades
-from core.pruning import METHODS
+from core.pruning import CHANCE, METHODS, SCOPES, SHUFFLED
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
 
 
+LOOKS = {"none": ("solid", "circle"), "repair": ("longdash", "diamond")}
+"""Dash and symbol of what is as pruned and of what is repaired, where both are on a chart."""
+_TRAINED_LOOKS = (("dot", "star"), ("dashdot", "cross"), ("longdashdot", "x"), ("dash", "pentagon"))
+"""Those of what was trained on, one way of it after the other."""
+PUBLISHED = ("accuracy", "change", "loss")
+"""The measures that the published tables know."""
+
+
 @dataclass(frozen=True)
 class Axis:
-    """What can be put on an axis of the comparison: a column of `fold_seeds`, and how to write it."""
+    """What can be put on an axis of the comparison: a column of `fold_seeds`, and how to write it.
+
+    `panels` are titles for the panels of those names, where they say more than `title`.
+    """
 
     column: str
     title: str
@@ -22,22 +35,53 @@ class Axis:
     numbers: str
     log: bool = False
     range: tuple[float, float] | None = None
+    panels: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_percent(self) -> bool:
         return self.ticks.endswith("%")
 
+    def title_of(self, panel: str) -> str:
+        return self.panels.get(panel, self.title)
 
+
+_PART = (-0.02, 1.02)
+_SHARE = (0, 1.03)
 X_AXES = {
-    "sparsity": Axis("k", "Sparsity k of the hidden kernels", ".0%", ".4~%", range=(-0.02, 1.02)),
+    "sparsity": Axis("k", "Sparsity k of the hidden kernels", ".0%", ".4~%", range=_PART),
+    "zeroed": Axis("sparsity_hidden", "Part of the hidden weights that is zero", ".0%", ".4~%", range=_PART),
     "remaining": Axis("remaining", "Parameters remaining, dead ones removed", "~s", ",.0f", log=True),
     "compression": Axis("compression", "Compression ratio, dead parameters removed", "~g", ".3~g", log=True),
 }
 Y_AXES = {
-    "accuracy": Axis("accuracy", "Test accuracy", ".0%", ".2%", range=(0, 1.03)),
+    "accuracy": Axis("accuracy", "Test accuracy", ".0%", ".2%", range=_SHARE),
     "change": Axis("change", "Change of test accuracy from dense", "+.0%", "+.2%"),
     "loss": Axis("loss", "Test loss (nats)", "~g", ".4f"),
+    "agreement": Axis("agreement", "Test images answered as the dense network does", ".0%", ".2%", range=_SHARE),
+    "worst class": Axis("worst_class", "Test accuracy of the worst class", ".0%", ".2%", range=_SHARE),
 }
+
+
+def x_axis(name: str, folded: pd.DataFrame) -> Axis:
+    """The horizontal axis of that name, which says of k what it is a part of: of the weights or units of each hidden
+    layer, or of all of them.
+
+    Args:
+        name: in `X_AXES`.
+        folded: what is drawn, from `fold_seeds`.
+    """
+    axis = X_AXES[name]
+    ranked = folded[~folded.ranking.isin(CHANCE)] if len(folded) else folded
+    if axis.column != "k" or ranked.empty:
+        return axis
+
+    def title(rows: pd.DataFrame) -> str:
+        what = " or ".join(f"{method}s" for method in METHODS if method in {*rows.method})
+        pools = {"layer": "each hidden layer", "global": "all hidden layers"}
+        return f"k, part of the {what} of {' or '.join(pools[scope] for scope in SCOPES if scope in {*rows.scope})}"
+
+    panels = {METHOD_NAMES[method]: title(rows) for method, rows in ranked.groupby("method")}
+    return dataclasses.replace(axis, title=title(ranked), panels=panels)
 
 
 @dataclass(frozen=True)
@@ -65,31 +109,33 @@ class Curve:
 
 
 def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None = None) -> list[Curve]:
-    """What to draw of a comparison: colour tells the method; shade, dash and symbol tell the configuration.
+    """What to draw of a comparison: colour tells the method; shade, dash and symbol tell the line.
 
-    With more than one line for a method, each method gets a panel of its own.
+    Where there are networks as pruned beside repaired ones or such that were trained on, dash and symbol tell these
+    apart (`LOOKS`), and each is a line of its own. With more than one line for a method, each method gets a panel.
 
     Args:
-        folded: from `fold_seeds`, with or without the random ranking, which is drawn grey behind the others.
+        folded: from `fold_seeds`, with or without rankings by chance, which are drawn grey behind the others.
         x, y: names in `X_AXES` and `Y_AXES`.
         published: the published table of the one dataset shown, drawn dashed where the axes allow it.
     """
     across, up = X_AXES[x].column, Y_AXES[y].column
-    random = folded[folded.ranking == "random"] if len(folded) else folded
-    ranked = folded[folded.ranking != "random"] if len(folded) else folded
-    lines = list(ranked.groupby(["configuration", "ranking", "scope"], sort=False)) if len(ranked) else []
-    several = len({name for (name, _, _), _ in lines}) > 1
-    split = len(lines) > 1
+    by_chance = folded[folded.ranking.isin(CHANCE)] if len(folded) else folded
+    ranked = folded[~folded.ranking.isin(CHANCE)] if len(folded) else folded
+    lines = list(ranked.groupby(_LINE, sort=False)) if len(ranked) else []
+    naming = _Naming([key for key, _ in lines])
+    split = len(lines) > 1 or (len(by_chance) > 0 and by_chance.ranking.isin(SHUFFLED).any())
     # A baseline of some of the networks only would be one of other networks than the curve beside it.
     networks = ranked.groupby("configuration").networks.max() if len(ranked) else {}
-    random = random[random.networks == random.configuration.map(networks)] if len(random) else random
+    by_chance = by_chance[by_chance.networks == by_chance.configuration.map(networks)] if len(by_chance) else by_chance
+    looks = _looks([key for key, _ in lines])
     drawn = []
 
     def panel(method: str) -> str:
         return METHOD_NAMES[method] if split else ""
 
     for method, color in METHOD_COLORS.items():
-        if published is not None and x == "sparsity":
+        if published is not None and x == "sparsity" and y in PUBLISHED:
             values = published[f"{y}_{method}"] if y != "change" else _change(published[f"accuracy_{method}"])
             drawn.append(
                 Curve(
@@ -103,57 +149,105 @@ def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFr
                     panel=panel(method),
                 )
             )
-        for (configuration,), rows in _each(_drawable(random, across), ["configuration"], method):
+        for (configuration, ranking), rows in _each(_drawable(by_chance, across), ["configuration", "ranking"], method):
             drawn.append(
                 Curve(
-                    ("random" if split else f"random {method}s")
-                    + (f", {configuration}" if several else "")
-                    + f" (n = {rows.n.min()})",
+                    naming.of_chance(configuration, ranking, "" if split else f"{method}s") + _sample(rows),
                     rows[across].tolist(),
                     rows[up].tolist(),
                     GREY,
-                    dash="dot" if method == "weight" else "dashdot",
-                    spread=None if split else _spread(rows, up),
+                    dash="longdash" if ranking in SHUFFLED else "dot" if method == "weight" else "dashdot",
+                    spread=_spread(rows, up),
                     width=1.5,
                     panel=panel(method),
                 )
             )
-        for index, ((configuration, ranking, scope), rows) in enumerate(lines):
+        for index, (key, rows) in enumerate(lines):
             rows = _drawable(rows[rows.method == method], across)
             if rows.empty:
                 continue
-            parts = [] if split else [METHOD_NAMES[method]]
-            parts += [configuration] if several or split else []
-            parts += [name for name, usual in ((ranking, "magnitude"), (scope, "layer")) if name != usual]
+            dash, symbol = looks[index]
             drawn.append(
                 Curve(
-                    ", ".join(parts) + (f" (n = {rows.n.min()})" if rows.n.min() > 1 else ""),
+                    (naming.of(key) if split else ", ".join(filter(None, [METHOD_NAMES[method], naming.of(key)])))
+                    + (_sample(rows) if rows.n.min() > 1 else ""),
                     rows[across].tolist(),
                     rows[up].tolist(),
                     shades(color, len(lines))[index],
-                    dash=DASHES[index % len(DASHES)],
-                    symbol=SYMBOLS[index % len(SYMBOLS)] if len(rows) < 40 else None,
+                    dash=dash,
+                    symbol=symbol if len(rows) < 40 else None,
                     spread=_spread(rows, up),
                     panel=panel(method),
                     notes=[
-                        f"k = {100 * k:.4g}%, {ratio:.3g}× smaller"
-                        for k, ratio in zip(rows.k, rows.compression, strict=True)
+                        f"k = {100 * k:.4g}%, {100 * zero:.4g}% of the hidden weights, {ratio:.3g}× smaller"
+                        for k, zero, ratio in zip(rows.k, rows.sparsity_hidden, rows.compression, strict=True)
                     ],
                 )
             )
-    return [*_dense_control(lines, across, up, list(dict.fromkeys(map(panel, METHODS)))), *drawn]
+    return [*_dense_control(ranked, across, up, list(dict.fromkeys(map(panel, METHODS)))), *drawn]
 
 
-def _dense_control(lines: list, across: str, up: str, panels: list[str]) -> list[Curve]:
+_LINE = ["configuration", "ranking", "scope", "recovery", "state"]
+"""What tells one line from another within a method."""
+
+
+class _Naming:
+    """Names of lines: of what makes them, only what tells them apart, or is not usual."""
+
+    def __init__(self, lines: list[tuple]) -> None:
+        self.several = len({configuration for configuration, *_ in lines}) > 1
+        self.states = len({state for *_, state in lines}) > 1
+        self.rankings = len({line[1:3] for line in lines if line[3] == "none"}) > 1
+
+    def of(self, line: tuple) -> str:
+        configuration, ranking, scope, recovery, state = line
+        usual = (ranking, scope) == ("magnitude", "layer")
+        parts = [configuration] if self.several else []
+        if recovery != "none" or not usual or self.rankings:
+            parts.append(said_ranking(ranking, scope, recovery))
+        if recovery != "none" or self.states:
+            parts.append(state)
+        return ", ".join(filter(None, parts))
+
+    def of_chance(self, configuration: str, ranking: str, what: str) -> str:
+        parts = [f"random {what}".strip()]
+        if ranking in SHUFFLED:
+            parts.append(f"as many a layer as global {SHUFFLED[ranking]}")
+        return ", ".join([*parts, *([configuration] if self.several else [])])
+
+
+def _looks(lines: list[tuple]) -> list[tuple[str, str]]:
+    """Dash and symbol of each line: by what was won back, if the lines differ in that, else one after the other."""
+    states = list(dict.fromkeys((recovery, state) for *_, recovery, state in lines))
+    if len(states) < 2:
+        return [(DASHES[index % len(DASHES)], SYMBOLS[index % len(SYMBOLS)]) for index in range(len(lines))]
+    trained = [each for each in states if each[0] not in LOOKS]
+    return [
+        LOOKS.get(recovery) or _TRAINED_LOOKS[trained.index((recovery, state)) % len(_TRAINED_LOOKS)]
+        for *_, recovery, state in lines
+    ]
+
+
+def _dense_control(ranked: pd.DataFrame, across: str, up: str, panels: list[str]) -> list[Curve]:
     """The dense networks' level, across each panel."""
     control = []
-    for (_, rows), panel in itertools.product(lines, panels):
+    configurations = list(ranked.groupby("configuration", sort=False)) if len(ranked) else []
+    for (_, rows), panel in itertools.product(configurations, panels):
         ends = _drawable(rows, across)[across]
-        if ends.empty:
+        level = _dense_level(rows, up)
+        if ends.empty or level is None:
             continue
-        level = [0.0 if up == "change" else float(rows[f"dense_{up}"].iloc[0])] * 2
-        control.append(Curve("dense", [ends.min(), ends.max()], level, GREY, width=1, panel=panel, is_level=True))
+        control.append(Curve("dense", [ends.min(), ends.max()], [level] * 2, GREY, width=1, panel=panel, is_level=True))
     return control
+
+
+def _dense_level(rows: pd.DataFrame, up: str) -> float | None:
+    """What the dense networks measure; None if that is not known."""
+    itself = {"change": 0.0, "agreement": 1.0}
+    if up in itself:
+        return itself[up]
+    known = rows[f"dense_{up}"] if f"dense_{up}" in rows else rows[(rows.k == 0) & (rows.recovery == "none")][up]
+    return float(known.iloc[0]) if len(known) else None
 
 
 def _each(rows: pd.DataFrame, keys: list[str], method: str) -> list:
@@ -166,7 +260,13 @@ def _drawable(rows: pd.DataFrame, across: str) -> pd.DataFrame:
     """The rows without what has no place on the axis: nothing remaining on a logarithmic one, or not counted yet."""
     if rows.empty:
         return rows
-    return rows[(rows[across] > 0) | ((across == "k") & rows.k.notna())]
+    is_part = across in ("k", "sparsity_hidden")
+    return rows[rows[across].notna() & ((rows[across] > 0) | is_part)]
+
+
+def _sample(rows: pd.DataFrame) -> str:
+    """What was averaged, behind a name."""
+    return f" (n = {rows.n.min()})" if (rows.networks > 1).any() else f" ({rows.orders.min()} orders)"
 
 
 def _spread(rows: pd.DataFrame, up: str) -> list[float] | None:

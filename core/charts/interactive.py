@@ -61,7 +61,7 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
     """The curves of a comparison, side by side where they name several panels.
 
     Args:
-        curves: from `core.curves.curves`.
+        curves: from `core.charts.curves.comparison_curves`.
         x, y: the axes they were made for.
         height: of the axes in pixels; the legend below takes what it needs besides.
     """
@@ -108,7 +108,9 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
         # Below the axes and outside of them: however many curves there are, none is covered.
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     )
-    figure.update_xaxes(automargin=True, title=x.title, tickformat=x.ticks, range=x.range, hoverformat=x.numbers)
+    figure.update_xaxes(automargin=True, tickformat=x.ticks, range=x.range, hoverformat=x.numbers)
+    for column, panel in enumerate(panels, start=1):
+        figure.update_xaxes(title=x.title_of(panel), col=column)
     if x.log:
         values = [value for curve in curves for value in curve.x]
         narrow = bool(values) and max(values) < 50 * min(values)

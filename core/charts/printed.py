@@ -138,7 +138,7 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis) -> Figure:
     """The curves of a comparison, side by side where they name several panels, the legend below.
 
     Args:
-        curves: from `core.curves.curves`.
+        curves: from `core.charts.curves.comparison_curves`.
         x, y: the axes they were made for.
     """
     figure = Figure(figsize=(10, 4.7), layout="constrained")
@@ -166,7 +166,7 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis) -> Figure:
             key.setdefault(curve.name, {}).setdefault((curve.color, curve.dash), line)
     for name, axes in panels.items():
         axes.set_title(name)
-        axes.set_xlabel(x.title)
+        axes.set_xlabel(x.title_of(name))
         if x.range:
             axes.set_xlim(x.range)
         if x.log:

@@ -8,10 +8,12 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from core.analysis.comparison import DROPS, fold_seeds, knees, long_table
+from core.analysis.comparison import long_table
 from core.analysis.distributions import layer_names
+from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
 from core.errors import ExportError
+from core.exports.tables import knee_texts
 from core.pruning import METHODS
 from core.runs import Run, layout
 from core.scoring import experiment, unscored
@@ -58,10 +60,7 @@ def _rendered(run: Run) -> bytes:
         results=results(run).to_dict("records"),
         drops=DROPS,
         provisional=len(unscored(run.sweep(), experiment(STOPS))) > 0,
-        scored=int(
-            table[(table.ranking == "magnitude") & (table.scope == "layer")].groupby("method").k.nunique().min()
-        ),
-        knees=knees(fold_seeds(table[table.ranking != "random"])).to_dict("records"),
+        knees=knee_texts(knees(table), areas(table, K_VALUES)).to_dict("records"),
         training_figure=drawn[layout.TRAINING_FIGURE],
         pruning_figure=drawn[layout.PRUNING_FIGURE],
         histograms=histograms,

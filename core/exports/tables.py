@@ -1,10 +1,12 @@
-"""Tables as files: CSV, Parquet and Markdown."""
+"""Tables as files: CSV, Parquet and Markdown; and numbers with their deviations, as tables to read have them."""
 
 import io
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
+
+from core.analysis.comparison import CURVE, said_ranking
 
 _FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -49,3 +51,67 @@ def markdown_bytes(table: pd.DataFrame) -> bytes:
 
 def _as_decimal(value: float) -> str:
     return "" if pd.isna(value) else np.format_float_positional(float(f"{value:.6g}"), trim="-")
+
+
+def plus_minus(mean: float, deviation: float = np.nan, digits: int = 4, sign: bool = False) -> str:
+    """A mean with its deviation, if there is one: "0.823 ± 0.006"; a dash for what is not a number."""
+    if pd.isna(mean):
+        return "–"
+    text = f"{mean:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    return text if pd.isna(deviation) else f"{text} ± {deviation:.{digits}f}"
+
+
+def knee_texts(knees: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Knees as a table to read, on the page and in the report: one row a curve, numbers with their deviations.
+
+    Args:
+        knees: from `core.analysis.knees.knees`.
+        areas: from `core.analysis.knees.areas`, if they are wanted.
+
+    Returns:
+        configuration, method, ranked_by, state; for each drop "k_0.005" (the knee) and "change_0.005" (the change of
+        test accuracy there, in points); area; step (from a knee to the next k that was scored, at most); n.
+    """
+    rows = []
+    for key, curve in knees.groupby(CURVE, sort=False):
+        named = dict(zip(CURVE, key, strict=True))
+        row = {name: named[name] for name in ("configuration", "method", "state")}
+        row["ranked_by"] = said_ranking(named["ranking"], named["scope"], "none")
+        for knee in curve.itertuples():
+            row[f"k_{knee.drop}"] = plus_minus(knee.k, knee.k_sd, 3)
+            row[f"change_{knee.drop}"] = plus_minus(100 * knee.change, 100 * knee.change_sd, 2, sign=True)
+        if areas is not None:
+            (area,) = areas.merge(pd.DataFrame([named])).itertuples()
+            row["area"] = plus_minus(area.area, area.area_sd, 3)
+        row["step"] = (curve.next - curve.k).max()
+        row["n"] = int(curve.n.max())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def difference_texts(differences: pd.DataFrame, names: dict[tuple, str], points: bool) -> pd.DataFrame:
+    """Paired differences as a table to read: one row a sparsity, a column a curve.
+
+    Args:
+        differences: from `core.analysis.uncertainty.differences`.
+        names: of the curves, from `core.analysis.comparison.curve_names`.
+        points: whether they are shares, written in points.
+
+    Returns:
+        k, then for each curve a column of its name and n: "−1.20 (−1.52 to −0.88)".
+    """
+    scale, digits = (100, 2) if points else (1, 4)
+
+    def said(row: dict[str, float]) -> str:
+        middle, low, high = (plus_minus(scale * row[name], digits=digits, sign=True) for name in _INTERVAL)
+        return f"{middle} ({low} to {high})"
+
+    columns = {}
+    for key, curve in differences.groupby(CURVE, sort=False):
+        least, most = curve.n.min(), curve.n.max()
+        column = f"{names[key]} (n = {least if least == most else f'{least} to {most}'})"
+        columns[column] = dict(zip(curve.k, (said(row) for row in curve.to_dict("records")), strict=True))
+    return pd.DataFrame(columns).rename_axis("k").sort_index().reset_index().fillna("–")
+
+
+_INTERVAL = ("difference", "low", "high")

@@ -8,7 +8,7 @@ import streamlit as st
 from core import jobs, runs
 from core.analysis import comparison
 from core.charts import interactive
-from core.charts.curves import X_AXES, Y_AXES, Curve
+from core.charts.curves import Axis, Curve
 from core.exports import archive, figures, report, tables
 from core.runs import layout
 from pages.shared.choice import run_labels
@@ -61,18 +61,18 @@ def offer_run(run: runs.Run) -> None:
         download("Everything (ZIP)", lambda: archive.archive(run), f"{run.id}.zip", "application/zip")
 
 
-def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[Curve], str, str]) -> None:
+def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[Curve], Axis, Axis]) -> None:
     """Downloads of what is compared: the scores behind the chosen rows, the figure as it stands."""
     chosen = table.merge(rows[comparison.ROW]).drop(columns="configuration")
     curves, x, y = chart
-    title = f"{Y_AXES[y].title} against {X_AXES[x].title.lower()}"
+    title = f"{y.title} against {x.title}"
     name = "-".join(sorted({*chosen.dataset})) + f"-{chosen.run.nunique()}-runs"
     st.markdown(
         f"**This comparison** · {counted(len(chosen), 'score')} of {counted(chosen.run.nunique(), 'run')}"
         + ("" if len(chosen) == len(table) else f", {counted(len(rows), 'selected row')}")
     )
     st.caption(
-        "CSV and Parquet hold one row a run, ranking and k, with every setting, version and machine. "
+        "CSV and Parquet hold one row a run, criterion, state and k, with every setting, version and machine. "
         "Select rows of the table above to take only those."
     )
     with st.container(horizontal=True):
@@ -80,20 +80,24 @@ def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[
             ("CSV", "csv", "text/csv", lambda: tables.csv_bytes(chosen)),
             ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: tables.parquet_bytes(chosen)),
             ("Markdown", "md", "text/markdown", lambda: tables.markdown_bytes(readable(rows))),
-            ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "png")),
-            ("SVG", "svg", "image/svg+xml", lambda: figures.picture_bytes(curves, X_AXES[x], Y_AXES[y], "svg")),
+            ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, x, y, "png")),
+            ("SVG", "svg", "image/svg+xml", lambda: figures.picture_bytes(curves, x, y, "svg")),
             (
                 "Interactive HTML",
                 "html",
                 "text/html",
-                lambda: figures.html_bytes(interactive.comparison(curves, X_AXES[x], Y_AXES[y]), title),
+                lambda: figures.html_bytes(interactive.comparison(curves, x, y), title),
             ),
         ):
             download(
-                label, make, f"{name}-{y}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}", mime
+                label,
+                make,
+                f"{name}-{y.column}.{suffix}" if suffix in ("png", "svg", "html") else f"{name}.{suffix}",
+                mime,
             )
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
     """Folded rows as a table to read: without what other columns say already."""
-    return rows.drop(columns=["dataset", "parameters", "change_sd", "whole"])
+    said_elsewhere = ["dataset", "recovery", "parameters", "change_sd", "whole", "networks", "orders"]
+    return rows.drop(columns=[*said_elsewhere, *(name for name in rows if name.startswith("dense_"))])

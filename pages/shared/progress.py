@@ -5,9 +5,8 @@ import streamlit as st
 
 from core import jobs, scoring
 from core.errors import RunWriteError
-from core.pruning import METHODS
 from core.runs import Phase, Run, TrainingState
-from core.sweep import Criterion, merge_scores
+from core.sweep import merge_scores
 from pages.shared import networks
 
 
@@ -34,13 +33,12 @@ def describe(state: TrainingState, far: jobs.Progress) -> str:
     return "Getting ready: reading the images and starting TensorFlow"
 
 
-def scored(run: Run, criteria: list[tuple[str, str]], sparsities: list[float]) -> pd.DataFrame:
+def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     """The run's sweep, after scoring with visible progress what is missing of what was asked for.
 
     Raises:
         KnownError: if the run or its dataset cannot be read.
     """
-    wanted = [(Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS]
     table = run.sweep()
     if not scoring.unscored(table, wanted):
         return table

@@ -1,0 +1,64 @@
+"""Scores that a page asks for in the background: random baselines, and repaired networks."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from core import jobs, runs, scoring
+from core.errors import KnownError
+from core.sweep import Criterion
+from pages.shared import networks
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What is not there yet: the runs whose baselines are not complete, and how many networks are to be repaired."""
+
+    baselines: tuple[str, ...] = ()
+    repairs: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.baselines or self.repairs)
+
+
+def complete(
+    ids: Sequence[str], sparsities: Sequence[float], shuffled: Sequence[str], repairs: Sequence[Criterion]
+) -> Lacking:
+    """Have what is missing of some complete runs scored in the background, one run after the other.
+
+    Args:
+        ids: of the runs.
+        sparsities: to score at.
+        shuffled: see `core.scoring.baseline`.
+        repairs: criteria of repaired networks, each of which takes seconds.
+
+    Returns:
+        What is missing still.
+    """
+    baselines, to_repair = [], []
+    for run in map(runs.open_run, ids):
+        # One that is damaged or deleted is told of where it is shown.
+        with contextlib.suppress(KnownError):
+            identity, sweep = run.identity(), run.sweep()
+            if identity is None:
+                continue
+            if scoring.unscored(sweep, scoring.baseline(sparsities, shuffled)):
+                baselines.append((run, identity))
+            missing = [(criterion, criterion.missing(sweep, sparsities)) for criterion in repairs]
+            to_repair += [(run, identity, criterion, left) for criterion, left in missing if left]
+    if not any(run.is_busy("curve") for run, _ in baselines):
+        flags = [*(f"--shuffled={ranking}" for ranking in shuffled), f"--k_vals={','.join(map(str, sparsities))}"]
+        for run, identity in baselines[:1]:
+            networks.request_scores(run.root, run.id, identity, "--baseline", *flags)
+    for run, identity, criterion, left in to_repair[:1]:
+        _request_repair(run.root, run.id, identity, criterion, tuple(left))
+    return Lacking(tuple(run.id for run, _ in baselines), sum(len(left) for *_, left in to_repair))
+
+
+@st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
+def _request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, left: tuple[float, ...]) -> None:
+    """Have a network repaired at these sparsities; where nothing comes of it, asked again a minute later."""
+    jobs.start_repair(runs.open_run(run_id, root), criterion, list(left))

@@ -23,8 +23,7 @@ CRITERIA = {
     "activation": ("activation", "layer"),
     "activation, global": ("activation", "global"),
 }
-STATES = {"as pruned": ("none",), "repaired": ("repair",), "trained on": comparison.TRAINED}
-"""What can be shown, and the recoveries it stands for."""
+STATES = ("as pruned", "repaired", "trained on")
 REFRESH_SECONDS = 3.0
 
 

@@ -161,12 +161,12 @@ def test_chance_with_the_counts_of_a_global_ranking_is_a_baseline_of_its_own():
 
 def test_the_axis_says_what_k_is_a_part_of():
     table = scores("a", 0, [0.9, 0.8])
-    assert x_axis("sparsity", comparison.fold_seeds(table)).title == "k, part of the weights of each hidden layer"
+    assert x_axis("sparsity", comparison.fold_seeds(table)).title == "Sparsity k of each hidden layer's weights"
     both = pd.concat([table, scores("a", 0, [0.9, 0.8], method="unit", scope="global")])
     axis = x_axis("sparsity", comparison.fold_seeds(both))
-    assert axis.title_of("Unit pruning") == "k, part of the units of all hidden layers"
-    assert axis.title_of("Weight pruning") == "k, part of the weights of each hidden layer"
-    assert axis.title == "k, part of the weights or units of each hidden layer or all hidden layers"
+    assert axis.title_of("Unit pruning") == "Sparsity k of all hidden units"
+    assert axis.title_of("Weight pruning") == "Sparsity k of each hidden layer's weights"
+    assert axis.title == "Sparsity k of each layer's, or of all hidden weights or units"
     for name in ("zeroed", "remaining", "compression"):
         assert x_axis(name, comparison.fold_seeds(both)) == X_AXES[name]
 

@@ -84,6 +84,14 @@ def test_there_may_be_no_knee(table):
     assert knee_texts(knees(table, [0.01]))["k_0.01"].tolist() == ["–"]
 
 
+def test_weights_stand_before_units_and_what_is_usual_first():
+    kinds = [("unit", "admm"), ("unit", "magnitude"), ("weight", "activation"), ("weight", "magnitude")]
+    table = pd.concat([scores("a", 0, [0.9] * 3, method=method, ranking=ranking) for method, ranking in kinds])
+    found = knees(table, [0.01])
+    assert list(zip(found.method, found.ranking, strict=True)) == kinds[::-1]
+    assert [name.split(",")[0] for name in curve_names(table).values()] == ["weight", "weight", "unit", "unit"]
+
+
 def test_rankings_by_chance_have_no_knees():
     table = pd.concat([scores("a", 0, [0.9] * 3, ranking=name) for name in ("random", "magnitude-shuffled")])
     assert knees(table).empty
@@ -169,6 +177,7 @@ def test_differences_are_written_in_points_with_their_interval():
     [
         ((-0.5, 0.25), "−0.50 ± 0.25"),
         ((0.5, np.nan), "+0.50"),
+        ((-1e-9, 0.0), "+0.00 ± 0.00"),
         ((np.nan, 0.1), "–"),
     ],
 )

@@ -42,7 +42,7 @@ def open_page(name: str, **query: str) -> AppTest:
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
-    monkeypatch.setattr(jobs, "start_repair", lambda *asked: None, raising=False)
+    monkeypatch.setattr(jobs, "start_repair", lambda run, criterion, k: None)
 
 
 @pytest.fixture
@@ -321,9 +321,7 @@ def test_every_axis_and_ranking_can_be_compared(full, x, y):
     assert not app.exception
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     if x == "sparsity":
-        assert figure["layout"]["xaxis"]["title"]["text"] == (
-            "k, part of the weights of each hidden layer or all hidden layers"
-        )
+        assert figure["layout"]["xaxis"]["title"]["text"] == ("Sparsity k of each layer's, or of all hidden weights")
     else:
         assert figure["layout"]["xaxis"]["title"]["text"] == X_AXES[x].title
     assert figure["layout"]["yaxis"]["title"]["text"] == Y_AXES[y].title
@@ -336,8 +334,7 @@ def test_every_axis_and_ranking_can_be_compared(full, x, y):
 def asked_to_repair(monkeypatch):
     """Notes what was asked to be repaired, in place of repairing it."""
     asked = []
-    note = lambda run, criterion, sparsities: asked.append((run.id, criterion, sparsities))  # noqa: E731
-    monkeypatch.setattr(jobs, "start_repair", note, raising=False)
+    monkeypatch.setattr(jobs, "start_repair", lambda run, criterion, k: asked.append((run.id, criterion, k)))
     st.cache_resource.clear()
     return asked
 
@@ -358,7 +355,7 @@ def pretend_repaired(run: runs.Run, criterion: Criterion, sparsities: list[float
 def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked_to_repair):
     before = full.sweep()
     app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.5,0.9")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), [0.5, 0.9])]
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), 0.9)]
     assert "Still being repaired: 4 to go." in texts(app)
     pd.testing.assert_frame_equal(full.sweep(), before)
     assert set(results(app).state) == {"as pruned"}
@@ -369,10 +366,10 @@ def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the
     assert results(app).groupby("state").k.agg(list).to_dict() == {"as pruned": [0.5, 0.9] * 2, "repaired": [0.9]}
     names = [trace["name"] for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace]
     assert {"as pruned", "repaired"} <= set(names)
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), [0.5])
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), 0.5)
     pretend_repaired(full, repaired("weight"), [0.5])
     app.run()
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), [0.5, 0.9])
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), 0.9)
     pretend_repaired(full, repaired("unit"), [0.5, 0.9])
     asked_to_repair.clear()
     app.run()
@@ -385,7 +382,7 @@ def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked_to_
     asked = []
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
     app = open_page("comparison", orders=["magnitude, global"], states=["as pruned", "repaired"], k_vals="0.5")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), [0.5])]
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), 0.5)]
     assert asked == [(SMALL.run_id, "--baseline", "--shuffled=magnitude", "--k_vals=0.5")]
     list(scoring.score_run(full, scoring.baseline([0.5], ["magnitude"])))
     app.run()

@@ -215,7 +215,7 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
     folded = folded.reset_index()
     all_of_it = rows.drop_duplicates([*CURVE, "seed", "ranking_seed"]).groupby(CURVE).size().rename("all")
     folded["whole"] = folded["size"] == folded.join(all_of_it, on=CURVE)["all"]
-    return folded.drop(columns="size").sort_values(ROW, key=_usual_first, ignore_index=True)
+    return usual_first(folded.drop(columns="size"))
 
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
@@ -234,9 +234,14 @@ def _averaged(rows: pd.DataFrame) -> list[str]:
     return [name for name in names if name in rows]
 
 
-def _usual_first(column: pd.Series) -> pd.Series:
-    named = column.name in ("method", "ranking", "scope", "recovery")
-    return column.map(lambda name: _ORDER.get(name, len(_ORDER))) if named else column
+def usual_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by `ROW`, or as much of it as they have: weights before units, magnitude before other rankings, by k."""
+
+    def place(column: pd.Series) -> pd.Series:
+        named = column.name in ("method", "ranking", "scope", "recovery")
+        return column.map(lambda name: _ORDER.get(name, len(_ORDER))) if named else column
+
+    return table.sort_values([name for name in ROW if name in table], key=place, ignore_index=True)
 
 
 def select_criteria(
@@ -260,7 +265,7 @@ def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
     Example:
         "weight, magnitude, global" and "unit, repaired".
     """
-    curves = table[CURVE].drop_duplicates().sort_values(CURVE, key=_usual_first)
+    curves = usual_first(table[CURVE].drop_duplicates())
     several = curves.configuration.nunique() > 1
     names = {}
     for curve in curves.itertuples(index=False):

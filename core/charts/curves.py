@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.analysis.comparison import said_ranking
 from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES, shades
-from core.pruning import CHANCE, METHODS, SCOPES, SHUFFLED
+from core.pruning import CHANCE, METHODS, SHUFFLED
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
@@ -77,8 +77,10 @@ def x_axis(name: str, folded: pd.DataFrame) -> Axis:
 
     def title(rows: pd.DataFrame) -> str:
         what = " or ".join(f"{method}s" for method in METHODS if method in {*rows.method})
-        pools = {"layer": "each hidden layer", "global": "all hidden layers"}
-        return f"k, part of the {what} of {' or '.join(pools[scope] for scope in SCOPES if scope in {*rows.scope})}"
+        pools = {"layer": "each hidden layer's", "global": "all hidden"}
+        if len({*rows.scope}) > 1:
+            return f"Sparsity k of each layer's, or of all hidden {what}"
+        return f"Sparsity k of {pools[rows.scope.iloc[0]]} {what}"
 
     panels = {METHOD_NAMES[method]: title(rows) for method, rows in ranked.groupby("method")}
     return dataclasses.replace(axis, title=title(ranked), panels=panels)

@@ -89,8 +89,8 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
             name=curve.name,
             legendgroup=curve.name,
             showlegend=bool(curve.name) and curve.name not in named,
-            # What is compared is named before what it is compared with.
-            legendrank=2000 if curve.color == GREY else 1000,
+            # What is compared is named before what it is compared with, fainter or grey.
+            legendrank=2000 if curve.color == GREY else 1500 if curve.opacity < 1 else 1000,
             mode="lines+markers" if curve.symbol else "lines",
             line={"color": curve.color, "dash": curve.dash, "width": curve.width},
             marker={"symbol": curve.symbol, "size": 7} if curve.symbol else None,

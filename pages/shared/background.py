@@ -54,11 +54,12 @@ def complete(
         for run, identity in baselines[:1]:
             networks.request_scores(run.root, run.id, identity, "--baseline", *flags)
     for run, identity, criterion, left in to_repair[:1]:
-        _request_repair(run.root, run.id, identity, criterion, tuple(left))
+        with contextlib.suppress(KnownError):
+            _request_repair(run.root, run.id, identity, criterion, max(left))
     return Lacking(tuple(run.id for run, _ in baselines), sum(len(left) for *_, left in to_repair))
 
 
 @st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
-def _request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, left: tuple[float, ...]) -> None:
-    """Have a network repaired at these sparsities; where nothing comes of it, asked again a minute later."""
-    jobs.start_repair(runs.open_run(run_id, root), criterion, list(left))
+def _request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, k: float) -> None:
+    """Have a network repaired, the most pruned one first; where nothing comes of it, asked again a minute later."""
+    jobs.start_repair(runs.open_run(run_id, root), criterion, k)

@@ -20,6 +20,7 @@ from core.pruning import METHODS, prune
 from core.runs import layout
 from core.runs.predictions import write_predictions
 from core.sweep import Criterion
+from pages.shared import downloads
 from tests.conftest import SMALL
 from tests.made_up import scores
 
@@ -157,6 +158,15 @@ def test_chance_with_the_counts_of_a_global_ranking_is_a_baseline_of_its_own():
     assert [curve.y[1] for curve in grey.values()] == pytest.approx([0.11, 0.21])
     assert len({curve.dash for curve in grey.values()}) == 2
     assert len([curve for curve in drawn if curve.symbol]) == 1
+
+
+def test_a_table_to_read_says_in_words_how_accuracy_was_won_back_and_what_it_cost():
+    table = in_three_states().assign(recovery_images=50_000, recovery_epochs=12, recovery_seconds=60.0)
+    told = downloads.readable(comparison.fold_seeds(table))
+    assert set(told.state) == {"as pruned", "repaired", "trained on, pruned gradually, 12 epochs"}
+    assert told[["recovery_images", "recovery_epochs", "recovery_seconds"]].notna().all(axis=None)
+    assert {"agreement", "worst_class", "n", "accuracy_sd"} <= {*told}
+    assert "recovery" not in told
 
 
 def test_the_axis_says_what_k_is_a_part_of():
@@ -300,7 +310,7 @@ def family(trained_run, tmp_path, monkeypatch):
         method="unit",
         sparsity=0.8,
         epochs=12,
-        start="repaired",
+        trained_on="gradual unit 0.8, 12 epochs, from repaired",
         seed=0,
         spec=SMALL.spec,
         num_valid=SMALL.num_valid,

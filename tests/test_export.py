@@ -32,6 +32,12 @@ def test_csv_and_parquet_hold_the_same_table_with_the_right_types(table):
         assert read.seed.dtype == read.epochs.dtype == int
         assert read.removable.dtype.kind == read.zeroed.dtype.kind == "i"
         assert read.keep_best.dtype == bool
+        # How accuracy was won back, in words, and what that cost.
+        assert set(read.recovery) == {"none"}
+        assert set(read.state) == {"as pruned"}
+        for name in ("recovery_images", "recovery_epochs", "recovery_seconds"):
+            assert (read[name] == 0).all()
+        assert read[read.ranking == "magnitude"][["val_accuracy", "agreement", "worst_class"]].notna().all(axis=None)
         # No spreadsheet takes this for a date or a number.
         assert set(read.hidden_units) == {"60x40"}
 

@@ -44,15 +44,16 @@ def test_the_first_crossing_ends_it_whatever_holds_again_further_on():
 
 
 def test_each_network_has_a_knee_of_its_own():
-    table = pd.concat([scores("a", 0, [0.9, 0.9, 0.2]), scores("b", 1, [0.8, 0.5, 0.2]), scores("c", 2, [0.8] * 3)])
+    table = pd.concat([scores("a", 0, [0.9, 0.894, 0.2]), scores("b", 1, [0.8, 0.5, 0.2]), scores("c", 2, [0.8] * 3)])
     knee = knee_of(table, 0.01)
     assert knee["n"] == 3
     assert knee["k"] == pytest.approx(np.mean([0.5, 0, 0.9]))
     assert knee["k_sd"] == pytest.approx(np.std([0.5, 0, 0.9], ddof=1))
     # Test accuracy at each network's own knee, not at one k for all of them.
-    assert knee["accuracy"] == pytest.approx(np.mean([0.9, 0.8, 0.8]))
-    assert knee["accuracy_sd"] == pytest.approx(np.std([0.9, 0.8, 0.8], ddof=1))
-    assert knee["change"] == pytest.approx(0)
+    assert knee["accuracy"] == pytest.approx(np.mean([0.894, 0.8, 0.8]))
+    assert knee["accuracy_sd"] == pytest.approx(np.std([0.894, 0.8, 0.8], ddof=1))
+    assert knee["change"] == pytest.approx(np.mean([-0.006, 0, 0]))
+    assert knee["change_sd"] == pytest.approx(np.std([-0.006, 0, 0], ddof=1))
 
 
 def test_the_knee_looks_only_where_all_seeds_were_scored():

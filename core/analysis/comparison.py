@@ -144,15 +144,10 @@ def trained_on(run: Run) -> pd.DataFrame:
 
 def _recipe(config: Any) -> str:
     """How a network was trained on, in words, apart from method and k, which tables say beside it."""
-    parts = [RECOVERIES[config.how], f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}"]
-    if config.start == "repaired":
-        parts.append("from repaired")
-    if getattr(config, "rewind_epoch", 0):
-        parts.append(f"to epoch {config.rewind_epoch}")
-    rate = getattr(config, "learning_rate", None)
-    if rate is not None and rate != config.usual("learning_rate"):
-        parts.append(f"learning rate {rate:g}")
-    return ", ".join(parts)
+    # After "gradual weight 0.9" the configuration says how long, and whatever is not usual.
+    details = config.trained_on.partition(", ")[2]
+    rewound = f"to epoch {config.rewind_epoch}" if getattr(config, "rewind_epoch", 0) else ""
+    return ", ".join(filter(None, [RECOVERIES[config.how], rewound, details]))
 
 
 def _agreement(run: Run, child: Run, key: str) -> float:

@@ -12,7 +12,7 @@ from core.charts.curves import PUBLISHED, X_AXES, Y_AXES, Axis, Curve, compariso
 from core.config import DATASETS, K_VALUES
 from core.errors import KnownError
 from core.pruning import CHANCE, METHODS, SHUFFLED
-from core.sweep import Criterion
+from core.sweep import RECOVERIES, Criterion
 from pages.shared import background, choice, downloads, frame, networks, progress
 from pages.shared.comparison_tables import show_differences, show_knees, show_results
 
@@ -190,8 +190,10 @@ def explain(folded: pd.DataFrame, curves: list[Curve], with_published: bool) -> 
     if with_published:
         said.append("Thin dashes: the published results of the original experiment.")
     ranked = folded[~folded.ranking.isin(CHANCE)]
-    if folded.recovery.nunique() > 1:
-        said.append("Solid lines: as pruned; dashes with diamonds: repaired; dotted lines: trained on.")
+    looks = {"none": "solid with circles: as pruned", "repair": "long dashes with diamonds: repaired"}
+    if len(shown := [how for how in RECOVERIES if how in {*ranked.recovery}]) > 1:
+        lines = dict.fromkeys(looks.get(how, "dotted, or the symbol alone: trained on") for how in shown)
+        said.append(f"Lines {'; '.join(lines)}.")
     if any(curve.spread for curve in curves):
         bands = []
         if (ranked.networks > 1).any():

@@ -99,6 +99,13 @@ def test_what_is_as_pruned_repaired_and_trained_on_is_never_mixed():
         "repaired",
     ]
     assert len({curve.dash for curve in lines}) == len({curve.symbol for curve in lines}) == 3
+    # Shade tells other things apart.
+    more = pd.concat([in_three_states(), scores("a", 0, [0.9, 0.8], scope="global")])
+    drawn = comparison_curves(comparison.fold_seeds(more), "sparsity", "accuracy")
+    shade = {curve.name: curve.color for curve in drawn if curve.symbol}
+    assert len(shade) == 4
+    assert len({color for name, color in shade.items() if "global" not in name}) == 1
+    assert len({*shade.values()}) == 2
 
 
 def test_a_state_looks_the_same_whatever_it_stands_beside():

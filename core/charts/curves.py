@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from core.analysis.comparison import said_ranking
+from core.analysis.comparison import SUPPORT, said_ranking
 from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES, shades
 from core.pruning import CHANCE, METHODS, SHUFFLED
 
@@ -114,7 +114,8 @@ def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFr
     """What to draw of a comparison: colour tells the method; shade, dash and symbol tell the line.
 
     Where there are networks as pruned beside repaired ones or such that were trained on, dash and symbol tell these
-    apart (`LOOKS`), and each is a line of its own. With more than one line for a method, each method gets a panel.
+    apart (`LOOKS`), shade tells the rest, and each is a line of its own. With more than one line for a method, each
+    method gets a panel.
 
     Args:
         folded: from `fold_seeds`, with or without rankings by chance, which are drawn grey behind the others.
@@ -131,6 +132,8 @@ def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFr
     networks = ranked.groupby("configuration").networks.max() if len(ranked) else {}
     by_chance = by_chance[by_chance.networks == by_chance.configuration.map(networks)] if len(by_chance) else by_chance
     looks = _looks([key for key, _ in lines])
+    variants = [_variant(key) for key, _ in lines]
+    shade_of = list(dict.fromkeys(variants))
     drawn = []
 
     def panel(method: str) -> str:
@@ -175,7 +178,7 @@ def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFr
                     + (_sample(rows) if rows.n.min() > 1 else ""),
                     rows[across].tolist(),
                     rows[up].tolist(),
-                    shades(color, len(lines))[index],
+                    shades(color, len(shade_of))[shade_of.index(variants[index])],
                     dash=dash,
                     symbol=symbol if len(rows) < 40 else None,
                     spread=_spread(rows, up),
@@ -216,6 +219,12 @@ class _Naming:
         if ranking in SHUFFLED:
             parts.append(f"as many a layer as global {SHUFFLED[ranking]}")
         return ", ".join([*parts, *([configuration] if self.several else [])])
+
+
+def _variant(line: tuple) -> tuple:
+    """What the shade tells: lines that differ only in how accuracy was won back have it in common."""
+    configuration, ranking, scope, recovery, _ = line
+    return configuration, scope, None if ranking == SUPPORT.get(recovery, "magnitude") else ranking
 
 
 def _looks(lines: list[tuple]) -> list[tuple[str, str]]:

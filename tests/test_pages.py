@@ -320,10 +320,8 @@ def test_every_axis_and_ranking_can_be_compared(full, x, y):
     assert not app.error
     assert not app.exception
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
-    if x == "sparsity":
-        assert figure["layout"]["xaxis"]["title"]["text"] == ("Sparsity k of each layer's, or of all hidden weights")
-    else:
-        assert figure["layout"]["xaxis"]["title"]["text"] == X_AXES[x].title
+    title = figure["layout"]["xaxis"]["title"]["text"].replace("<br>", " ")
+    assert title == ("Sparsity k of each layer's, or of all hidden weights" if x == "sparsity" else X_AXES[x].title)
     assert figure["layout"]["yaxis"]["title"]["text"] == Y_AXES[y].title
     assert set(results(app).ranking) == {"magnitude", "activation"}
     assert set(results(app).scope) == {"layer", "global"}

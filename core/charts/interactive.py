@@ -1,5 +1,6 @@
 """Plotly figures from data frames and curves."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,17 +101,19 @@ def comparison(curves: Sequence[Curve], x: Axis, y: Axis, height: int = 420) -> 
         )
         named.add(curve.name)
     legend_rows = 1 + len(named) // 3
+    # Side by side on a phone, titles in one line would run into each other.
+    titles = [textwrap.wrap(x.title_of(panel), 24 if len(panels) > 1 else 80) for panel in panels]
     figure.update_layout(
         template=None,
-        height=height + 80 + 22 * legend_rows,
+        height=height + 62 + 18 * max(map(len, titles)) + 22 * legend_rows,
         margin={"l": 8, "r": 8, "t": 40 if len(panels) > 1 else 8, "b": 8},
         hovermode="x unified",
         # Below the axes and outside of them: however many curves there are, none is covered.
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     )
     figure.update_xaxes(automargin=True, tickformat=x.ticks, range=x.range, hoverformat=x.numbers)
-    for column, panel in enumerate(panels, start=1):
-        figure.update_xaxes(title=x.title_of(panel), col=column)
+    for column, title in enumerate(titles, start=1):
+        figure.update_xaxes(title="<br>".join(title), col=column)
     if x.log:
         values = [value for curve in curves for value in curve.x]
         narrow = bool(values) and max(values) < 50 * min(values)

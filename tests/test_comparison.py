@@ -301,9 +301,10 @@ def test_scores_agree_with_evaluate(trained_run):
 
 @pytest.fixture
 def family(trained_run, tmp_path, monkeypatch):
-    """A run with a child that was trained on, and with a run that is none of its children."""
-    for name in (trained_run.id, "child", "stranger"):
+    """A run with a child that was trained on, beside a run that is none of its children, and one that is damaged."""
+    for name in (trained_run.id, "child", "stranger", "damaged"):
         shutil.copytree(trained_run.folder, tmp_path / name)
+    (tmp_path / "damaged" / layout.CONFIG).write_text("{")
     child = runs.open_run("child", tmp_path)
     sweep = child.sweep()
     sweep.loc[sweep.sparsity == 0, ["accuracy", "val_accuracy", "zeroed"]] = [0.77, 0.66, 555]

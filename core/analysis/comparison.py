@@ -1,13 +1,16 @@
 """Put runs beside each other: one long table, the networks of a curve, and seeds folded to mean and deviation."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from core.analysis.recovered import children
+from core.errors import KnownError
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
-from core.runs import Run, list_runs
+from core.runs import Run
 from core.sweep import RECOVERIES, Criterion
 
 MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
@@ -113,33 +116,34 @@ def trained_on(run: Run) -> pd.DataFrame:
         is left out.
     """
     rows = []
-    for child in list_runs(run.root):
-        if child.id == run.id or not child.is_complete():
-            continue
-        config, result = child.config(), child.result()
-        if getattr(config, "parent", None) != run.id or result is None:
-            continue
-        usual = Criterion("weight")
-        scored = usual.select(child.sweep())
-        scored = scored[scored.sparsity == 0] if len(scored) else scored
-        if scored.empty:
-            continue
-        usual_seed = config.usual("seed") if hasattr(config, "usual") else config.seed
-        rows.append(
-            scored.iloc[-1].to_dict()
-            | {
-                "method": config.method,
-                "seed": 0 if config.seed == usual_seed else config.seed,
-                "recovery": config.how,
-                "state": _recipe(config),
-                "sparsity": config.sparsity,
-                "agreement": _agreement(run, child, usual.key(0.0)),
-                "images": config.spec.train_size - config.num_valid,
-                "epochs": config.epochs,
-                "seconds": result.training_seconds + getattr(result, "repair_seconds", 0.0),
-            }
-        )
+    for child in children(run):
+        # One that is damaged is told of on the Runs page.
+        with contextlib.suppress(KnownError):
+            rows += _as_rows_of(run, child)
     return pd.DataFrame(rows)
+
+
+def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
+    config, result, usual = child.config(), child.result(), Criterion("weight")
+    scored = usual.select(child.sweep())
+    scored = scored[scored.sparsity == 0] if len(scored) else scored
+    if result is None or scored.empty:
+        return []
+    usual_seed = config.usual("seed") if hasattr(config, "usual") else config.seed
+    return [
+        scored.iloc[-1].to_dict()
+        | {
+            "method": config.method,
+            "seed": 0 if config.seed == usual_seed else config.seed,
+            "recovery": config.how,
+            "state": _recipe(config),
+            "sparsity": config.sparsity,
+            "agreement": _agreement(run, child, usual.key(0.0)),
+            "images": config.spec.train_size - config.num_valid,
+            "epochs": config.epochs,
+            "seconds": result.training_seconds + getattr(result, "repair_seconds", 0.0),
+        }
+    ]
 
 
 def _recipe(config: Any) -> str:

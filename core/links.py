@@ -3,11 +3,16 @@
 run=fashion-e20-lr0.001-8b7380a332~dataset.fashion~seed.3
 """
 
-from core.config import PARAMETERS, ConfigError, TrainingConfig, is_made_id
+from core.config import PARAMETERS, Config, ConfigError, RecoveryConfig, TrainingConfig, is_made_id
 
 
-def address_of(run_id: str, config: TrainingConfig) -> str:
-    """How a run is written in an address; only characters that need no escaping."""
+def address_of(run_id: str, config: Config) -> str:
+    """How a run is written in an address; only characters that need no escaping.
+
+    One that was trained on is its id alone: whoever lacks it may lack its parent, too.
+    """
+    if isinstance(config, RecoveryConfig):
+        return run_id
     parts = [run_id]
     for name, about in PARAMETERS.items():
         value = getattr(config, name)

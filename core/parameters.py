@@ -207,7 +207,7 @@ class Parameter:
 
 
 def parameter(kind: Kind, default: Any, label: str, help: str, **rest: Any) -> Any:
-    """A field of `core.config.TrainingConfig`, with what `Parameter` says of it."""
+    """A field of `core.config.TrainingConfig` or `RecoveryConfig`, with what `Parameter` says of it."""
     return field(default=default, metadata={"parameter": Parameter(kind, default, label, help, **rest)})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from core.config import K_VALUES, TrainingConfig
+from core.config import K_VALUES, Config
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
 from core.files import clear_errors, write_text
@@ -175,7 +175,7 @@ def _bench_of_run(run: Run) -> Bench:
     return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations())
 
 
-def bench_of(kernels: Kernels, config: TrainingConfig, data: Dataset, activations: list | None = None) -> Bench:
+def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list | None = None) -> Bench:
     """A network and the images of its dataset: test, validation, and the rest of the training images for repair."""
     held_out, train = config.num_valid, data.train
     return Bench(

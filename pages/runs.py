@@ -77,7 +77,7 @@ def searchable(table: pd.DataFrame) -> list[str]:
         "\n".join(
             [
                 *(row["name"], row["note"], row["run"], row["status"], DATASETS[row["dataset"]].title),
-                *(f"{name}={_setting(row[name])}" for name in PARAMETERS),
+                *(f"{name}={_setting(row[name])}" for name in (*PARAMETERS, "parent", "trained_on")),
             ]
         ).casefold()
         for row in table.to_dict("records")
@@ -110,6 +110,8 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
         name=table.name.replace("", None),
         # A cell is one line.
         note=table.note.str.replace("\n", " ").replace("", None),
+        parent=table.parent.replace("none", None),
+        trained_on=table.trained_on.replace("none", None),
     )
     column = st.column_config
     selection = st.dataframe(
@@ -120,12 +122,17 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
         key=f"all_runs_{pd.util.hash_pandas_object(table.run).sum():x}",
         on_select="rerun",
         selection_mode="multi-row",
-        column_order=["name", "dataset", "test_accuracy", "status", *SETTINGS, "finished", "size", "note", "run"],
+        column_order=[
+            *("name", "dataset", "test_accuracy", "status", *SETTINGS),
+            *("trained_on", "parent", "finished", "size", "note", "run"),
+        ],
         column_config={
             "name": column.TextColumn("Name", width="medium"),
             "dataset": PARAMETERS["dataset"].label,
             "test_accuracy": "Test accuracy",
             "status": "Status",
+            "trained_on": "Trained on",
+            "parent": "Parent",
             "finished": column.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
             "size": column.NumberColumn("Size (MB)", format="%.1f"),
             "note": column.TextColumn("Note", width="medium"),
@@ -162,7 +169,9 @@ def show_one(run: runs.Run) -> None:
         if complete:
             frame.link_to("pruning", "Prune it", {"run": choice.address_of(run.id)})
         with frame.known_errors():
-            frame.link_to("training", "Show its settings", choice.settings_of(run.config()))
+            config = run.config()
+            settings = "Show its settings" if config is config.training else "Show its parent's settings"
+            frame.link_to("training", settings, choice.settings_of(config))
         if complete:
             if st.button("Name and note…", icon=":material/edit:", key="notes"):
                 edit_notes(run)

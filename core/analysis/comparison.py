@@ -40,8 +40,9 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
         accuracy was won back: a name in `core.sweep.RECOVERIES`, and its words), k, zeroed, removable (weights),
         sparsity_hidden, sparsity_network, accuracy (0 to 1), loss (nats), agreement, worst_class, val_accuracy,
         val_loss, recovery_images, recovery_epochs, recovery_seconds (what winning back cost), dense_accuracy,
-        dense_loss, dense_val_accuracy, then every other hyper-parameter, `parameters` (weights of the dense network),
-        the library versions and the machine. What a sweep of an earlier version does not say is not a number.
+        dense_loss, dense_val_accuracy, then every other hyper-parameter, `parent` and `trained_on` (else "none") of
+        networks that were trained on, whose other settings are the parent's, `parameters` (weights of the dense
+        network), the library versions and the machine. What a sweep of an earlier version does not say is not a number.
 
     Raises:
         RunError: if a run cannot be read.
@@ -54,12 +55,10 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
         if result is None or sweep.empty:
             continue
         unknown = pd.Series(np.nan, sweep.index)
-        # A run that was trained on says those of its parent, too.
-        settings = getattr(config, "to_row", config.to_dict)()
         rest = {
             # Widths stay one cell: 1000x1000x500x200.
             name: "x".join(map(str, value)) if isinstance(value, list) else value
-            for name, value in settings.items()
+            for name, value in config.to_row().items()
             if name not in ("dataset", "seed")
         }
         words = sweep.recovery.map(RECOVERIES)

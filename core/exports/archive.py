@@ -51,7 +51,7 @@ def _readme(run: Run) -> str:
 {config.spec.title}, a network of {config.parameter_count:,} weights; test accuracy {result.test_accuracy:.2%}, test
 loss {result.test_loss:.4f}. Trained again by
 
-    python -m core.train {" ".join(config.to_flags())}
+    python -m {config.COMMAND} {" ".join(config.to_flags())}
 
 | file | what |
 |---|---|

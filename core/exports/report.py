@@ -52,7 +52,8 @@ def _rendered(run: Run) -> bytes:
     return template.render(
         run=run.id,
         title=config.describe(),
-        config=config.to_dict() | {"hidden_units": ", ".join(map(str, config.hidden_units))},
+        config=config,
+        facts=config.facts(),
         spec=config.spec,
         result=result,
         parameters=config.parameter_count,
@@ -64,7 +65,7 @@ def _rendered(run: Run) -> bytes:
         training_figure=drawn[layout.TRAINING_FIGURE],
         pruning_figure=drawn[layout.PRUNING_FIGURE],
         histograms=histograms,
-        command=" ".join(["python -m core.train", *config.to_flags()]),
+        command=" ".join([f"python -m {config.COMMAND}", *config.to_flags()]),
     ).encode()
 
 

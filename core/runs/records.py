@@ -61,9 +61,11 @@ class Result:
         finished: when, UTC, ISO 8601. It also tells this network from a later one of the same run id.
         test_accuracy, test_loss: of the dense network, 0 to 1 and in nats.
         kept_epoch: the epoch whose weights were kept, from 1; 0 where an early version did not say.
-        training_seconds: what fitting took.
+        training_seconds: what fitting took, with a repair before it.
         versions: of Python, Keras, TensorFlow and NumPy.
         machine: system, architecture and cores.
+        repair_images, repair_seconds: how many images the repair that training on began with has seen, and what it
+            took; 0 if it began with something else.
     """
 
     finished: str
@@ -73,6 +75,8 @@ class Result:
     training_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = "unknown"
+    repair_images: int = 0
+    repair_seconds: float = 0.0
 
 
 _Record = TypeVar("_Record", TrainingState, Result)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from core.config import TrainingConfig
+from core.config import Config, read_config
 from core.errors import RunBusyError, RunError, RunIdError
 from core.files import clear_errors, write_atomic, write_text
 from core.runs import layout
@@ -84,8 +84,8 @@ class Run:
         result = self.result()
         return result and result.finished
 
-    def config(self) -> TrainingConfig:
-        """The hyper-parameters.
+    def config(self) -> Config:
+        """The hyper-parameters; of a run that was trained on a `RecoveryConfig`, which has those of its parent, too.
 
         Raises:
             RunError: if there is no such run or its configuration is damaged.
@@ -93,7 +93,7 @@ class Run:
         for folder in (self.folder, self.part):
             values = read_json(folder / layout.CONFIG)
             if values is not None:
-                return TrainingConfig.from_saved(values)
+                return read_config(values)
         raise RunError(
             f"There is no run {self.id} in {self.root}, or its {layout.CONFIG} is damaged. "
             "Train it, or choose another run."

@@ -13,6 +13,8 @@ _TABLE_COLUMNS = [
     "run",
     "status",
     *PARAMETERS,
+    "parent",
+    "trained_on",
     "test_accuracy",
     "test_loss",
     "finished",
@@ -23,8 +25,9 @@ _TABLE_COLUMNS = [
 
 
 def runs_table(root: Path | None = None) -> pd.DataFrame:
-    """All runs, one row each, newest first: run, status, every hyper-parameter, size in bytes, and of complete runs
-    the test accuracy and loss, when they finished (UTC), and the name and note somebody gave them, or ""."""
+    """All runs, one row each, newest first: run, status, every hyper-parameter, the parent of one that was trained on
+    and how it was (else "none"), size in bytes, and of complete runs the test accuracy and loss, when they finished
+    (UTC), and the name and note somebody gave them, or ""."""
     rows = []
     for run in list_runs(root):
         try:
@@ -43,7 +46,7 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
             {
                 "run": run.id,
                 "status": status,
-                **config.to_dict(),
+                **config.to_row(),
                 "test_accuracy": result and result.test_accuracy,
                 "test_loss": result and result.test_loss,
                 "finished": result and result.finished,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.config import TrainingConfig
+from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
 from core.files import clear_errors, fsync, write_atomic, write_text
 from core.runs import layout
@@ -25,7 +25,7 @@ from core.runs.run import Run
 
 
 @contextlib.contextmanager
-def write_run(run: Run, config: TrainingConfig) -> Iterator["RunWriter"]:
+def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
     """Hold the run and open a place to train it in; `commit` makes it the run.
 
     Leaving without a commit keeps the place as it is, with its reason, and an earlier complete run

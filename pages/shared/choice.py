@@ -7,7 +7,7 @@ import streamlit as st
 
 from core import jobs, links, runs
 from core.analysis.recovered import TRAINED
-from core.config import PARAMETERS, TrainingConfig
+from core.config import PARAMETERS, Config, TrainingConfig
 from core.errors import KnownError, RunError, RunIdError
 from core.jobs import open_queue
 from core.kernels import SUPPORTS
@@ -25,7 +25,7 @@ def complete_runs() -> list[str]:
     return table.run[table.finished.notna()].tolist()
 
 
-def label(config: TrainingConfig) -> str:
+def label(config: Config) -> str:
     """What a configuration is called where people choose it."""
     return f"{config.describe()}, seed {config.seed}"
 
@@ -255,6 +255,7 @@ def watch_missing_run(run: runs.Run) -> None:
     st.progress(min(progress.fraction, 1.0), text="It is being trained now, and shown when it is complete.")
 
 
-def settings_of(config: TrainingConfig) -> dict[str, str]:
-    """The query parameters that bring a configuration into the widgets of the Training page."""
-    return {name: about.kind.write(getattr(config, name)).lower() for name, about in PARAMETERS.items()}
+def settings_of(config: Config) -> dict[str, str]:
+    """The query parameters that bring a configuration into the widgets of the Training page; of a network that was
+    trained on, that of its parent."""
+    return {name: about.kind.write(getattr(config.training, name)).lower() for name, about in PARAMETERS.items()}

@@ -15,7 +15,7 @@ from core import datasets, jobs, runs, scoring
 from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
-from core.config import TrainingConfig
+from core.config import Config
 from core.errors import KnownError, RunError
 from core.evaluation import Examination, Score, examine
 from core.pruning import METHODS, Ranks, Sparsity
@@ -34,7 +34,7 @@ class LoadedRun:
 
     run: runs.Run
     identity: str
-    config: TrainingConfig
+    config: Config
     kernels: list[np.ndarray]
     activations: list[np.ndarray]
     dense: Score

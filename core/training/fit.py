@@ -3,12 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 import pandas as pd
 
-from core.config import TrainingConfig
+from core.config import Config
 from core.datasets import Dataset
+
+if TYPE_CHECKING:
+    from core.training.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -22,28 +27,36 @@ class Step:
 
 def fit(
     model: keras.Model,
-    config: TrainingConfig,
+    config: Config,
     data: Dataset,
     on_batch: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+    masks: "Masks | None" = None,
+    pixels: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Train, and leave the kept epoch's weights in the model.
 
     Args:
-        model: from `build(config)`.
+        model: from `build(config)`, or another one, compiled.
         config: its hyper-parameters.
         data: the first `num_valid` training images become the validation set.
         on_batch: called after every step.
         on_epoch: called after every epoch with the history so far.
+        masks: what keeps pruned weights at zero; only an epoch that ended with all of them pruned is kept.
+        pixels: boolean of shape (inputs,), those that the model looks at; None for all.
+        targets: what the model is compiled to learn of each training image, if that is not its label.
 
     Returns:
         One row an epoch: epoch, loss and accuracy on the training images (averaged while training),
         val_loss and val_accuracy (empty without validation images), seconds. Losses are cross-entropies,
-        without the penalties.
+        without the penalties. With masks also sparsity, the part of the hidden weights that was zero at its end.
     """
-    images, labels = data.train.images, data.train.labels
+    images, labels = data.train.images, data.train.labels if targets is None else targets
+    if pixels is not None:
+        images = images[:, pixels]
     held_out = config.num_valid
-    watcher = _Watcher(config, on_batch, on_epoch)
+    watcher = _Watcher(config, on_batch, on_epoch, masks)
     model.fit(
         images[held_out:],
         labels[held_out:],
@@ -51,7 +64,7 @@ def fit(
         epochs=config.epochs,
         validation_data=(images[:held_out], labels[:held_out]) if held_out else None,
         validation_batch_size=1_000,
-        callbacks=[watcher],
+        callbacks=[watcher] if masks is None else [masks, watcher],
         verbose=0,
     )
     return watcher.history
@@ -62,12 +75,14 @@ class _Watcher(keras.callbacks.Callback):
 
     def __init__(
         self,
-        config: TrainingConfig,
+        config: Config,
         on_batch: Callable[[Step], None],
         on_epoch: Callable[[pd.DataFrame], None],
+        masks: "Masks | None",
     ):
         super().__init__()
         self.history = pd.DataFrame()
+        self._masks = masks
         self._config, self._on_batch, self._on_epoch = config, on_batch, on_epoch
         self._best_accuracy, self._best_weights = -1.0, None
 
@@ -86,8 +101,12 @@ class _Watcher(keras.callbacks.Callback):
             "val_accuracy": logs.get("val_accuracy"),
             "seconds": round(time.perf_counter() - self._began, 3),
         }
+        may_be_kept = self._config.keep_best
+        if self._masks is not None:
+            row["sparsity"] = self._masks.sparsity
+            may_be_kept &= self._masks.are_final
         self.history = pd.concat([self.history, pd.DataFrame([row])], ignore_index=True)
-        if self._config.keep_best and row["val_accuracy"] > self._best_accuracy:
+        if may_be_kept and row["val_accuracy"] > self._best_accuracy:
             self._best_accuracy, self._best_weights = row["val_accuracy"], self.model.get_weights()
         self._on_epoch(self.history)
 

@@ -1,4 +1,4 @@
-"""Train a run: load the images, fit, score, and commit; or wait for whoever is training it already."""
+"""Train a run, or a pruned one on: load the images, fit, score, and commit; or wait for whoever does it already."""
 
 import contextlib
 import dataclasses
@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm import tqdm
 
-from core.config import TrainingConfig
-from core.datasets import load_dataset
+from core.config import Config, RecoveryConfig, TrainingConfig
+from core.datasets import Dataset, load_dataset
 from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
-from core.runs import Phase, Run, RunWriter, write_run
+from core.runs import Phase, Run, RunWriter, open_run, write_run
 from core.scoring import Wanted, bench_of, count, predictions_of, score_bench, unscored
 from core.terminal import progress_bar, say
 
 if TYPE_CHECKING:
+    import keras
+
     from core.training.fit import Step
+
+    Fitted = tuple[keras.Model, pd.DataFrame, dict[str, float]]
 
 _HEARTBEAT = 0.25
 """Seconds between two reports of progress, at least."""
@@ -30,17 +34,18 @@ _ACTIVATION_IMAGES = 10_000
 """Training images, the first ones, over which the rms activations are taken."""
 
 
-def train_run(run: Run, config: TrainingConfig, wanted: Wanted, replace: bool = False) -> None:
+def train_run(run: Run, config: Config, wanted: Wanted, replace: bool = False) -> None:
     """Train a run and sweep it, or wait for whoever is training it.
 
     Args:
         run: where to keep it.
-        config: the hyper-parameters.
+        config: the hyper-parameters; with a `RecoveryConfig`, its parent is pruned and trained on.
         wanted: what to score after training, before the run is complete.
         replace: train although the run is complete, and replace it once the new one is, too.
 
     Raises:
-        RunError: if another process was training it and did not complete it, or the cache cannot be written.
+        RunError: if another process was training it and did not complete it, its parent cannot be read, or the cache
+            cannot be written.
         CancelledError: if somebody asked it to stop.
     """
     try:
@@ -55,22 +60,15 @@ def train_run(run: Run, config: TrainingConfig, wanted: Wanted, replace: bool = 
         _wait_for(run)
 
 
-def _fit_and_score(writer: RunWriter, config: TrainingConfig, wanted: Wanted) -> None:
+def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     run = writer.run
     say(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
     data = load_dataset(config.dataset, run.root)
     # Keras takes seconds to import, so a mistake in what came before is told first.
-    from core.training.fit import fit
-    from core.training.network import build, kernels_of
+    from core.training.network import kernels_of
 
-    model = build(config)
-    writer.update(Phase.TRAINING, epoch=1, batch=0)
-    began = time.perf_counter()
-    with progress_bar("Training", config.epochs * config.batches, "batch") as bar:
-        report = Reporter(writer, config, bar)
-        history = fit(model, config, data, report.batch, report.epoch)
-    seconds = time.perf_counter() - began
+    model, history, more = (_recovered if isinstance(config, RecoveryConfig) else _fitted)(writer, config, data)
     kernels = kernels_of(model)
     activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
     writer.write_model(model.save, kernels, activations)
@@ -85,21 +83,58 @@ def _fit_and_score(writer: RunWriter, config: TrainingConfig, wanted: Wanted) ->
             bar.update()
             writer.update(Phase.SCORING, scored=step.done, to_score=step.total)
     writer.write_sweep(pd.DataFrame([scored.row for scored in scores]), predictions_of(scores))
-    kept = history.val_accuracy.idxmax() if config.keep_best else len(history) - 1
+    # Of a network that was pruned meanwhile, only what was pruned to the end.
+    whole = history if "sparsity" not in history else history[history.sparsity == history.sparsity.iloc[-1]]
+    kept = whole.val_accuracy.idxmax() if config.keep_best else len(history) - 1
     writer.commit(
         test_accuracy=dense.accuracy,
         test_loss=dense.loss,
         kept_epoch=int(history.epoch[kept]),
-        training_seconds=round(seconds, 3),
+        **more,
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     )
 
 
+def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted":
+    from core.training.fit import fit
+    from core.training.network import build
+
+    model = build(config)
+    began = time.perf_counter()
+    with _reporting(writer, config) as report:
+        history = fit(model, config, data, report.batch, report.epoch)
+    return model, history, {"training_seconds": round(time.perf_counter() - began, 3)}
+
+
+def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
+    kernels = open_run(config.parent, writer.run.root).kernels()
+    from core.training.network import build
+    from core.training.recover import recover
+
+    began = time.perf_counter()
+    with _reporting(writer, config) as report:
+        recovered = recover(config, kernels, data, report.batch, report.epoch)
+    seconds = round(time.perf_counter() - began, 3)
+    # Without masks, and of the parent's shape, so that it opens as every other network does.
+    model = build(config.training)
+    model.set_weights(recovered.kernels)
+    start = recovered.start
+    took = {"training_seconds": seconds, "repair_images": start.images, "repair_seconds": start.seconds}
+    return model, recovered.history, took
+
+
+@contextlib.contextmanager
+def _reporting(writer: RunWriter, config: Config) -> Iterator["Reporter"]:
+    writer.update(Phase.TRAINING, epoch=1, batch=0)
+    with progress_bar("Training", config.epochs * config.batches, "batch") as bar:
+        yield Reporter(writer, config, bar)
+
+
 class Reporter:
     """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `network.fit`."""
 
-    def __init__(self, writer: RunWriter, config: TrainingConfig, bar: tqdm):
+    def __init__(self, writer: RunWriter, config: Config, bar: tqdm):
         self._writer, self._config, self._bar = writer, config, bar
         self._reported = time.monotonic()
 

@@ -1,0 +1,199 @@
+"""Train a pruned network on: with labels again, and what is pruned held at zero.
+
+- finetune: the mask is fixed, by magnitude (Han et al. 2015, "Learning both Weights and Connections for Efficient
+  Neural Networks") or as `core.kernels.repair` chose it, and what stays goes on from there.
+- gradual: the mask tightens while it trains (Zhu and Gupta 2017); see `core.training.masks`.
+- rewind, a control: what stays returns to its initial weights (Frankle and Carbin 2019, "The Lottery Ticket
+  Hypothesis"), or to those after some epochs (Frankle et al. 2020, "Linear Mode Connectivity and the Lottery Ticket
+  Hypothesis").
+- reinit, a control: as rewind, with other initial weights.
+- small, a control: a dense network of about as many weights, trained from scratch; an ordinary training of
+  `small_control`.
+
+All but the last train with Adam, whose step size falls to zero as a cosine does (Loshchilov and Hutter 2017), in the
+batches of the parent and with its penalties. They learn from the labels and, where the configuration says so, from what
+the dense parent answers; see `core.training.distillation`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import keras
+import numpy as np
+import pandas as pd
+
+from core.config import RecoveryConfig, TrainingConfig
+from core.datasets import Dataset
+from core.errors import KnownError
+from core.kernels import Repairer
+from core.kernels.compaction import live_units
+from core.kernels.layer import none_zero
+from core.pruning import Kernels, prune_count, rank
+from core.training import distillation
+from core.training.fit import Step, fit
+from core.training.masks import Masks, TighteningMasks, part_zero
+from core.training.network import build, compiled, kernels_of, layered
+
+RAMP = 2 / 3
+"""The part of all steps after which a gradual mask is final."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A pruned network before it is trained on.
+
+    Attributes:
+        kernels: float32, of the shapes of the dense ones.
+        kept: what is not pruned, boolean: of the shape of each hidden kernel for "weight", (units,) for "unit".
+        images, seconds: what a repair has seen and taken; 0 if there was none.
+    """
+
+    kernels: list[np.ndarray]
+    kept: list[np.ndarray]
+    images: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A pruned network that was trained on.
+
+    Attributes:
+        kernels: float32, of the shapes of the dense ones. In each hidden kernel as many weights, or columns, are zero
+            as `core.pruning.prune` zeroes.
+        history: as `core.training.fit.fit` gives it.
+        start: what it began with.
+    """
+
+    kernels: list[np.ndarray]
+    history: pd.DataFrame
+    start: Start
+
+
+def recover(
+    config: RecoveryConfig,
+    kernels: Kernels,
+    data: Dataset,
+    on_batch: Callable[[Step], None] = lambda step: None,
+    on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+) -> Recovered:
+    """Prune a network and train it on.
+
+    Args:
+        config: how.
+        kernels: of the parent, arrays of shape (inputs, units), hidden layers first, output layer last; only read.
+        data: the dataset it was trained on.
+        on_batch, on_epoch: see `core.training.fit.fit`.
+
+    Example:
+        `recover(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.kernels(), data).kernels`
+    """
+    start = start_of(config, kernels, data)
+    steps = config.epochs * config.batches
+    each = rank(kernels, config.method).weights_each(kernels[:-1])
+    if config.how == "gradual":
+        masks = TighteningMasks(config.method, start.kept, each, config.sparsity, math.ceil(RAMP * steps))
+        live = [np.ones(size, bool) for size in (*map(len, kernels), kernels[-1].shape[1])]
+    else:
+        # What cannot influence an output cannot learn either, and need not take part.
+        live = live_units(start.kernels)
+        if not all(units.any() for units in live):
+            raise KnownError(
+                f"Nothing is left to train at k = {config.sparsity:g}: no path leads from a pixel to an output. Choose "
+                "a smaller sparsity."
+            )
+        sizes = [kept.size for kept in start.kept]
+        pruned = [prune_count(size, config.sparsity) for size in sizes]
+        masks = Masks(_narrow_masks(start.kept, live), part_zero(pruned, sizes, each))
+    places = [np.ix_(rows, columns) for rows, columns in pairwise(live)]
+    keras.utils.set_random_seed(config.seed)
+    widths = [int(units.sum()) for units in live[1:-1]]
+    model = layered(config, widths, masks.constraints, inputs=int(live[0].sum()), output=None)
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    model = compiled(model, config, schedule, distillation.Distillation(config.distillation), distillation.metrics())
+    model.set_weights([kernel[place] for kernel, place in zip(start.kernels, places, strict=True)])
+    targets = distillation.targets_of(kernels, data.train.images, data.train.labels)
+    pixels = None if live[0].all() else live[0]
+    history = fit(model, config, data, on_batch, on_epoch, masks, pixels, targets)
+    trained = [kernel.copy() for kernel in start.kernels]
+    for kernel, place, values in zip(trained, places, kernels_of(model), strict=True):
+        kernel[place] = values
+    for layer, kept in enumerate(masks.kept if config.how == "gradual" else start.kept):
+        kept = np.broadcast_to(kept, trained[layer].shape)
+        trained[layer] = none_zero(np.where(kept, trained[layer], np.float32(0)), kept)
+    return Recovered(trained, history, start)
+
+
+def _narrow_masks(kept: Sequence[np.ndarray], live: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [
+        mask[columns] if mask.ndim == 1 else mask[np.ix_(rows, columns)]
+        for mask, (rows, columns) in zip(kept, pairwise(live[:-1]), strict=True)
+    ]
+
+
+def start_of(config: RecoveryConfig, kernels: Kernels, data: Dataset) -> Start:
+    """What is trained on: the network with its first mask, see `recover`."""
+    sparsity = config.sparsity
+    if config.how == "gradual":
+        sparsity = start_sparsity(config)
+    if config.start == "repaired":
+        repaired = Repairer(kernels, data.train.images[config.num_valid :]).repair(config.method, sparsity)
+        nonzero = [kernel != 0 for kernel in repaired.kernels[:-1]]
+        kept = [mask.any(axis=0) for mask in nonzero] if config.method == "unit" else nonzero
+        return Start(repaired.kernels, kept, repaired.images, round(repaired.seconds, 3))
+    ranks = rank(kernels, config.method)
+    kept = [each >= count for each, count in zip(ranks.ranks, ranks.pruned(sparsity), strict=True)]
+    weights = initial_kernels(config, data) if config.how in ("rewind", "reinit") else kernels
+    hidden = [np.where(mask, kernel, np.float32(0)) for mask, kernel in zip(kept, weights[:-1], strict=True)]
+    return Start([*hidden, np.array(weights[-1])], kept)
+
+
+def start_sparsity(config: RecoveryConfig) -> float:
+    """Where a gradual mask begins: at 0, or repaired so far that about as large a factor is left for training."""
+    return round(1 - math.sqrt(1 - config.sparsity), 3) if config.start == "repaired" else 0.0
+
+
+def initial_kernels(config: RecoveryConfig, data: Dataset) -> list[np.ndarray]:
+    """What rewind and reinit return to: the parent's weights after `rewind_epoch` epochs, or those of another seed.
+
+    They are made again as the parent's training made them, which the same machine repeats exactly.
+    """
+    if config.how == "reinit":
+        return kernels_of(build(dataclasses.replace(config.training, seed=config.seed)))
+    model = build(config.training)
+    if config.rewind_epoch:
+        fit(model, dataclasses.replace(config.training, epochs=config.rewind_epoch, keep_best=False), data)
+    return kernels_of(model)
+
+
+def small_control(config: RecoveryConfig) -> TrainingConfig:
+    """A dense network of about as many weights as the pruned one has left, trained from scratch for as long in all.
+
+    Its hidden widths are those of the parent scaled by one factor. What pruning leaves is counted as the weights that
+    are not pruned, and for units without the rows that go with them.
+
+    Example:
+        `small_control(config).to_flags()`, for `python -m core.train`
+    """
+    spec, widths = config.spec, config.hidden_units
+
+    def scaled(factor: float) -> list[int]:
+        return [max(1, round(units * factor)) for units in widths]
+
+    def weights(hidden: list[int]) -> int:
+        return sum(inputs * units for inputs, units in pairwise([spec.inputs, *hidden, len(spec.classes)]))
+
+    if config.method == "unit":
+        left = weights([units - prune_count(units, config.sparsity) for units in widths])
+    else:
+        sizes = [inputs * units for inputs, units in config.layer_shapes]
+        left = sum(size - prune_count(size, config.sparsity) for size in sizes[:-1]) + sizes[-1]
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if weights(scaled(middle)) <= left else (low, middle)
+    epochs = config.training.epochs + config.epochs
+    return dataclasses.replace(config.training, hidden_units=tuple(scaled(low)), epochs=epochs)

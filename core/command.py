@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import app, flags
 
-from core.config import PARAMETERS, ConfigError, TrainingConfig
+from core.config import PARAMETERS, RECOVERY, ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.parameters import Real, Switch, Whole, Widths
 
@@ -23,6 +23,12 @@ def define_parameters() -> None:
         define = _DEFINE.get(type(about.kind), flags.DEFINE_string)
         default = about.kind.write(about.default) if isinstance(about.kind, Widths) else about.default
         define(name, default, about.help)
+
+
+def define_recovery() -> None:
+    """A flag for everything that a recovery chooses besides its parent."""
+    for name, about in RECOVERY.items():
+        _DEFINE.get(type(about.kind), flags.DEFINE_string)(name, about.default, about.help)
 
 
 def chosen_config() -> TrainingConfig:

@@ -4,143 +4,16 @@ A run that exists is not trained again; its pruning experiments are run for the 
 still missing. A run that another process is training is waited for.
 """
 
-import contextlib
-import os
-from pathlib import Path
-
-from absl import flags
-
-from core import command
-from core import config as configuration
-from core.config import ConfigError, TrainingConfig
-from core.errors import RunBusyError, RunError
-from core.pruning import METHODS, SHUFFLED
-from core.runs import Run, open_run
-from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored_of
-from core.settings import cache_root
-from core.sweep import results_table
-from core.terminal import progress_bar, say
-from core.training.train import train_run
+from core import command, make
 
 command.define_parameters()
-flags.DEFINE_string(
-    "k_vals",
-    ",".join(map(str, configuration.K_VALUES)),
-    "A list of sparsity values to use in pruning experiments, separated by commas.",
-)
-flags.DEFINE_string(
-    "experiment_id",
-    None,
-    "A unique name to identify the current model and experiment; by default made of the hyper-parameters.",
-)
-flags.DEFINE_bool(
-    "force_train", False, "If true, overwrite existing model for given hparam config, once the new one is complete."
-)
-flags.DEFINE_bool("train", True, "If false, never train: only run pruning experiments on a run that exists.")
-flags.DEFINE_bool("baseline", False, "If true, also prune at random at the same sparsities, for comparison.")
-flags.DEFINE_multi_enum(
-    "shuffled",
-    [],
-    sorted(SHUFFLED.values()),
-    "With --baseline: also prune as many in each layer as this ranking takes globally, but which ones by chance.",
-)
-flags.DEFINE_bool(
-    "fine_curve",
-    False,
-    "If true, go on to score every whole percent of sparsity, and the other rankings, for the live slider.",
-)
-flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for checkpoints, figures, etc.")
+make.define_flags()
 
 
 def main(_: list[str]) -> None:
     """The command: train if needed, then prune and score at every k."""
-    values = flags.FLAGS
     config = command.chosen_config()
-    sparsities = configuration.parse_k_values(values.k_vals)
-    run = open_run(values.experiment_id or config.run_id, Path(values.output_dir).expanduser())
-
-    trained = run.is_complete() and not values.force_train
-    if not trained and not values.train:
-        raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
-    with contextlib.ExitStack() as scoring:
-        if not trained:
-            first = experiment(sparsities)
-            if values.fine_curve:
-                # Somebody waits for the slider: the network can be opened at once, and gets every tenth percent first.
-                # Whoever opens it leaves the scoring to this process.
-                first = experiment([0.0])
-                with contextlib.suppress(RunBusyError):
-                    scoring.enter_context(run.lock("curve", timeout=0))
-            train_run(run, config, first, replace=values.force_train)
-        if run.config() != config:
-            raise ConfigError(_other_config(run, config))
-        if trained:
-            say(f"Run {run.id} is trained already.")
-        tenths = coarse_curve()[: len(METHODS)] if values.fine_curve and not trained else ()
-        score_with_bar(run, [*tenths, *experiment(sparsities)])
-    table = results_table(run.sweep(), sparsities)
-    say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
-    if values.fine_curve:
-        score_at_leisure(run, coarse_curve())
-    # Figures are of the sparsities asked for last; to score more of an existing run is not to ask for others.
-    if not trained or not (values.baseline or values.fine_curve):
-        draw(run, sparsities)
-    say(str(run.folder))
-    score_at_leisure(
-        run,
-        [
-            *(baseline(sparsities, values.shuffled) if values.baseline else ()),
-            *(fine_curve() if values.fine_curve else ()),
-        ],
-    )
-
-
-def score_with_bar(run: Run, wanted: Wanted, with_predictions: bool = False) -> None:
-    """Score what the run does not hold yet, with a progress bar; see `core.scoring.score_run`."""
-    with progress_bar("Pruning and scoring", count(unscored_of(run, wanted, with_predictions)), "score") as bar:
-        for _ in score_run(run, wanted, with_predictions):
-            bar.update()
-
-
-def score_at_leisure(run: Run, wanted: Wanted) -> None:
-    """Score what can wait, giving way to whoever is looking at the run."""
-    if not unscored_of(run, wanted, with_predictions=True):
-        return
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
-    try:
-        with run.lock("curve", timeout=1):
-            score_with_bar(run, wanted, with_predictions=True)
-    except RunBusyError:
-        say("Another process is scoring this run; run the same command again later for what it leaves out.")
-
-
-def draw(run: Run, sparsities: list[float]) -> None:
-    """Draw the run's figures, histograms and animations into its folder; see `core.exports.pictures.save_all`.
-
-    Raises:
-        RunError: if they cannot be written, or the run was deleted or replaced meanwhile.
-    """
-    # Matplotlib takes a second to import; whoever only asks for a table need not wait for it.
-    from core.exports import pictures
-
-    with run.lock("pictures", timeout=300), progress_bar("Drawing", pictures.count(sparsities), "file") as bar:
-        try:
-            pictures.save_all(run, sparsities, lambda path: bar.update())
-        except OSError as error:
-            raise RunError(
-                f"Cannot draw into {run.folder}: {error.strerror or error}. Free some space or correct the "
-                "permissions; the scores are safe. Run the same command again to draw."
-            ) from error
-
-
-def _other_config(run: Run, config: TrainingConfig) -> str:
-    kept, asked = run.config().to_dict(), config.to_dict()
-    differences = [f"{name} {kept[name]} (asked: {asked[name]})" for name in asked if kept[name] != asked[name]]
-    return (
-        f"Run {run.id} was trained with other hyper-parameters: {', '.join(differences)}. "
-        "Choose another --experiment_id, or replace the run with --force_train."
-    )
+    make.make(make.chosen_run(config), config)
 
 
 if __name__ == "__main__":

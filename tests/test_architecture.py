@@ -23,7 +23,8 @@ FLOORS = [
     {"core.charts"},
     {"core.exports"},
     {"core.command"},
-    {"core.train", "core.grid", "core.repair"},
+    {"core.make"},
+    {"core.train", "core.recover", "core.grid", "core.repair"},
     {"pages.shared"},
     {"pages"},
     {"app"},
@@ -31,12 +32,14 @@ FLOORS = [
 """From the ground up. A room may import the rooms below it, and itself."""
 
 CLOSED = {
-    "core.training": {"core.train"},
+    "core.training": {"core.make"},
     "core.links": {"pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
-    "core.exports": {"core.train", "pages.shared", "pages"},
-    "core.command": {"core.train", "core.grid", "core.repair"},
+    "core.exports": {"core.make", "pages.shared", "pages"},
+    "core.command": {"core.train", "core.recover", "core.grid", "core.repair"},
+    "core.make": {"core.train", "core.recover"},
     "core.train": set(),
+    "core.recover": set(),
 }
 """Rooms that only these others may import, although they stand above them."""
 
@@ -48,7 +51,7 @@ PACKAGES = {
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},
     "sklearn": {"core.datasets"},
-    "absl": {"core.command", "core.train", "core.grid", "core.repair"},
+    "absl": {"core.command", "core.make", "core.train", "core.recover", "core.grid", "core.repair"},
 }
 """Packages that only these rooms may import."""
 
@@ -57,7 +60,7 @@ LATE = {
     ("core.datasets", "sklearn"),
     ("core.jobs", "distributed"),
     ("core.exports.figures", "core.charts.printed"),
-    ("core.train", "core.exports"),
+    ("core.make", "core.exports"),
 }
 """What these import only where they need it: it costs seconds, or may not be installed."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import filelock
 
 from core import scoring, settings
-from core.config import TrainingConfig
+from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError
 from core.files import clear_errors
@@ -47,6 +47,22 @@ def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> N
     Raises:
         JobError: if the process ends before it has begun to train.
     """
+    _start(run, config, replace)
+
+
+def start_recovery(run: Run, config: RecoveryConfig, replace: bool = False) -> None:
+    """As `start_training`, for a network that is pruned and trained on; its parent has to be in the same cache.
+
+    Raises:
+        JobError: if the process ends before it has begun to train.
+
+    Example:
+        `start_recovery(open_run(config.run_id), config)`
+    """
+    _start(run, config, replace)
+
+
+def _start(run: Run, config: Config, replace: bool) -> None:
     if run.is_training():
         return
     try:
@@ -163,8 +179,11 @@ def ensure_pictures(run: Run) -> None:
 
 def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
     """The command on a run that is complete: never trains."""
-    command = ["-m", "core.train", "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
-    return _python([*command, *run.config().to_flags(), *flags], run.root, **options)
+    config = run.config()
+    command = ["-m", config.COMMAND, "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    # The parent of one that was trained on may be gone, and is not needed.
+    chosen = [] if isinstance(config, RecoveryConfig) else config.to_flags()
+    return _python([*command, *chosen, *flags], run.root, **options)
 
 
 def prepare_dataset(name: str, root: Path) -> None:
@@ -205,10 +224,10 @@ def _decode(name: str, root: Path) -> None:
         raise JobError(_last_line(errors))
 
 
-def _launch(run: Run, config: TrainingConfig, *flags: str) -> subprocess.Popen:
+def _launch(run: Run, config: Config, *flags: str) -> subprocess.Popen:
     """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
     run.discard_training()
-    command = ["-m", "core.train", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     return _logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
 
 

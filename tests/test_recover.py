@@ -1,0 +1,404 @@
+"""Training a pruned network on: what is pruned stays zero, the counts are exact, and the run that comes of it knows its
+parent and opens on every page."""
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, links, runs
+from core.analysis.comparison import fold_seeds, long_table
+from core.config import RECOVERIES, ConfigError, RecoveryConfig, TrainingConfig, is_made_id, read_config
+from core.datasets import load_dataset
+from core.errors import KnownError
+from core.evaluation import evaluate
+from core.exports.archive import archive
+from core.exports.report import report
+from core.pruning import METHODS, prune, prune_count
+from core.runs import Phase, layout
+from tests.conftest import PROJECT, SMALL
+
+K = 0.8
+
+
+def run_recover(*arguments):
+    """`python -m core.recover` as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "core.recover", *arguments],
+        cwd=PROJECT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def recovery(**choices):
+    return RecoveryConfig(SMALL, SMALL.run_id, **{"sparsity": K, "epochs": 4} | choices)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("optdigits")
+
+
+@pytest.fixture(scope="module")
+def parent(trained_run):
+    return trained_run.kernels()
+
+
+@pytest.fixture(scope="module")
+def recovered(parent, data):
+    """Train on as asked for, each way once."""
+    from core.training.recover import recover
+
+    return functools.cache(lambda **choices: recover(recovery(**choices), parent, data))
+
+
+@pytest.fixture(scope="module")
+def recovered_run(trained_run, tmp_path_factory):
+    """A complete run that was trained on by the command line, in a cache with its parent. Tests must not change it."""
+    root = tmp_path_factory.mktemp("recovered")
+    shutil.copytree(trained_run.folder, root / trained_run.id)
+    done = run_recover(
+        *(f"--run={SMALL.run_id}", f"--sparsity={K}", "--epochs=2", f"--output_dir={root}", "--k_vals=0,0.8,0.9")
+    )
+    assert done.returncode == 0, done.stderr
+    return runs.open_run(recovery(epochs=2).run_id, root)
+
+
+@pytest.fixture
+def copied(recovered_run, cache):
+    """The same run in a cache that a test may change."""
+    shutil.copytree(recovered_run.root, cache, dirs_exist_ok=True)
+    return runs.open_run(recovered_run.id)
+
+
+# The configuration
+
+
+def test_a_recovery_has_an_id_of_its_own_for_everything_that_decides_it():
+    config = recovery()
+    others = [
+        *(dataclasses.replace(config, **{name: value}) for name, value in {"epochs": 5, "seed": 7}.items()),
+        *(dataclasses.replace(config, **{name: value}) for name, value in {"start": "dense", "method": "unit"}.items()),
+        *(
+            recovery(sparsity=0.81),
+            recovery(learning_rate=0.5),
+            recovery(distillation=0.1),
+            recovery(how="gradual"),
+            recovery(how="rewind"),
+        ),
+        *(recovery(how="rewind", rewind_epoch=1), dataclasses.replace(config, parent="other")),
+        dataclasses.replace(config, training=dataclasses.replace(SMALL, seed=1)),
+    ]
+    ids = [each.run_id for each in (config, *others, SMALL)]
+    assert len(set(ids)) == len(ids)
+    assert all(layout.is_run_id(run_id) and len(run_id) < 60 for run_id in ids)
+    assert config.run_id.startswith("optdigits-finetune-weight-0.8-e4-")
+    assert not is_made_id(config.run_id)
+    for each in others:
+        assert read_config(json.loads(json.dumps(each.to_dict()))) == each
+
+
+def test_recoveries_leave_the_ids_of_trainings():
+    assert TrainingConfig().run_id == "digits-e20-lr0.001-77cf15e239"
+    assert read_config(SMALL.to_dict()) == SMALL
+
+
+def test_seeds_are_those_of_the_parents_and_in_no_label():
+    configs = [RecoveryConfig(dataclasses.replace(SMALL, seed=seed), "x", sparsity=0.9) for seed in (0, 3)]
+    assert [config.seed for config in configs] == [0, 3]
+    assert configs[0].describe() == configs[1].describe()
+    assert recovery(how="reinit").seed != SMALL.seed
+    assert "0.8" in recovery().describe()
+    assert len({recovery(how=how).describe() for how in RECOVERIES}) == len(RECOVERIES)
+
+
+@pytest.mark.parametrize(
+    ("choices", "word"),
+    [
+        ({"sparsity": 1}, "sparsity"),
+        ({"sparsity": -0.1}, "sparsity"),
+        ({"how": "magic"}, "how"),
+        ({"method": "layer"}, "method"),
+        ({"epochs": 0}, "epochs"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"how": "rewind", "start": "repaired"}, "start"),
+        ({"rewind_epoch": 1}, "rewind_epoch"),
+        ({"how": "rewind", "rewind_epoch": 4}, "rewind_epoch"),
+        ({"how": "reinit", "seed": 0}, "seed"),
+        ({"training": recovery()}, "run"),
+    ],
+)
+def test_values_out_of_range_are_one_sentence(choices, word):
+    with pytest.raises(ConfigError, match=f"^{word}: ") as caught:
+        dataclasses.replace(recovery(how=choices.get("how", "finetune")), **choices)
+    assert "eceived" in str(caught.value)
+
+
+# Training
+
+
+def zeros(kernel, method):
+    return np.count_nonzero(~(kernel != 0).any(axis=0)) if method == "unit" else np.count_nonzero(kernel == 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("how", RECOVERIES)
+def test_exactly_as_much_is_zero_as_pruning_zeroes(recovered, parent, how, method):
+    kernels = recovered(how=how, method=method).kernels
+    assert [kernel.shape for kernel in kernels] == [kernel.shape for kernel in parent]
+    assert {kernel.dtype for kernel in kernels} == {np.dtype(np.float32)}
+    for kernel in kernels[:-1]:
+        total = kernel.shape[1] if method == "unit" else kernel.size
+        assert zeros(kernel, method) == prune_count(total, K)
+        if method == "unit":
+            assert np.count_nonzero(kernel) == (total - prune_count(total, K)) * len(kernel)
+    assert np.count_nonzero(kernels[-1]) == kernels[-1].size
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("how", ["finetune", "gradual"])
+def test_what_is_kept_is_the_best_epoch_at_full_sparsity(recovered, data, how, method):
+    done = recovered(how=how, method=method)
+    valid = [part[: SMALL.num_valid] for part in (data.train.images, data.train.labels)]
+    history = done.history
+    assert history.sparsity.is_monotonic_increasing
+    assert history.sparsity.iloc[-1] == pytest.approx(K, abs=1e-3)
+    full = history[history.sparsity == history.sparsity.iloc[-1]]
+    assert (len(full) < len(history)) == (how == "gradual")
+    # The network that trained, without what is dead in it, is the one that is handed back.
+    assert evaluate(done.kernels, *valid).accuracy == pytest.approx(full.val_accuracy.max(), abs=1e-6)
+
+
+def test_an_epoch_that_is_not_pruned_to_the_end_is_never_kept(recovered, data):
+    done = recovered(how="gradual", sparsity=0.97, learning_rate=0.01)
+    full = done.history.sparsity == done.history.sparsity.iloc[-1]
+    assert done.history.val_accuracy[~full].max() > done.history.val_accuracy[full].max()
+    valid = [part[: SMALL.num_valid] for part in (data.train.images, data.train.labels)]
+    assert evaluate(done.kernels, *valid).accuracy == pytest.approx(done.history.val_accuracy[full].max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_only_tighten_and_hold_at_every_step(parent, data, method):
+    from core.training.fit import fit
+    from core.training.masks import TighteningMasks
+    from core.training.network import compiled, layered
+
+    kept = [np.ones(kernel.shape if method == "weight" else kernel.shape[1], bool) for kernel in parent[:-1]]
+    each = [1 if method == "weight" else len(kernel) for kernel in parent[:-1]]
+    masks = TighteningMasks(method, kept, each, K, steps=25)
+    model = compiled(layered(SMALL, SMALL.hidden_units, masks.constraints), SMALL, 0.01)
+    model.set_weights(parent)
+    seen = [kept]
+
+    def look(step):
+        now = [mask.copy() for mask in masks.kept]
+        for before, after, kernel in zip(seen[-1], now, model.get_weights(), strict=False):
+            assert not (after & ~before).any()
+            assert not kernel[np.broadcast_to(~after, kernel.shape)].any()
+        seen.append(now)
+
+    fit(model, SMALL, data, look, masks=masks)
+    counts = [[int((~mask).sum()) for mask in masks] for masks in seen]
+    assert counts[25:] == [[prune_count(mask.size, K) for mask in kept]] * len(counts[25:])
+    assert 5 < len({tuple(count) for count in counts}) <= 27
+    # Cubic: half of the way, seven eighths are done.
+    size = kept[0].size
+    assert counts[13][0] / size == pytest.approx(K * (1 - (12 / 25) ** 3), abs=0.03)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_settings_give_equal_kernels(parent, data, recovered, method):
+    from core.training.recover import recover
+
+    again = recover(recovery(method=method), parent, data)
+    for kernel, same in zip(recovered(method=method).kernels, again.kernels, strict=True):
+        np.testing.assert_array_equal(kernel, same)
+
+
+def test_it_learns(recovered, data, parent):
+    test = data.test.images, data.test.labels
+    for method in METHODS:
+        begun = evaluate(prune(parent, method, K), *test).accuracy
+        assert evaluate(recovered(method=method).kernels, *test).accuracy > begun + 0.1
+
+
+def test_rewind_goes_back_to_the_weights_of_that_epoch(parent, data, trained_run):
+    from core.training.network import build, kernels_of
+    from core.training.recover import start_of
+
+    pruned = prune(parent, "weight", K)
+    mask = [kernel != 0 for kernel in pruned[:-1]] + [True]
+    kept_epoch = trained_run.result().kept_epoch
+    for epoch, weights in ((0, kernels_of(build(SMALL))), (kept_epoch, parent)):
+        start = start_of(recovery(how="rewind", rewind_epoch=epoch), parent, data).kernels
+        for kernel, expected, kept in zip(start, weights, mask, strict=True):
+            np.testing.assert_array_equal(kernel, np.where(kept, expected, 0))
+    fresh = start_of(recovery(how="reinit"), parent, data).kernels
+    assert all(np.array_equal(a != 0, b != 0) for a, b in zip(fresh[:-1], pruned[:-1], strict=True))
+    initial = kernels_of(build(SMALL))
+    assert not any(np.any((a == b) & (a != 0)) for a, b in zip(fresh, initial, strict=True))
+
+
+def test_finetune_begins_as_pruned_or_as_repaired(parent, data):
+    from core.training.recover import start_of
+
+    as_pruned = start_of(recovery(start="dense"), parent, data)
+    for kernel, expected in zip(as_pruned.kernels, prune(parent, "weight", K), strict=True):
+        np.testing.assert_array_equal(kernel, expected)
+    assert as_pruned.images == as_pruned.seconds == 0
+    repaired = start_of(recovery(), parent, data)
+    assert repaired.images == len(data.train.images) - SMALL.num_valid
+    assert repaired.seconds > 0
+    test = data.test.images, data.test.labels
+    assert evaluate(repaired.kernels, *test).accuracy > evaluate(as_pruned.kernels, *test).accuracy
+
+
+def test_nothing_left_to_train_is_a_sentence(parent, data):
+    from core.training.recover import recover
+
+    with pytest.raises(KnownError, match=r"Nothing is left to train at k = 0\.9999"):
+        recover(recovery(sparsity=0.9999, start="dense"), parent, data)
+
+
+@pytest.mark.parametrize(("method", "k"), [("weight", 0.99), ("weight", 0.9), ("unit", 0.9)])
+def test_the_small_control_has_about_as_many_weights_as_are_left(method, k):
+    from core.training.recover import small_control
+
+    config = RecoveryConfig(TrainingConfig(), "x", method=method, sparsity=k)
+    small = small_control(config)
+    left = {("weight", 0.99): 25_840, ("weight", 0.9): 240_400, ("unit", 0.9): 94_600}[method, k]
+    assert 0.95 * left < small.parameter_count <= left
+    assert small.epochs == 20 + config.epochs
+    assert small.dataset == "digits"
+
+
+# The run
+
+
+def test_the_command_leaves_a_run_that_knows_its_parent(recovered_run, trained_run, data):
+    config = recovered_run.config()
+    assert config == recovery(epochs=2)
+    assert config.parent == trained_run.id
+    assert config.training == trained_run.config()
+    history, result = recovered_run.history(), recovered_run.result()
+    assert history.columns.tolist() == [*trained_run.history().columns, "sparsity"]
+    assert len(history) == 2
+    assert history.val_accuracy[result.kept_epoch - 1] == history.val_accuracy.max()
+    assert result.repair_images == len(data.train.images) - SMALL.num_valid
+    assert 0 < result.repair_seconds < result.training_seconds
+    rows = recovered_run.sweep().set_index(["method", "sparsity"])
+    assert rows.accuracy["weight", 0.8] == rows.accuracy["weight", 0] == result.test_accuracy
+    table = runs.runs_table(recovered_run.root).set_index("run")
+    assert table.parent[recovered_run.id] == trained_run.id
+    assert table.trained_on[recovered_run.id] == "finetune weight 0.8, 2 epochs"
+    assert table.parent[trained_run.id] == table.trained_on[trained_run.id] == "none"
+    assert table.epochs[recovered_run.id] == SMALL.epochs
+
+
+def test_the_saved_model_is_the_network_that_was_scored(recovered_run, data):
+    import keras
+
+    model = keras.models.load_model(recovered_run.folder / layout.MODEL)
+    for kernel, weights in zip(recovered_run.kernels(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kernel, weights)
+    probabilities = model.predict(data.test.images, verbose=0)
+    ours = evaluate(recovered_run.kernels(), data.test.images, data.test.labels)
+    assert ours.accuracy == np.mean(probabilities.argmax(axis=1) == data.test.labels)
+    assert ours.accuracy == recovered_run.result().test_accuracy
+
+
+def test_it_is_not_trained_again_and_is_scored_further_without_its_parent(copied):
+    before = (copied.folder / layout.KERNELS).read_bytes()
+    shutil.rmtree(copied.root / SMALL.run_id)
+    done = run_recover("--notrain", f"--experiment_id={copied.id}", f"--output_dir={copied.root}", "--k_vals=0.333")
+    assert done.returncode == 0, done.stderr
+    assert "trained already" in done.stdout
+    assert (copied.folder / layout.KERNELS).read_bytes() == before
+    assert 0.333 in set(copied.sweep().sparsity)
+    assert f"--run={SMALL.run_id}" in report(copied).decode()
+    assert len(archive(copied)) > 1_000
+
+
+@pytest.mark.parametrize("page", ["overview", "training", "grid", "pruning", "draw", "comparison", "runs", "present"])
+def test_it_opens_on_every_page(copied, monkeypatch, page):
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
+    app.query_params["run"] = app.query_params["runs"] = copied.id
+    app.run()
+    assert not app.exception, app.exception
+    assert not app.error
+    assert not app.warning
+
+
+def test_a_link_to_one_that_is_missing_says_so(cache):
+    run_id = recovery().run_id
+    assert links.address_of(run_id, recovery()) == run_id
+    assert links.parse_address(run_id) == (run_id, None)
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    app.query_params["run"] = run_id
+    app.run()
+    assert not app.exception, app.exception
+    assert any(f"This cache holds no complete run named** `{run_id}`" in each.value for each in app.markdown)
+
+
+def test_parents_of_other_seeds_are_one_curve(recovered_run, tmp_path):
+    """Two networks that were trained on alike, from parents that differ in their seeds, are two of one kind."""
+    parts = []
+    for seed in (0, 1):
+        config = RecoveryConfig(dataclasses.replace(SMALL, seed=seed), f"parent-{seed}", sparsity=K, epochs=2)
+        shutil.copytree(recovered_run.folder, tmp_path / config.run_id)
+        (tmp_path / config.run_id / layout.CONFIG).write_text(json.dumps(config.to_dict()))
+        parts.append(runs.open_run(config.run_id, tmp_path))
+    table = long_table(parts)
+    assert table.parent.unique().tolist() == ["parent-0", "parent-1"]
+    folded = fold_seeds(table)
+    assert set(folded.n) == set(folded.networks) == {2}
+
+
+@pytest.mark.parametrize(
+    ("flags", "word", "code"),
+    [
+        ([], "run: expected", 2),
+        (["--run=none"], "no complete run none", 1),
+        (["--run=../x"], "run id", 2),
+        ([f"--run={SMALL.run_id}", "--how=magic"], "how: expected", 2),
+        ([f"--run={SMALL.run_id}", "--sparsity=ten"], "sparsity", 2),
+    ],
+)
+def test_bad_flags_are_one_sentence(trained_cache, flags, word, code):
+    done = run_recover(*flags, f"--output_dir={trained_cache}")
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert word in done.stderr
+
+
+def test_it_is_started_in_a_process_of_its_own_and_can_be_cancelled(cache, trained_run):
+    shutil.copytree(trained_run.folder, cache / trained_run.id)
+    config = recovery(epochs=10_000)
+    run = runs.open_run(config.run_id)
+    jobs.start_recovery(run, config)
+    assert run.config() == config
+
+    def wait_for(condition):
+        deadline = time.monotonic() + 90
+        while not condition(run.training()):
+            assert time.monotonic() < deadline, run.log()
+            time.sleep(0.1)
+
+    wait_for(lambda state: state.phase == Phase.TRAINING and state.batch)
+    run.request_cancel()
+    wait_for(lambda state: state.phase.has_ended)
+    assert run.training().phase == Phase.CANCELLED
+    assert not run.is_complete()

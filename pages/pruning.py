@@ -9,11 +9,12 @@ import streamlit as st
 
 from core.analysis import inspection
 from core.analysis.distributions import layer_names
+from core.analysis.recovered import TRAINED
 from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
 from core.sweep import Criterion, parse_key
-from pages.shared import choice, frame, instrument, networks
+from pages.shared import choice, frame, instrument, networks, trained
 
 DETAILS = ("classes", "looks_at")
 LAYER_KS = [*K_VALUES, 1.0]
@@ -162,6 +163,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
+    if criterion.recovery == TRAINED and not trained.show(network, criterion.method):
+        st.stop()
     instrument.show(network, criterion, details=DETAILS)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
@@ -170,6 +173,8 @@ except KnownError as error:
 
 st.space("small")
 k = parse_key(instrument.address_key(network, criterion), len(network.kernels) - 1)
+if criterion.recovery == TRAINED:
+    trained.link_to_own_page(network, criterion.method, k)
 with st.expander("Class by class", icon=":material/category:", key="classes", on_change="rerun") as classes:
     if classes.open:
         show_classes(network, criterion, k)

@@ -14,6 +14,7 @@ from core.charts.palette import FAINT, GREY, LAYER_COLORS, METHOD_COLORS
 _MEASURES = {
     "accuracy": ("Test accuracy", ".0%", ".2%"),
     "loss": ("Test loss (nats)", "~g", ".4f"),
+    "sparsity": ("Sparsity", ".0%", ".1%"),
 }
 CONFIG = {"displayModeBar": False, "responsive": True}
 """What every chart of the app is shown with."""
@@ -25,13 +26,13 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
     Args:
         history: as `core.runs.Run.history` gives it; may be empty.
         epochs: the length of the axis, fixed from the start so that the curve grows into it.
-        measure: "loss" or "accuracy".
+        measure: "loss", "accuracy", or of a network that is trained on "sparsity".
         kept_epoch: the epoch whose weights were kept, marked if given.
     """
     figure = base(height=280)
     hover = f"%{{y:{_MEASURES[measure][2]}}}"
     for column, name, dash in ((measure, "Training", "dot"), (f"val_{measure}", "Validation", "solid")):
-        if len(history) and history[column].notna().any():
+        if column in history and history[column].notna().any():
             figure.add_scatter(
                 x=history.epoch,
                 y=history[column],
@@ -52,6 +53,9 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
     few = {"tick0": 1, "dtick": 1} if epochs <= 10 else {}
     figure.update_xaxes(title="Epoch", range=[0.5, max(epochs, 2) + 0.5], tickformat="d", **few)
     figure.update_yaxes(title=measure.capitalize(), tickformat=_MEASURES[measure][1] if measure == "loss" else ".1%")
+    if measure == "sparsity":
+        figure.update_layout(showlegend=False)
+        figure.update_yaxes(title="Sparsity of the hidden kernels", tickformat=".0%", range=[0, 1.03])
     if history.empty:
         # Without a point Plotly would choose an axis of its own, with accuracies below nothing.
         figure.update_yaxes(range=[0, 1 if measure == "accuracy" else 2.5])

@@ -17,6 +17,8 @@ from pages.shared.frame import known_errors, link_to
 
 STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
 """What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
+TRAINED_BY = {method: Criterion(method, recovery=TRAINED) for method in METHODS}
+"""The criteria of networks that were trained on."""
 
 
 def complete_runs() -> list[str]:
@@ -121,7 +123,7 @@ def choose_criterion() -> Criterion:
     method = choose_method()
     recovery = choose_state()
     if recovery == TRAINED:
-        return Criterion(method, recovery=recovery)
+        return TRAINED_BY[method]
     if recovery == "repair":
         ranking = st.segmented_control(
             "What stays",

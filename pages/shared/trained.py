@@ -1,0 +1,160 @@
+"""Train a pruned network on: choose how, watch it learn, and open what came out, which is a run of its own."""
+
+import contextlib
+
+import streamlit as st
+
+from core import jobs, runs
+from core.analysis import recovered
+from core.charts import interactive
+from core.config import RECOVERY, STARTS, RecoveryConfig
+from core.errors import ConfigError, KnownError
+from core.runs import Phase
+from pages.shared import actions, choice, frame, networks, progress
+
+HOWS = {
+    "gradual": "prune while training",
+    "finetune": "prune, then train",
+    "rewind": "control: back to the initial weights",
+    "reinit": "control: other initial weights",
+}
+USUAL_K, USUAL_EPOCHS = 0.95, 12
+REFRESH_SECONDS = 1.0
+
+
+def show(network: networks.LoadedRun, method: str) -> bool:
+    """What is being trained on from a network, what can be, and what came out.
+
+    Returns:
+        Whether there is a network that was trained on by this method, so that the slider has somewhere to go.
+    """
+    parent = recovered.parent_of(network.run)
+    if parent is not None:
+        st.info(
+            f"This network was trained on itself: {frame.verbatim(network.config.trained_on)}. Train its parent on "
+            "instead.",
+            icon=":material/info:",
+        )
+        frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent.id), "state": "trained on"})
+        return False
+    running = [child for child in recovered.children(network.run) if child.is_training()]
+    ks = networks.stops(network, choice.TRAINED_BY[method])[1:]
+    offer(network, method, first=not ks and not running)
+    for child in ended_early(network):
+        show_early_end(child)
+    if running:
+        watch([child.id for child in running])
+    return bool(ks)
+
+
+def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
+    """The settings of another training, and the button that starts it."""
+    with st.expander("Train on", icon=":material/exercise:", expanded=first):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            percent = st.number_input(
+                "Sparsity k in percent", 0.0, 99.9, 100 * USUAL_K, 1.0, format="%g", key="train_on_k", width=160
+            )
+            how = st.selectbox(
+                "How",
+                list(HOWS),
+                format_func=lambda name: f"{name}: {HOWS[name]}",
+                key="train_on_how",
+                width=330,
+                help=RECOVERY["how"].help,
+            )
+            epochs = st.number_input(
+                "Epochs", 1, 1000, USUAL_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
+            )
+            try:
+                config = RecoveryConfig(
+                    network.config,
+                    network.run.id,
+                    how=how,
+                    method=method,
+                    sparsity=round(percent / 100, 6),
+                    epochs=epochs,
+                )
+            except ConfigError as error:
+                st.error(str(error), icon=":material/error:")
+                return
+            run = runs.open_run(config.run_id, network.run.root)
+            if run.is_complete():
+                frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id)})
+            else:
+                st.button(
+                    "Train on",
+                    type="primary",
+                    icon=":material/play_arrow:",
+                    key="train_on",
+                    on_click=actions.attempt,
+                    args=(run, jobs.start_recovery, run, config),
+                    disabled=run.is_training(),
+                )
+        actions.show_failure(run)
+        st.caption(
+            "With labels; what is zero stays zero, and the output layer is never pruned. It runs in a process of its "
+            "own and becomes a run of its own. *gradual* tightens the pruning while it trains, on the cubic schedule "
+            "of Zhu and Gupta (2017); *finetune* begins with the repaired network. The controls keep the same zeros, "
+            "but not the trained weights (Frankle and Carbin 2019)."
+        )
+
+
+def ended_early(network: networks.LoadedRun) -> list[runs.Run]:
+    """Trainings of this network that came to nothing, and were not discarded."""
+    found = []
+    for child in recovered.children(network.run):
+        training = child.training()
+        if training and training.phase.has_ended and not child.is_complete():
+            found.append(child)
+    return found
+
+
+def show_early_end(child: runs.Run) -> None:
+    state = child.training()
+    if state is None:
+        return
+    why = {"failed": f"failed: {state.message}", "cancelled": "was cancelled", "interrupted": "was interrupted"}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(
+            f"Training on {frame.verbatim(child.config().trained_on)} {why[state.phase]}", icon=":material/info:"
+        )
+        st.button(
+            "Discard",
+            icon=":material/close:",
+            key=f"discard_{child.id}",
+            on_click=actions.attempt,
+            args=(child, child.discard_training),
+        )
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def watch(ids: list[str]) -> None:
+    """Progress and curves of the trainings at work; the page is drawn anew when one ends."""
+    for run_id in ids:
+        child = runs.open_run(run_id)
+        state = child.training()
+        if state is None or state.phase.has_ended:
+            st.rerun()
+        with contextlib.suppress(KnownError), st.container(border=True):
+            st.markdown(f"**Training on** {frame.verbatim(child.config().trained_on)}")
+            with st.container(horizontal=True, vertical_alignment="center"):
+                progress.show_bar(child, state)
+                st.button("Cancel", icon=":material/stop:", key=f"cancel_{run_id}", on_click=child.request_cancel)
+            history = child.history(of_training=True)
+            if state.phase != Phase.SCORING and len(history):
+                for measure, column in zip(("accuracy", "loss", "sparsity"), st.columns(3), strict=True):
+                    column.plotly_chart(
+                        interactive.training_curves(history, state.epochs, measure),
+                        key=f"curve_{run_id}_{measure}",
+                        config=interactive.CONFIG,
+                        alt=f"{measure.capitalize()} against the epoch",
+                    )
+
+
+def link_to_own_page(network: networks.LoadedRun, method: str, k: float) -> None:
+    """The way to the run of its own that the slider stands on."""
+    child = recovered.trained_on(network.run, method).get(k)
+    if child:
+        frame.link_to(
+            "pruning", "Open this network as a run of its own", {"run": choice.address_of(child.id), "k": "0"}
+        )

@@ -65,14 +65,19 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
             epochs = st.number_input(
                 "Epochs", 1, 1000, USUAL_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
             )
+            starts = STARTS if how in ("gradual", "finetune") else STARTS[:1]
+            start = st.selectbox(
+                "Begin with",
+                starts,
+                index=starts.index("repaired") if how == "finetune" else 0,
+                key=f"train_on_start_{how}",  # each has its own usual one
+                width=160,
+                help=RECOVERY["start"].help,
+            )
             try:
+                sparsity = round(percent / 100, 6)
                 config = RecoveryConfig(
-                    network.config,
-                    network.run.id,
-                    how=how,
-                    method=method,
-                    sparsity=round(percent / 100, 6),
-                    epochs=epochs,
+                    network.config, network.run.id, how, method, sparsity=sparsity, epochs=epochs, start=start
                 )
             except ConfigError as error:
                 st.error(str(error), icon=":material/error:")

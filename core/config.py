@@ -266,7 +266,7 @@ PARAMETERS = TrainingConfig.parameters()
 """The table of all hyper-parameters, by name."""
 
 
-RECOVERIES = ("finetune", "gradual", "rewind", "reinit")
+HOWS = ("finetune", "gradual", "rewind", "reinit")
 """How a pruned network is trained on; the last two are controls."""
 STARTS = ("dense", "repaired")
 _OTHER_SEED = 1000
@@ -297,7 +297,7 @@ class RecoveryConfig:
     training: TrainingConfig
     parent: str
     how: str = parameter(
-        Choice(RECOVERIES),
+        Choice(HOWS),
         "finetune",
         "How",
         "finetune prunes first and trains what stays. gradual prunes while it trains. rewind, a control, returns what "

@@ -20,19 +20,26 @@ from core.settings import cache_root
 from core.sweep import REPAIR_STOPS, Criterion
 from core.terminal import progress_bar, say
 
-flags.DEFINE_string("run", None, "The id of a complete run.")
-flags.DEFINE_enum("method", "weight", METHODS, "What is pruned: single weights or whole units.")
-flags.DEFINE_string(
-    "sparsity",
-    ",".join(f"{k:g}" for k in REPAIR_STOPS),
-    "The sparsities to repair at, separated by commas; by default those of the live slider.",
-)
-flags.DEFINE_enum(
-    "support", "admm", SUPPORTS, "How what stays is chosen: by least squares (admm), or the largest (magnitude)."
-)
-flags.DEFINE_enum("scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together.")
-flags.DEFINE_bool("asked", False, "If true, repair what the pages of the app ask for instead, until nothing is left.")
-flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
+
+def define_flags() -> None:
+    """The flags of the command."""
+    flags.DEFINE_string("run", None, "The id of a complete run.")
+    flags.DEFINE_enum("method", "weight", METHODS, "What is pruned: single weights or whole units.")
+    flags.DEFINE_string(
+        "sparsity",
+        ",".join(f"{k:g}" for k in REPAIR_STOPS),
+        "The sparsities to repair at, separated by commas; by default those of the live slider.",
+    )
+    flags.DEFINE_enum(
+        "support", "admm", SUPPORTS, "How what stays is chosen: by least squares (admm), or the largest (magnitude)."
+    )
+    flags.DEFINE_enum(
+        "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
+    )
+    flags.DEFINE_bool(
+        "asked", False, "If true, repair what the pages of the app ask for instead, until nothing is left."
+    )
+    flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
 
 
 def main(_: list[str]) -> None:
@@ -81,4 +88,5 @@ def asked_steps(run: Run) -> Iterator[Step]:
 
 
 if __name__ == "__main__":
+    define_flags()
     command.run(main)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import runs
+from core import jobs, runs
 from core.config import TrainingConfig
 from tests.browsing import PROJECT, browser, page, server, trained_server
 
@@ -42,6 +42,12 @@ def trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(trained_cache: Path) -> runs.Run:
     return runs.open_run(SMALL.run_id, trained_cache)
+
+
+@pytest.fixture(autouse=True)
+def nothing_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that are looked at in a test repair nothing in the background, unless the test says so."""
+    monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: None)
 
 
 @pytest.fixture(autouse=True)

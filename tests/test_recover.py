@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import jobs, links, runs
 from core.analysis.comparison import fold_seeds, long_table
-from core.config import RECOVERIES, ConfigError, RecoveryConfig, TrainingConfig, is_made_id, read_config
+from core.config import HOWS, ConfigError, RecoveryConfig, TrainingConfig, is_made_id, read_config
 from core.datasets import load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate
@@ -120,7 +120,7 @@ def test_seeds_are_those_of_the_parents_and_in_no_label():
     assert configs[0].describe() == configs[1].describe()
     assert recovery(how="reinit").seed != SMALL.seed
     assert "0.8" in recovery().describe()
-    assert len({recovery(how=how).describe() for how in RECOVERIES}) == len(RECOVERIES)
+    assert len({recovery(how=how).describe() for how in HOWS}) == len(HOWS)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def zeros(kernel, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("how", RECOVERIES)
+@pytest.mark.parametrize("how", HOWS)
 def test_exactly_as_much_is_zero_as_pruning_zeroes(recovered, parent, how, method):
     kernels = recovered(how=how, method=method).kernels
     assert [kernel.shape for kernel in kernels] == [kernel.shape for kernel in parent]

@@ -4,8 +4,9 @@ import shutil
 
 import pandas as pd
 import pytest
+from absl import flags
 
-from core import runs, train
+from core import make, runs, train
 from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored
@@ -63,9 +64,9 @@ def test_a_training_for_the_slider_opens_at_once_and_then_scores_every_tenth(tmp
         steps.append(("train", asked_for(wanted), run.is_busy("curve")))
         raise runs.run.RunError("enough")
 
-    monkeypatch.setattr(train, "train_run", note)
-    if not train.flags.FLAGS.is_parsed():
-        train.flags.FLAGS(["train", *SMALL.to_flags(), "--fine_curve", f"--output_dir={tmp_path}"])
+    monkeypatch.setattr(make, "train_run", note)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["train", *SMALL.to_flags(), "--fine_curve", f"--output_dir={tmp_path}"])
     with pytest.raises(runs.run.RunError, match="enough"):
         train.main([])
     ((_, first, busy),) = steps

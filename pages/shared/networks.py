@@ -1,6 +1,5 @@
 """Trained networks and their scores as the pages need them, loaded once and shared by all sessions."""
 
-import contextlib
 import dataclasses
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import Config
-from core.errors import KnownError, RunError
+from core.errors import RunError
 from core.evaluation import Examination, Score, examine
 from core.pruning import METHODS, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
@@ -301,25 +300,6 @@ def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
 def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> None:
     """Have a run repaired in the background, at this k and then at the stops; asked now and then, not once a rerun."""
     jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve=True)
-
-
-def complete_baselines(ids: list[str], sparsities: list[float]) -> list[str]:
-    """Have random pruning of some complete runs scored in the background, one run after the other.
-
-    Returns:
-        The ids of those that it is still missing of.
-    """
-    lacking = {}
-    for run in map(runs.open_run, ids):
-        # One that is damaged or deleted is told of where it is shown.
-        with contextlib.suppress(KnownError):
-            identity = run.identity()
-            if identity and scoring.unscored(run.sweep(), scoring.baseline(sparsities)):
-                lacking[run.id] = run, identity
-    if not any(run.is_busy("curve") for run, _ in lacking.values()):
-        for run, identity in list(lacking.values())[:1]:
-            request_scores(run.root, run.id, identity, "--baseline", f"--k_vals={','.join(map(str, sparsities))}")
-    return list(lacking)
 
 
 def fetch(name: str) -> Future:

@@ -42,7 +42,6 @@ def open_page(name: str, **query: str) -> AppTest:
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
-    monkeypatch.setattr(jobs, "start_repair", lambda run, criterion, k: None)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from core.runs import Phase
 from pages.shared import actions, choice, frame, networks, progress
 
 HOWS = {
+    "finetune": "repair, then train",
     "gradual": "prune while training",
-    "finetune": "prune, then train",
     "rewind": "control: back to the initial weights",
     "reinit": "control: other initial weights",
 }
@@ -86,21 +86,23 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
             if run.is_complete():
                 frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id)})
             else:
-                st.button(
+                # Not by on_click: that would act on the settings of the run before, should one change with the click.
+                if st.button(
                     "Train on",
                     type="primary",
                     icon=":material/play_arrow:",
                     key="train_on",
-                    on_click=actions.attempt,
-                    args=(run, jobs.start_recovery, run, config),
                     disabled=run.is_training(),
-                )
+                ):
+                    actions.attempt(run, jobs.start_recovery, run, config)
+                    st.rerun()
         actions.show_failure(run)
         st.caption(
-            "With labels; what is zero stays zero, and the output layer is never pruned. It runs in a process of its "
-            "own and becomes a run of its own. *gradual* tightens the pruning while it trains, on the cubic schedule "
-            "of Zhu and Gupta (2017); *finetune* begins with the repaired network. The controls keep the same zeros, "
-            "but not the trained weights (Frankle and Carbin 2019)."
+            "With labels, and weights with what the dense network answers, too. What is zero stays zero, and the "
+            "output layer is never pruned. It runs in a process of its own and becomes a run of its own. *finetune* "
+            "begins with the repaired network; *gradual* tightens the pruning while it trains, on the cubic schedule "
+            "of Zhu and Gupta (2017). The controls keep the same zeros, but not the trained weights (Frankle and "
+            "Carbin 2019)."
         )
 
 

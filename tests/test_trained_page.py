@@ -1,0 +1,180 @@
+"""Training on from the Pruning page, and the slider over networks that were trained on."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, runs
+from core.analysis import recovered
+from core.config import RecoveryConfig
+from core.datasets import load_dataset
+from core.evaluation import evaluate, predict
+from core.runs import layout
+from core.sweep import Criterion
+from tests.browsing import Server, confirmed, fill, metric, needs_chromium, settled, visit
+from tests.conftest import PROJECT, SMALL
+from tests.test_pages import instrument
+from tests.test_recover import run_recover
+
+TRAINED = Criterion("weight", recovery=recovered.TRAINED)
+
+
+@pytest.fixture(scope="module")
+def family(trained_run, tmp_path_factory):
+    """A cache with a run, two networks trained on from it at one k, and a control."""
+    root = tmp_path_factory.mktemp("family")
+    shutil.copytree(trained_run.root, root, dirs_exist_ok=True)
+    for choices in (["--epochs=1"], ["--epochs=3", "--how=gradual"], ["--epochs=1", "--how=reinit"]):
+        done = run_recover(f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def parent(family, cache, monkeypatch):
+    """The run in a cache that a test may change, without work in the background."""
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+    shutil.rmtree(cache)
+    shutil.copytree(family, cache)
+    return runs.open_run(SMALL.run_id, cache)
+
+
+def opened(run_id=SMALL.run_id, **query):
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    for name, value in {"run": run_id, "state": "trained on", **query}.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def config_of(**choices):
+    return RecoveryConfig(SMALL, SMALL.run_id, **choices)
+
+
+def test_the_best_on_validation_images_stands_for_its_k_and_controls_do_not(parent):
+    children = {child.config().how: child for child in recovered.children(parent)}
+    assert set(children) == {"finetune", "gradual", "reinit"}
+
+    def score(child, accuracy):
+        path = child.folder / layout.SWEEP
+        child.sweep().assign(val_accuracy=accuracy).to_csv(path, index=False)
+
+    score(children["reinit"], 1.0)
+    for better, worse in (("finetune", "gradual"), ("gradual", "finetune")):
+        score(children[better], 0.9)
+        score(children[worse], 0.8)
+        assert recovered.trained_on(parent, "weight") == {0.8: children[better]}
+    assert recovered.trained_on(parent, "unit") == {}
+
+
+def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
+    app = opened(k="0.9")
+    told = instrument(app)
+    child = recovered.trained_on(parent, "weight")[0.8]
+    test = load_dataset("optdigits").test
+    score = evaluate(child.kernels(), test.images, test.labels)
+    assert told["stops"] == ["0", "0.8"]
+    assert told["k"] == told["measured"]["key"] == "0.8"
+    assert told["known"]["0.8"] == pytest.approx([score.accuracy, score.loss])
+    assert told["known"]["0"] == pytest.approx([told["dense"]["accuracy"], told["dense"]["loss"]])
+    zeros = [int((kernel == 0).sum()) for kernel in child.kernels()[:-1]]
+    assert told["recovered"]["0.8"]["pruned"] == zeros
+    assert f"{child.config().epochs} epochs of 1,237 images" in told["said"]["0.8"]
+    pruned = Criterion("weight").select(parent.sweep()).set_index("sparsity").accuracy
+    assert told["beside"]["accuracy"]["0.8"] == pruned[0.8]
+
+
+def test_the_wall_is_given_what_the_network_trained_on_says(parent):
+    child = recovered.trained_on(parent, "weight")[0.8]
+    test = load_dataset("optdigits").test
+    found = recovered.predictions(parent, TRAINED)
+    assert np.array_equal(found[TRAINED.key(0.8)], predict(child.kernels(), test.images))
+    assert np.array_equal(found[TRAINED.key(0.0)], predict(parent.kernels(), test.images))
+    assert np.array_equal(recovered.kernels(parent, TRAINED, 0.8)[0], child.kernels()[0])
+    assert recovered.kernels(parent, TRAINED, 0.7) is None
+
+
+@pytest.mark.parametrize(("how", "start"), [("finetune", "repaired"), ("gradual", "dense"), ("rewind", "dense")])
+def test_the_button_starts_exactly_what_is_chosen(parent, monkeypatch, how, start):
+    started = []
+    monkeypatch.setattr(jobs, "start_recovery", lambda run, config: started.append((run.id, config)))
+    app = opened(method="unit")
+    assert not [part for part in app.get("bidi_component") if part.proto.component_name == "instrument"]
+    app.selectbox(key="train_on_how").set_value(how).run()
+    app.number_input(key="train_on_k").set_value(70.0)
+    app.number_input(key="train_on_epochs").set_value(2)
+    app.button(key="train_on").click().run()
+    config = config_of(how=how, method="unit", sparsity=0.7, epochs=2, start=start)
+    assert started == [(config.run_id, config)]
+
+
+def test_what_is_there_is_opened_and_not_made_again(parent):
+    app = opened()
+    app.number_input(key="train_on_k").set_value(80.0)
+    app.number_input(key="train_on_epochs").set_value(1).run()
+    assert "train_on" not in [button.key for button in app.button]
+    assert any(link.proto.label.startswith("There already") for link in app.get("page_link"))
+
+
+def test_a_failed_start_is_said(parent, monkeypatch):
+    def fail(run, config):
+        raise jobs.processes.JobError("No room.")
+
+    monkeypatch.setattr(jobs, "start_recovery", fail)
+    app = opened(method="unit")
+    app.button(key="train_on").click().run()
+    assert [error.value for error in app.error] == ["No room."]
+
+
+@pytest.mark.parametrize(("phase", "words"), [("failed", "failed: the loss"), ("interrupted", "was interrupted")])
+def test_a_training_that_came_to_nothing_says_why_and_can_be_discarded(parent, phase, words):
+    config = config_of(sparsity=0.6)
+    child = runs.open_run(config.run_id, parent.root)
+    child.part.mkdir()
+    (child.part / layout.CONFIG).write_text(json.dumps(config.to_dict()))
+    state = {"phase": phase, "message": "the loss is not a number"}
+    (child.part / layout.STATE).write_text(json.dumps(state))
+    app = opened()
+    assert any(words in warning.value for warning in app.warning)
+    app.button(key=f"discard_{child.id}").click().run()
+    assert not child.part.exists()
+    assert not app.warning
+
+
+def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
+    child = recovered.trained_on(parent, "weight")[0.8]
+    app = opened(child.id)
+    assert any("was trained on itself" in info.value for info in app.info)
+    assert recovered.parent_of(child) == parent
+    assert recovered.parent_of(parent) is None
+
+
+def test_a_damaged_child_does_not_take_the_page_down(parent):
+    child = recovered.trained_on(parent, "weight")[0.8]
+    (child.folder / layout.KERNELS).write_bytes(b"nothing")
+    app = opened(k="0.8")
+    assert len(app.error) <= 1
+
+
+@needs_chromium
+def test_training_on_in_the_browser(family, browser, page, tmp_path):
+    """From the empty state over progress to the slider; the zeros are as many as asked for."""
+    shutil.copytree(family, tmp_path / "cache")
+    server = Server(tmp_path / "cache")
+    try:
+        visit(page, f"{server.url}/pruning?run={SMALL.run_id}&state=trained+on&method=unit")
+        fill(page, "Sparsity k in percent", "75")
+        fill(page, "Epochs", "2")
+        page.get_by_role("button", name="Train on", exact=True).click()
+        confirmed(page, "0.75")
+        settled(page)
+        config = config_of(method="unit", sparsity=0.75, epochs=2)
+        child = runs.open_run(config.run_id, tmp_path / "cache")
+        assert metric(page, "accuracy").locator("output").inner_text() == f"{child.result().test_accuracy:.2%}"
+        assert [int((~kernel.any(axis=0)).sum()) for kernel in child.kernels()[:-1]] == [45, 30]
+    finally:
+        server.stop()

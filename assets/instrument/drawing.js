@@ -7,13 +7,15 @@ const PENDING = "…";
 function scales(size, layout, index) {
   const axis = (letter) => layout[`${letter}axis${index ? index + 1 : ""}`];
   const { l, r, t, b } = layout.margin;
-  const scale = ({ domain = [0, 1], range }, length) => (value) =>
-    length * (domain[0] + (domain[1] - domain[0]) * (value - range[0]) / (range[1] - range[0]));
+  // The range of a logarithmic axis is that of the exponents.
+  const scale = ({ domain = [0, 1], range, type }, length) => (value) =>
+    length * (domain[0] + (domain[1] - domain[0]) * ((type === "log" ? Math.log10(value) : value) - range[0]) / (range[1] - range[0]));
   const across = scale(axis("x"), size.width - l - r);
   const height = size.height - t - b;
   const up = scale(axis("y"), height);
   const x = (value) => l + across(value), y = (value) => t + height - up(value);
-  return { x, y, bottom: y(axis("y").range[0]), top: y(axis("y").range[1]) };
+  const [low, high] = axis("y").range.map((end) => axis("y").type === "log" ? 10 ** end : end);
+  return { x, y, bottom: y(low), top: y(high) };
 }
 
 // The bars of a histogram as one path, with a gap between neighbours.

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.analysis.distributions import Distribution
-from core.analysis.recovered import TRAINED
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
 from core.sweep import RECOVERIES, Criterion
@@ -17,9 +17,8 @@ _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
 
 
-_TOPS = {("weight", "repair"): 0.25, ("weight", TRAINED): 0.25}
-"""How high the histograms go, in highest dense bars: the few weights of a recovered network lie where few were before,
-so there the dense bars may leave the figure."""
+_LOG_FLOOR = 0.7
+"""Where a logarithmic axis of counts begins, so that a bar of one is seen."""
 HISTOGRAM_HEIGHT = 185
 """Pixels of a row of histograms on the page."""
 CURVE_HEIGHT = 215
@@ -130,8 +129,13 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
     for index, distribution in enumerate(distributions):
         largest = float(distribution.edges[-1])
         figure.update_xaxes(title=_score_name(criterion), range=[0, largest], hoverformat=".3g", **_place(index))
-        top = int(distribution.counts.max()) * _TOPS.get((criterion.method, criterion.recovery), 1.05)
-        figure.update_yaxes(title=_kind(criterion).capitalize(), range=[0, top], tickformat="~s", **_place(index))
+        top = int(distribution.counts.max()) * 1.05
+        scale = {"range": [0, top], "tickformat": "~s"}
+        if criterion.method == "weight" and criterion.recovery != "none":
+            # One weight in a hundred lies scattered where there was none before: by number it would not be seen.
+            scale = {"type": "log", "range": [np.log10(_LOG_FLOOR), np.log10(top)], "dtick": 1, "exponentformat": "SI"}
+        title = _kind(criterion).capitalize() + (" (log)" if "type" in scale else "")
+        figure.update_yaxes(title=title, **scale, **_place(index))
     figure.update_layout(
         template=None,
         bargap=0.08,

@@ -21,7 +21,7 @@ from core.pruning import METHODS, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
 from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of, parse_key, random_baseline
 
-RECOVERED_REACH = 2.0
+RECOVERED_REACH = {"weight": 4.0, "unit": 2.25}
 """How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
 CHILDREN_SECONDS = 2
 """How long what was found among all runs is taken for true."""
@@ -93,7 +93,7 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
     ranks = criterion.as_pruned.rank(_network.kernels, _network.activations)
-    layers = distributions(ranks, 1.0 if criterion.recovery == "none" else RECOVERED_REACH)
+    layers = distributions(ranks, 1.0 if criterion.recovery == "none" else RECOVERED_REACH[criterion.method])
     pruned = [ranks.pruned(k) for k in STOPS]
     thresholds = [thresholds_at(layers, counts) for counts in pruned]
     # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.

@@ -1,8 +1,9 @@
 """Accuracy that pruning costs, and what wins it back: as pruned, repaired, trained on, and controls.
 
-    python -m benchmarks.recovery [--dataset=digits] [--seeds=0,1,2] [--only=weight:0.99] [--controls]
+    python -m benchmarks.recovery [--dataset=digits] [--seeds=0,1,2] [--only=weight:0.99] [--controls] [--small]
 
-Test accuracy in percent of the default network, the mean over seeds ± their sample deviation. What is missing is
+Test accuracy in percent of the default network, the mean over seeds ± their sample deviation; with --small of the small
+network of the literature, 784-40-20-10, trained for 3 epochs, to about 94 %. What is missing is
 trained, repaired and trained on; each result is a run in the cache or a row of its sweep, so a second call only reads.
 The controls, at one k a method: the same mask with the initial weights (rewind) and with others (reinit), and a dense
 network of about as many weights, trained from scratch for as long in all (small).
@@ -73,15 +74,19 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--only", help="method:k of a single cell, such as weight:0.99")
     parser.add_argument("--controls", action="store_true")
+    parser.add_argument("--small", action="store_true")
     chosen = parser.parse_args()
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
+    network = {"hidden_units": (40, 20), "epochs": 3} if chosen.small else {}
     cells = [(method, k) for method in METHODS for k in SPARSITIES[method]]
+    if chosen.small:
+        cells = [("weight", 0.95), ("weight", 0.98)]
     if chosen.only:
         method, k = chosen.only.split(":")
         cells = [(method, float(k))]
     rows = {}
     for method, k in cells:
-        configs = [TrainingConfig(dataset=chosen.dataset, seed=seed) for seed in seeds]
+        configs = [TrainingConfig(dataset=chosen.dataset, seed=seed, **network) for seed in seeds]
         measured = [measure(config, method, k, chosen.controls) for config in configs]
         rows[method, k] = {name: [each[name] for each in measured] for name in measured[0]}
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))

@@ -125,14 +125,6 @@ class Layer:
         _on_all_cores(refit, range(kept.shape[1]))
         return weights
 
-    def error(self, weights: np.ndarray, rectified: bool = True) -> float:
-        """What is wrong in the units' values after ReLU, or without it: the squares' sum as part of the targets'."""
-        floor = np.float32(0 if rectified else -np.inf)
-        wanted = np.maximum(self.targets, floor)
-        missed = np.maximum(weights.T @ self.inputs, floor) - wanted
-        total = float(np.vdot(wanted, wanted))
-        return float(np.vdot(missed, missed)) / total if total else 0.0
-
     def _inverse(self, rows: np.ndarray | slice) -> np.ndarray:
         """The inverse of some rows' and columns' Gram matrix, for inputs as they are, not scaled."""
         gram = self.gram[rows][:, rows].astype(np.float64)

@@ -19,7 +19,7 @@ Arrays of activations have the shape (inputs, n) here, so that what one unit nee
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -52,14 +52,11 @@ class Repaired:
         kernels: float32, of the shapes of the dense ones.
         images: how many images were used.
         seconds: how long it took, without what a `Repairer` had prepared before.
-        errors: for each kernel the mean square of its units' errors, as part of that of the dense network's values:
-            0 for a perfect fit, 1 for zero kernels.
     """
 
     kernels: list[np.ndarray]
     images: int
     seconds: float
-    errors: list[float] = field(repr=False)
 
 
 def repair(
@@ -132,15 +129,15 @@ class Repairer:
         if scope == "global" and support == "admm":
             counts = self._global_counts(method, sum(counts))
         if not any(counts):
-            kernels, errors = [kernel.copy() for kernel in self.kernels], [0.0] * len(self.kernels)
+            kernels = [kernel.copy() for kernel in self.kernels]
         elif method == "weight":
-            kernels, errors = self._repair_weights(counts, support)
+            kernels = self._repair_weights(counts, support)
         else:
-            kernels, errors = self._repair_units(counts, support)
-        return Repaired(kernels, len(self.images), time.perf_counter() - began, errors)
+            kernels = self._repair_units(counts, support)
+        return Repaired(kernels, len(self.images), time.perf_counter() - began)
 
-    def _repair_weights(self, counts: Sequence[int], support: str) -> tuple[list[np.ndarray], list[float]]:
-        repaired, errors = [], []
+    def _repair_weights(self, counts: Sequence[int], support: str) -> list[np.ndarray]:
+        repaired = []
         activations = self._pixels
         for layer, (dense, count) in enumerate(zip(self.kernels[:-1], counts, strict=True)):
             problem = self._dense_problem(0) if layer == 0 else self._problem(activations, self._targets[layer])
@@ -152,15 +149,14 @@ class Repairer:
                 kept = ranks >= count
             rounds = self.recipe.rounds if kept.mean() <= self.recipe.rounds_below else 0
             values = problem.fit(kept[problem.live], rounds)
-            errors.append(problem.error(values))
             repaired.append(assemble(problem, values, kept, dense))
             activations = np.maximum(repaired[-1].T @ activations, 0)
-        return self._with_output(repaired, errors, activations)
+        return self._with_output(repaired, activations)
 
-    def _repair_units(self, counts: Sequence[int], support: str) -> tuple[list[np.ndarray], list[float]]:
+    def _repair_units(self, counts: Sequence[int], support: str) -> list[np.ndarray]:
         """Each layer has all its units fitted to the inputs that are left, and then loses those the next one misses
         least."""
-        repaired, errors = [], []
+        repaired = []
         activations, kernel = self._pixels, self.kernels[0]
         problem = None
         for layer, count in enumerate(counts):
@@ -177,11 +173,8 @@ class Repairer:
                 # Only now, for the units that stay, the refits that ReLU allows.
                 problem = problem.only(kept)
                 values = problem.fit(np.ones((len(problem.live), keep), bool), self.recipe.rounds)
-                errors.append(problem.error(values))
                 kernel = kernel.copy()
                 kernel[np.ix_(problem.live, kept)] = values
-            else:
-                errors.append(0.0)
             kernel = none_zero(np.where(kept, kernel, np.float32(0)), kept)
             repaired.append(kernel)
             activations = np.maximum(kernel.T @ activations, 0)
@@ -189,20 +182,14 @@ class Repairer:
             dense = self.kernels[layer + 1]
             everything = np.ones(dense.shape, bool)
             kernel = assemble(problem, problem.fit(everything[problem.live]), everything, dense)
-        return self._with_output(repaired, errors, activations)
+        return self._with_output(repaired, activations)
 
-    def _with_output(
-        self, repaired: list[np.ndarray], errors: list[float], activations: np.ndarray
-    ) -> tuple[list[np.ndarray], list[float]]:
+    def _with_output(self, repaired: list[np.ndarray], activations: np.ndarray) -> list[np.ndarray]:
         """Add the output layer, fitted to the dense network's outputs with nothing of it zeroed."""
         dense = self.kernels[-1]
         problem = self._problem(activations, self._targets[-1])
         everything = np.ones(dense.shape, bool)
-        values = problem.fit(everything[problem.live])
-        return [*repaired, assemble(problem, values, everything, dense)], [
-            *errors,
-            problem.error(values, rectified=False),
-        ]
+        return [*repaired, assemble(problem, problem.fit(everything[problem.live]), everything, dense)]
 
     def _problem(self, activations: np.ndarray, targets: np.ndarray) -> "Layer":
         return Layer(activations, targets, self.recipe.damping)

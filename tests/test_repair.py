@@ -231,7 +231,6 @@ def test_only_so_many_images_are_used_evenly_spaced(kernels, images):
     report = repairer.repair("weight", 0.8)
     assert report.images == 50
     assert report.seconds > 0
-    assert len(report.errors) == len(kernels)
     for one, other in zip(report.kernels, repair(kernels, images[::4], "weight", 0.8), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -14,6 +14,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.runs import layout
 from core.sweep import Criterion
+from pages.shared import choice
 from tests.browsing import Server, confirmed, fill, metric, needs_chromium, settled, visit
 from tests.conftest import PROJECT, SMALL
 from tests.test_pages import instrument
@@ -151,6 +152,11 @@ def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
     assert any("was trained on itself" in info.value for info in app.info)
     assert recovered.parent_of(child) == parent
     assert recovered.parent_of(parent) is None
+
+
+def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent):
+    assert choice.complete_runs()[0] == parent.id
+    assert len(choice.complete_runs()) == 4
 
 
 def test_a_damaged_child_does_not_take_the_page_down(parent):

@@ -22,9 +22,14 @@ TRAINED_BY = {method: Criterion(method, recovery=TRAINED) for method in METHODS}
 
 
 def complete_runs() -> list[str]:
-    """The ids of all complete runs, newest first; one that is being retrained stays complete meanwhile."""
+    """The ids of all complete runs; one that is being retrained stays complete meanwhile.
+
+    Newest first, but after the others those that were trained on: they are pruned already, so that a page which takes
+    the first of all would have little to show.
+    """
     table = runs.runs_table()
-    return table.run[table.finished.notna()].tolist()
+    complete = table[table.finished.notna()]
+    return [*complete.run[complete.parent == "none"], *complete.run[complete.parent != "none"]]
 
 
 def label(config: Config) -> str:

@@ -306,6 +306,10 @@ def family(trained_run, tmp_path, monkeypatch):
         shutil.copytree(trained_run.folder, tmp_path / name)
     (tmp_path / "damaged" / layout.CONFIG).write_text("{")
     child = runs.open_run("child", tmp_path)
+    state = json.loads((child.folder / layout.STATE).read_text())
+    # Of the seconds that fitting took.
+    state |= {"repair_images": 1_000, "repair_seconds": state["training_seconds"] / 2}
+    (child.folder / layout.STATE).write_text(json.dumps(state))
     sweep = child.sweep()
     sweep.loc[sweep.sparsity == 0, ["accuracy", "val_accuracy", "zeroed"]] = [0.77, 0.66, 555]
     sweep.to_csv(child.folder / layout.SWEEP, index=False)

@@ -146,12 +146,13 @@ class Scored:
     Attributes:
         row: of a sweep; see `Bench.score`.
         predictions: the predicted class of every test image, uint8 of shape (n,).
-        kernels: the network.
+        kernels: the network, if it was repaired; one that was only pruned is made again at once, and many of them
+            would fill the memory.
     """
 
     row: dict
     predictions: np.ndarray
-    kernels: list[np.ndarray]
+    kernels: list[np.ndarray] | None
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Bench:
                 "epochs": 0,
                 "seconds": round(seconds, 3),
             }
-            yield Scored(row, result.predictions, small)
+            yield Scored(row, result.predictions, small if criterion.recovery == "repair" else None)
 
     def _small(self, criterion: Criterion, k: float) -> tuple[list[np.ndarray], int]:
         """A network made of the dense one, and how many images that took."""

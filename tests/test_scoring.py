@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from absl import flags
@@ -10,7 +11,7 @@ from core import make, runs, train
 from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored
-from core.sweep import STOPS, Criterion
+from core.sweep import STOPS, Bench, Criterion
 from tests.conftest import SMALL, run_train
 
 
@@ -92,3 +93,9 @@ def test_the_command_scores_what_a_finer_list_lacks(trained_run, tmp_path):
     assert done.returncode == 0, done.stderr
     table = runs.open_run(SMALL.run_id, tmp_path / "cache").sweep()
     assert (table.sparsity == 0.123).sum() == len(METHODS)
+
+
+def test_networks_that_were_only_pruned_are_not_kept_in_memory(kernels):
+    images, labels = np.zeros((4, len(kernels[0])), np.float32), np.zeros(4, int)
+    (scored,) = Bench(kernels, images, labels).score(Criterion("weight"), [0.5])
+    assert scored.kernels is None

@@ -15,7 +15,7 @@ from core.errors import RunError
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, SCOPES
 from core.runs import Run, open_run
-from core.scoring import Step, read_asked, repaired_curve, score_run, score_steps, steps_of, unscored_of
+from core.scoring import Step, known_of, read_asked, repaired_curve, score_run, score_steps, steps_of, unscored_of
 from core.settings import cache_root
 from core.sweep import REPAIR_STOPS, Criterion
 from core.terminal import progress_bar, say
@@ -78,7 +78,7 @@ def asked_steps(run: Run) -> Iterator[Step]:
         criterion = asked.criterion
         curve = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if asked.curve else ()
         steps = [(criterion, asked.sparsity), *steps_of(curve)]
-        known = criterion.select(run.sweep())
+        known = criterion.select(known_of(run))
         scored = set(known.sparsity) if len(known) else set()
         step = next((step for step in steps if step not in done and step[1] not in scored), None)
         if step is None:

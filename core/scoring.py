@@ -103,13 +103,23 @@ def count(wanted: Wanted) -> int:
     return sum(len(sparsities) for _, sparsities in wanted)
 
 
+def known_of(run: Run) -> pd.DataFrame:
+    """The sweep of a run without repaired networks that are no longer kept, as where a damaged file was deleted."""
+    sweep = run.sweep()
+    if sweep.empty:
+        return sweep
+    repaired = sweep[sweep.recovery == "repair"]
+    gone = [not run.network_version(_criterion_of(row).key(row["sparsity"])) for row in repaired.to_dict("records")]
+    return sweep.drop(repaired.index[gone])
+
+
 def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wanted:
     """What of the wanted a run does not hold yet.
 
     Args:
         with_predictions: whether a score without its predictions is none, as an earlier version left them.
     """
-    sweep = run.sweep()
+    sweep = known_of(run)
     if with_predictions and len(sweep):
         known = run.predictions()
         sweep = sweep[[_criterion_of(row).key(row["sparsity"]) in known for row in sweep.to_dict("records")]]

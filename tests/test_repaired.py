@@ -16,6 +16,7 @@ from core.pruning import METHODS, prune
 from core.runs import layout
 from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
 from core.sweep import REPAIR_STOPS, Criterion, key_of
+from pages.shared import networks
 from tests.browsing import Server, confirmed, metric, needs_chromium, visit
 from tests.conftest import PROJECT
 from tests.test_pages import instrument
@@ -137,6 +138,11 @@ def test_a_damaged_network_is_said(run):
     with pytest.raises(runs.run.RunError, match=r"is damaged\. Delete that file"):
         run.network(repaired().key(0.9))
     assert run.network(repaired().key(0.123)) is None
+    # And so it is made again.
+    path.unlink()
+    assert unscored_of(run, [(repaired(), [0.5, 0.9])]) == [(repaired(), [0.9])]
+    ask(run, Asked(repaired(), 0.9))
+    assert list(repair.asked_steps(run)) == [(repaired(), 0.9)]
 
 
 def test_scores_of_a_replaced_run_are_not_kept(run):
@@ -200,6 +206,14 @@ def test_as_pruned_asks_for_the_numbers_beside_it_only_once(run, monkeypatch):
 @pytest.mark.parametrize(("state", "k"), [("repaired", "0.9"), ("repaired", "0.77"), ("trained on", "0")])
 def test_every_fold_opens_of_a_recovered_network(run, monkeypatch, state, k):
     opened(monkeypatch, folds=("classes", "looks_at", "layers"), run=run.id, state=state, k=k, image="3")
+
+
+def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
+    network = networks.load_run(run)
+    assert networks.kernels_at(network, repaired(), 0.97) is None
+    list(score_run(run, [(repaired(), [0.97])]))
+    assert networks.kernels_at(network, repaired(), 0.97) is not None
+    assert "0.97" in networks.recovered_layers(network, repaired())
 
 
 @needs_chromium

@@ -136,6 +136,14 @@ class Run:
                 f"{path} of run {self.id} is damaged. Delete that file, and the network is repaired again."
             ) from None
 
+    def network_version(self, key: str | None = None) -> int:
+        """A number that changes with the repaired network of that key, or with any; 0 if it is not kept."""
+        path = layout.repaired(self.folder, key) if key else self.folder / layout.REPAIRED
+        try:
+            return path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def keep_network(self, key: str, kernels: list[np.ndarray], identity: str | None) -> None:
         """Keep a repaired network, unless the run has been replaced since it was made.
 

@@ -136,7 +136,7 @@ def version(network: LoadedRun) -> str:
     """What changes whenever scores of a run, or networks that were trained on from it, do."""
     run = network.run
     children = [_children(run.root, run.id, method) for method in METHODS]
-    return f"{run.sweep_version()}-{zlib.crc32(repr(children).encode()):x}"
+    return f"{run.sweep_version()}-{run.network_version()}-{zlib.crc32(repr(children).encode()):x}"
 
 
 @st.cache_data(ttl=CHILDREN_SECONDS, max_entries=20, show_spinner=False)
@@ -149,9 +149,9 @@ def _children(root: Path, run_id: str, method: str) -> tuple:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> LiveScores:
     run = runs.open_run(run_id, root)
-    table = run.sweep()
+    table = scoring.known_of(run)
     trained = recovered.scores(run, Criterion(criterion.method, recovery=recovered.TRAINED))
-    rows = recovered.scores(run, criterion)
+    rows = trained if criterion.recovery == recovered.TRAINED else criterion.select(table)
     total, missing = 0, 0
     if criterion.recovery == "none":
         wanted = scoring.fine_curve()
@@ -208,23 +208,29 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict
     if criterion.recovery == "none":
         return None
     run = network.run
+    sources = {key: _source(network, criterion, key) for key in live_scores(network, criterion).known}
     found = {
-        key: _kept_layers(run.root, run.id, _source(network, criterion, key), criterion, key, network)
-        for key in live_scores(network, criterion).known
+        key: _kept_layers(run.root, run.id, source, criterion, key, network)
+        for key, source in sources.items()
+        if source is not None
     }
     return {key: layers for key, layers in found.items() if layers is not None}
 
 
 def _source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
-    """What tells the network at this k from an earlier one: the identity of the run that it is kept with."""
-    if criterion.recovery == recovered.TRAINED and key != "0":
+    """What tells the network at this k from an earlier one: the identity of the run that it is kept with, and the
+    version of a repaired one. None if there is none: that there is none must not be remembered."""
+    if key == "0":
+        return network.identity
+    if criterion.recovery == recovered.TRAINED:
         return dict(_children(network.run.root, network.run.id, criterion.method)).get(float(key))
-    return network.identity
+    version = network.run.network_version(criterion.key(float(key)))
+    return f"{network.identity} {version}" if version else None
 
 
 @st.cache_resource(max_entries=400, show_spinner="Reading the recovered networks…")
 def _kept_layers(
-    root: Path, run_id: str, source: str | None, criterion: Criterion, key: str, _network: LoadedRun
+    root: Path, run_id: str, source: str, criterion: Criterion, key: str, _network: LoadedRun
 ) -> dict | None:
     kept = _kept(root, run_id, source, criterion, key, _network)
     if kept is None:
@@ -247,12 +253,13 @@ def kernels_at(network: LoadedRun, criterion: Criterion, k: Sparsity) -> list[np
     if criterion.recovery == "none":
         return rank_run(network, criterion).ranks.prune(network.kernels, k)
     key = key_of(k)
-    return _kept(network.run.root, network.run.id, _source(network, criterion, key), criterion, key, network)
+    source = _source(network, criterion, key)
+    return None if source is None else _kept(network.run.root, network.run.id, source, criterion, key, network)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _kept(
-    root: Path, run_id: str, source: str | None, criterion: Criterion, key: str, _network: LoadedRun
+    root: Path, run_id: str, source: str, criterion: Criterion, key: str, _network: LoadedRun
 ) -> list[np.ndarray] | None:
     if key == "0":
         return _network.kernels

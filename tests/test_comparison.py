@@ -318,6 +318,7 @@ def family(trained_run, tmp_path, monkeypatch):
     write_predictions(child.folder / layout.PREDICTIONS, {Criterion("weight").key(0.0): classes})
     config = SimpleNamespace(
         parent=trained_run.id,
+        training=SMALL,
         how="gradual",
         method="unit",
         sparsity=0.8,

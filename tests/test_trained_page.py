@@ -72,6 +72,21 @@ def test_the_best_on_validation_images_stands_for_its_k_and_controls_do_not(pare
     assert recovered.trained_on(parent, "unit") == {}
 
 
+def test_children_of_an_earlier_network_of_that_name_are_none_of_this_one(parent):
+    assert len(recovered.children(parent)) == 3
+    path = parent.folder / layout.CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 99}))
+    assert recovered.children(parent) == []
+
+
+def test_what_was_trained_on_at_k_0_does_not_stand_for_the_dense_network(parent):
+    child = next(child for child in recovered.children(parent) if child.config().how == "finetune")
+    path = child.folder / layout.CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sparsity": 0.0}))
+    assert recovered.trained_on(parent, "weight").keys() == {0.8}
+    assert recovered.stops(parent, TRAINED) == (0.0, 0.8)
+
+
 def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     app = opened(k="0.9")
     told = instrument(app)

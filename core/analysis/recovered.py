@@ -19,17 +19,25 @@ _DENSE = Criterion("weight").key(0.0)
 
 
 def children(run: Run) -> list[Run]:
-    """The runs that name this one as their parent, complete or not."""
-    found = []
+    """The runs that name this one as their parent, complete or not.
+
+    A run of a name that somebody gave may have been replaced by one of other hyper-parameters; what was trained on from
+    the earlier one is none of this one's.
+    """
+    found, training = [], None
+    with contextlib.suppress(KnownError):
+        training = run.config()
     for other in list_runs(run.root):
         with contextlib.suppress(KnownError):
-            if getattr(other.config(), "parent", None) == run.id:
+            config = other.config()
+            if getattr(config, "parent", None) == run.id and config.training == training:
                 found.append(other)
     return found
 
 
 def trained_on(run: Run, method: str) -> dict[float, Run]:
-    """By k, the complete child that was pruned by this method and is best on validation images; controls are left out.
+    """By k, the complete child that was pruned by this method and is best on validation images; controls are left out,
+    and so is k = 0, where the dense network stands.
 
     Without validation images it is the newest.
     """
@@ -39,7 +47,10 @@ def trained_on(run: Run, method: str) -> dict[float, Run]:
             config, result = child.config(), child.result()
             if result is None or config.method != method or config.how not in ("finetune", "gradual"):
                 continue
+            if not config.sparsity:
+                continue
             dense = Criterion("weight").select(child.sweep())
+            dense = dense[dense.sparsity == 0] if len(dense) else dense
             score = dense.val_accuracy.iloc[0] if "val_accuracy" in dense and len(dense) else np.nan
             rank = (-1.0 if np.isnan(score) else float(score), result.finished)
             if config.sparsity not in best or rank > best[config.sparsity][0]:
@@ -50,7 +61,7 @@ def trained_on(run: Run, method: str) -> dict[float, Run]:
 def stops(run: Run, criterion: Criterion) -> tuple[float, ...]:
     """The positions of the slider: all, those that a repair is made at, or those where a network was trained on."""
     if criterion.recovery == TRAINED:
-        return (0.0, *(k for k in trained_on(run, criterion.method) if k))
+        return (0.0, *trained_on(run, criterion.method))
     return STOPS if criterion.recovery == "none" else REPAIR_STOPS
 
 

@@ -3,6 +3,7 @@
 What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from absl import flags
 
 from core import command
 from core import config as configuration
-from core.errors import RunError
+from core.errors import RunBusyError, RunError
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, SCOPES
 from core.runs import Run, open_run
@@ -53,7 +54,12 @@ def main(_: list[str]) -> None:
     if values.asked:
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, 0, 5)
-        with run.lock("repair", timeout=1):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(run.lock("repair", timeout=1))
+            except RunBusyError:
+                # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
+                return
             for _ in score_steps(run, asked_steps(run)):
                 pass
         return

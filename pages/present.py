@@ -10,7 +10,8 @@ try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown(f"**{choice.label(network.config)}** · {criterion.method} pruning")
+        state = choice.state_name(criterion)
+        st.markdown(f"**{choice.label(network.config)}** · {criterion.method} pruning, {state}")
         frame.link_to("pruning", "Back to Pruning", dict(st.query_params.to_dict()))
     instrument.show(network, criterion, view="present")
 except KnownError as error:

@@ -132,6 +132,16 @@ def test_the_scores_of_pruning_are_complete_without_any_repair(trained_run):
     assert not unscored_of(trained_run, fine_curve(), with_predictions=True)
 
 
+def test_who_comes_second_leaves_it_to_the_first(run):
+    ask(run, Asked(repaired(), 0.77))
+    with run.lock("repair"):
+        arguments = [f"--run={run.id}", "--asked", f"--output_dir={run.root}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "core.repair", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_damaged_network_is_said(run):
     path = layout.repaired(run.folder, repaired().key(0.9))
     path.write_bytes(path.read_bytes()[:100])
@@ -155,12 +165,12 @@ def test_scores_of_a_replaced_run_are_not_kept(run):
     assert not layout.repaired(run.folder, repaired().key(0.7)).exists()
 
 
-def opened(monkeypatch, folds=(), **query):
-    """The Pruning page, and what it asked to be repaired."""
+def opened(monkeypatch, folds=(), page="pruning", **query):
+    """The Pruning page, or another one, and what it asked to be repaired."""
     asked = []
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
     monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: asked.append((*what, *more.values())))
-    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
     for name in folds:
@@ -194,6 +204,12 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
 def test_the_page_asks_for_what_it_lacks(run, monkeypatch, method):
     _, asked = opened(monkeypatch, run=run.id, state="repaired", method=method, k="0.77")
     assert asked == [(repaired(method), 0.77, True)]
+
+
+def test_a_projector_says_the_state_and_asks_for_what_it_lacks(run, monkeypatch):
+    app, asked = opened(monkeypatch, page="present", run=run.id, state="repaired", k="0.77")
+    assert asked == [(repaired(), 0.77, True)]
+    assert "weight pruning, repaired" in app.markdown[0].value
 
 
 def test_as_pruned_asks_for_the_numbers_beside_it_only_once(run, monkeypatch):

@@ -123,6 +123,11 @@ def choose_state() -> str:
     return STATES[chosen]
 
 
+def state_name(criterion: Criterion) -> str:
+    """As pruned, repaired or trained on, in words."""
+    return next(name for name, recovery in STATES.items() if recovery == criterion.recovery)
+
+
 def choose_criterion() -> Criterion:
     """What to prune, by which ranking, and whether and how accuracy is won back."""
     method = choose_method()

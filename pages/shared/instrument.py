@@ -104,7 +104,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             elif _is_worth_measuring(criterion, at, scores):
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
-        if view == "full" and not at["moving"] and _lacks_repair(criterion, at["key"], scores):
+        if not at["moving"] and _lacks_repair(criterion, at["key"], scores):
             networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
             problem = jobs.repair_problem(network.run)
             if problem:

@@ -99,6 +99,9 @@ class Criterion:
         """Which of the sparsities a sweep does not know yet, or not whole: earlier versions counted less."""
         rows = self.select(table)
         whole = ["removable", "agreement", "accuracy", "loss"]
+        if self.ranking not in CHANCE and ("val_accuracy" not in table or table.val_accuracy.notna().any()):
+            # All are empty where there are no validation images; some, where an earlier version did not look at them.
+            whole.append("val_accuracy")
         known = set(rows.dropna(subset=whole).sparsity) if {*whole} <= {*rows} else set()
         return [sparsity for sparsity in sparsities if sparsity not in known]
 

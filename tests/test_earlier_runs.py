@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -70,3 +71,18 @@ def test_what_it_lacks_can_be_scored(earlier):
         rows = Criterion(method).select(then).set_index("sparsity").accuracy
         now = Criterion(method).select(earlier.sweep()).set_index("sparsity").accuracy
         assert rows.equals(now[rows.index])
+
+
+def test_what_it_did_not_say_of_validation_images_is_found_out_once(earlier):
+    wanted = scoring.experiment([0.0, 0.5])
+    assert scoring.count(scoring.unscored(earlier.sweep(), wanted)) == 4
+    list(scoring.score_run(earlier, scoring.experiment([0.0])))
+    assert scoring.count(scoring.unscored(earlier.sweep(), wanted)) == 2
+    list(scoring.score_run(earlier, wanted))
+    assert not scoring.unscored(earlier.sweep(), wanted)
+    assert Criterion("weight").select(earlier.sweep()).set_index("sparsity").val_accuracy[[0.0, 0.5]].notna().all()
+
+
+def test_without_validation_images_scores_are_whole(kernels):
+    images, labels = np.zeros((4, len(kernels[0])), np.float32), np.zeros(4, int)
+    assert not scoring.unscored(sweep(kernels, images, labels), scoring.experiment())

@@ -126,7 +126,7 @@ def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wan
     return unscored(sweep, wanted)
 
 
-def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Iterator[Scored]:
+def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Iterator[Progress]:
     """Score what a complete run does not hold yet, and write it down as it grows.
 
     Args:

@@ -100,7 +100,8 @@ class Run:
         )
 
     def history(self, of_training: bool = False) -> pd.DataFrame:
-        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds."""
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds; of a run that was trained on also
+        sparsity."""
         return read_table((self.part if of_training else self.folder) / layout.HISTORY)
 
     def sweep(self) -> pd.DataFrame:
@@ -277,7 +278,8 @@ class Run:
 
         Args:
             what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
-                complete them, "pictures" to draw, "notes" to write its name and note.
+                complete them, "repair" to repair what pages ask for, "pictures" to draw, "notes" to write its
+                name and note.
             timeout: seconds to wait for whoever holds it.
 
         Raises:

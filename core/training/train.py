@@ -132,7 +132,7 @@ def _reporting(writer: RunWriter, config: Config) -> Iterator["Reporter"]:
 
 
 class Reporter:
-    """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `network.fit`."""
+    """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `core.training.fit.fit`."""
 
     def __init__(self, writer: RunWriter, config: Config, bar: tqdm):
         self._writer, self._config, self._bar = writer, config, bar

@@ -14,7 +14,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.runs import layout
 from core.sweep import Criterion
-from pages.shared import choice
+from pages.shared import choice, networks
 from tests.browsing import Server, confirmed, fill, metric, needs_chromium, settled, visit
 from tests.conftest import PROJECT, SMALL
 from tests.test_pages import instrument
@@ -43,8 +43,8 @@ def parent(family, cache, monkeypatch):
     return runs.open_run(SMALL.run_id, cache)
 
 
-def opened(run_id=SMALL.run_id, **query):
-    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+def opened(run_id=SMALL.run_id, page="pruning", **query):
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
     for name, value in {"run": run_id, "state": "trained on", **query}.items():
         app.query_params[name] = value
     app.run()
@@ -87,6 +87,23 @@ def test_what_was_trained_on_at_k_0_does_not_stand_for_the_dense_network(parent)
     assert recovered.stops(parent, TRAINED) == (0.0, 0.8)
 
 
+def test_a_training_that_has_just_ended_is_found_at_once(parent):
+    network = networks.load_run(parent)
+    networks.look_again()
+    for child in recovered.children(parent):
+        child.folder.rename(parent.root / f".{child.id}")
+    assert networks.stops(network, TRAINED) == [0.0]
+    for hidden in parent.root.glob(".optdigits-*"):
+        hidden.rename(parent.root / hidden.name[1:])
+    networks.look_again()
+    assert networks.stops(network, TRAINED) == [0.0, 0.8]
+
+
+def test_a_projector_knows_no_scope_of_what_was_trained_on(parent):
+    app = opened(page="present", scope="global", k="0.8")
+    assert instrument(app)["of"] == "of each hidden layer"
+
+
 def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     app = opened(k="0.9")
     told = instrument(app)
@@ -99,7 +116,7 @@ def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     assert told["known"]["0"] == pytest.approx([told["dense"]["accuracy"], told["dense"]["loss"]])
     zeros = [int((kernel == 0).sum()) for kernel in child.kernels()[:-1]]
     assert told["recovered"]["0.8"]["pruned"] == zeros
-    assert f"{child.config().epochs} epochs of 1,237 images" in told["said"]["0.8"]
+    assert f"Trained on for {child.config().epochs} epoch" in told["said"]["0.8"]
     pruned = Criterion("weight").select(parent.sweep()).set_index("sparsity").accuracy
     assert told["beside"]["accuracy"]["0.8"] == pruned[0.8]
 

@@ -146,6 +146,11 @@ def _children(root: Path, run_id: str, method: str) -> tuple:
     return tuple((k, child.identity()) for k, child in found.items())
 
 
+def look_again() -> None:
+    """Forget what was found among all runs: a training has just ended."""
+    _children.clear()
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> LiveScores:
     run = runs.open_run(run_id, root)

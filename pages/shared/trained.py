@@ -141,6 +141,7 @@ def watch(ids: list[str]) -> None:
         child = runs.open_run(run_id)
         state = child.training()
         if state is None or state.phase.has_ended:
+            networks.look_again()
             st.rerun()
         with contextlib.suppress(KnownError), st.container(border=True):
             st.markdown(f"**Training on** {frame.verbatim(child.config().trained_on)}")

@@ -181,9 +181,9 @@ def named_in_address() -> tuple[runs.Run, Criterion]:
         raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
     recovery = STATES.get(st.query_params.get("state", ""), "none")
     ranked = {"none": ("ranking", RANKINGS, "magnitude"), "repair": ("support", SUPPORTS, "admm")}
-    fields = {"method": ("method", METHODS, "weight"), "scope": ("scope", SCOPES, "layer")}
+    fields = {"method": ("method", METHODS, "weight")}
     if recovery in ranked:
-        fields["ranking"] = ranked[recovery]
+        fields |= {"ranking": ranked[recovery], "scope": ("scope", SCOPES, "layer")}
     said = {
         field: st.query_params[name] if st.query_params.get(name) in choices else usual
         for field, (name, choices, usual) in fields.items()

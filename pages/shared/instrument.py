@@ -204,7 +204,8 @@ def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) 
         if criterion.recovery == "repair":
             said[key] = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels, and {tested}"
         else:
-            said[key] = f"Trained on for {epochs:.0f} epochs of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
+            long = f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
+            said[key] = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
     return said
 
 

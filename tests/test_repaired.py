@@ -232,6 +232,28 @@ def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
     assert "0.97" in networks.recovered_layers(network, repaired())
 
 
+def test_a_repair_that_fails_says_why_and_a_warning_is_no_failure(run):
+    log = layout.asked_log(run.root, run.id)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for code, said, problem in (
+        ("0", "RuntimeWarning: overflow", None),
+        ("1", "error: No room.", "No room."),
+        ("'killed'", "", "The process was killed by signal 9; the memory may have run out."),
+    ):
+        log.write_text(said)
+        end = "import os; os.kill(os.getpid(), 9)" if code == "'killed'" else f"raise SystemExit({code})"
+        jobs.processes._note_failure(subprocess.Popen([sys.executable, "-c", end]), log)
+        assert jobs.repair_problem(run) == problem
+    run.delete()
+    assert not log.exists()
+
+
+def test_one_damaged_network_leaves_the_others(run, monkeypatch):
+    layout.repaired(run.folder, repaired().key(0.9)).write_bytes(b"nothing")
+    app, _ = opened(monkeypatch, run=run.id, state="repaired", k="0.8")
+    assert set(instrument(app)["recovered"]) == {"0.5", "0.8"}
+
+
 @needs_chromium
 def test_the_switch_shows_the_repaired_network(served, trained_run, browser, page, tmp_path):
     shutil.copytree(served, tmp_path / "cache")

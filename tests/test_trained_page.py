@@ -163,13 +163,15 @@ def test_a_failed_start_is_said(parent, monkeypatch):
     assert [error.value for error in app.error] == ["No room."]
 
 
-@pytest.mark.parametrize(("phase", "words"), [("failed", "failed: the loss"), ("interrupted", "was interrupted")])
+@pytest.mark.parametrize(
+    ("phase", "words"), [("failed", "failed: ` the loss is *not* a number `"), ("interrupted", "was interrupted")]
+)
 def test_a_training_that_came_to_nothing_says_why_and_can_be_discarded(parent, phase, words):
     config = config_of(sparsity=0.6)
     child = runs.open_run(config.run_id, parent.root)
     child.part.mkdir()
     (child.part / layout.CONFIG).write_text(json.dumps(config.to_dict()))
-    state = {"phase": phase, "message": "the loss is not a number"}
+    state = {"phase": phase, "message": "the loss is *not* a number"}
     (child.part / layout.STATE).write_text(json.dumps(state))
     app = opened()
     assert any(words in warning.value for warning in app.warning)
@@ -189,6 +191,13 @@ def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
 def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent):
     assert choice.complete_runs()[0] == parent.id
     assert len(choice.complete_runs()) == 4
+
+
+def test_what_was_trained_on_from_an_earlier_network_is_none_of_the_new_one(parent):
+    assert len(recovered.children(parent)) == 3
+    state = parent.folder / layout.STATE
+    state.write_text(state.read_text().replace(parent.identity(), "2030-01-01T00:00:00.000+00:00"))
+    assert recovered.children(parent) == []
 
 
 def test_a_damaged_child_does_not_take_the_page_down(parent):

@@ -21,17 +21,19 @@ _DENSE = Criterion("weight").key(0.0)
 def children(run: Run) -> list[Run]:
     """The runs that name this one as their parent, complete or not.
 
-    A run of a name that somebody gave may have been replaced by one of other hyper-parameters; what was trained on from
-    the earlier one is none of this one's.
+    A run may have been retrained, or, under a name that somebody gave, replaced by one of other hyper-parameters; what
+    was trained on from the earlier network is none of this one's.
     """
-    found, training = [], None
+    found, training, identity = [], None, run.identity()
     with contextlib.suppress(KnownError):
         training = run.config()
     for other in list_runs(run.root):
         with contextlib.suppress(KnownError):
             config = other.config()
             if getattr(config, "parent", None) == run.id and config.training == training:
-                found.append(other)
+                result = other.result()
+                if result is None or result.parent_identity in ("", identity):
+                    found.append(other)
     return found
 
 

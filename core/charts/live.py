@@ -105,9 +105,8 @@ def _lines(criterion: Criterion) -> list[Criterion]:
 
 
 def _line_name(line: Criterion) -> str:
-    parts = [line.method, line.ranking if line.recovery == "none" else RECOVERIES[line.recovery]]
-    if line.recovery != "none" and line.ranking != "admm":
-        parts.append(line.ranking)
+    usual = "magnitude" if line.recovery == "none" else "admm"
+    parts = [line.method, RECOVERIES[line.recovery], *([line.ranking] if line.ranking != usual else [])]
     return ", ".join([*parts, *(["global"] if line.scope == "global" else [])])
 
 

@@ -27,6 +27,8 @@ from core.sweep import Criterion
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
+_FAILED = "failed: "
+"""How the last line of a log begins, if the process failed."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +152,29 @@ def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) 
     scoring.ask(run, scoring.Asked(criterion, k, curve))
     if not run.is_busy("repair"):
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
-        process = _logged(arguments, run.root, layout.asked_log(run.root, run.id))
-        threading.Thread(target=process.wait, daemon=True).start()
+        log = layout.asked_log(run.root, run.id)
+        process = _logged(arguments, run.root, log)
+        threading.Thread(target=_note_failure, args=(process, log), daemon=True).start()
 
 
 def repair_problem(run: Run) -> str | None:
     """Why the last repair in the background failed; None if it did not, or one is at work."""
     try:
-        said = layout.asked_log(run.root, run.id).read_text(errors="replace")
+        said = layout.asked_log(run.root, run.id).read_text(errors="replace").splitlines()
     except OSError:
         return None
-    return _last_line(said) if said.strip() and not run.is_busy("repair") else None
+    failed = said and said[-1].startswith(_FAILED)
+    return said[-1].removeprefix(_FAILED) if failed and not run.is_busy("repair") else None
+
+
+def _note_failure(process: subprocess.Popen, log: Path) -> None:
+    """Wait for a process, and write down at the end of its log why it failed, if it did; a warning is no failure."""
+    code = process.wait()
+    with contextlib.suppress(OSError):
+        failure = _failure(code, log.read_text(errors="replace"))
+        if failure is not None:
+            with open(log, "a") as file:
+                file.write(f"\n{_FAILED}{failure}")
 
 
 def ensure_pictures(run: Run) -> None:
@@ -271,5 +285,5 @@ def _failure(exit_code: int, log: str) -> str | None:
     if exit_code in (0, CancelledError.exit_code):
         return None
     if exit_code < 0:
-        return f"The process that trained it was killed by signal {-exit_code}; the memory may have run out."
+        return f"The process was killed by signal {-exit_code}; the memory may have run out."
     return _last_line(log)

@@ -64,6 +64,7 @@ class Result:
         training_seconds: what fitting took, with a repair before it.
         versions: of Python, Keras, TensorFlow and NumPy.
         machine: system, architecture and cores.
+        parent_identity: of a network that was trained on, the identity of the one it was made from (`Run.identity`).
         repair_images, repair_seconds: how many images the repair that training on began with has seen, and what it
             took; 0 if it began with something else.
     """
@@ -75,6 +76,7 @@ class Result:
     training_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = "unknown"
+    parent_identity: str = ""
     repair_images: int = 0
     repair_seconds: float = 0.0
 

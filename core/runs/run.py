@@ -266,6 +266,7 @@ class Run:
                     shutil.rmtree(trash, ignore_errors=True)
                     folder.rename(trash)
                     shutil.rmtree(trash)
+            shutil.rmtree(layout.asked(self.root, self.id).parent, ignore_errors=True)
 
     def discard_training(self) -> None:
         """Remove what a training that ended early left; a complete run stays."""

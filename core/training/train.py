@@ -108,7 +108,8 @@ def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted
 
 
 def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
-    kernels = open_run(config.parent, writer.run.root).kernels()
+    parent = open_run(config.parent, writer.run.root)
+    identity, kernels = parent.identity(), parent.kernels()
     from core.training.network import build
     from core.training.recover import recover
 
@@ -121,7 +122,7 @@ def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fit
     model.set_weights(recovered.kernels)
     start = recovered.start
     took = {"training_seconds": seconds, "repair_images": start.images, "repair_seconds": start.seconds}
-    return model, recovered.history, took
+    return model, recovered.history, took | {"parent_identity": identity}
 
 
 @contextlib.contextmanager

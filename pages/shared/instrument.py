@@ -59,8 +59,8 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
         details: keys of expanders whose content depends on k; the page is run again for those that are open.
     """
     scores = networks.live_scores(network, criterion)
-    if not scores.complete or criterion.recovery != "none":
-        # What is won back stands beside what was pruned.
+    # What is won back stands beside what was pruned.
+    if not networks.live_scores(network, criterion.as_pruned).complete:
         networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
     if view == "full" and criterion.recovery == "none" and scores.complete:

@@ -237,7 +237,10 @@ def _source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
 def _kept_layers(
     root: Path, run_id: str, source: str, criterion: Criterion, key: str, _network: LoadedRun
 ) -> dict | None:
-    kept = _kept(root, run_id, source, criterion, key, _network)
+    try:
+        kept = _kept(root, run_id, source, criterion, key, _network)
+    except RunError:
+        return None  # said where it is looked at; the other ones are whole
     if kept is None:
         return None
     ranked = rank_run(_network, criterion)

@@ -120,7 +120,11 @@ def show_early_end(child: runs.Run) -> None:
     state = child.training()
     if state is None:
         return
-    why = {"failed": f"failed: {state.message}", "cancelled": "was cancelled", "interrupted": "was interrupted"}
+    why = {
+        "failed": f"failed: {frame.verbatim(state.message)}",
+        "cancelled": "was cancelled",
+        "interrupted": "was interrupted",
+    }
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
             f"Training on {frame.verbatim(child.config().trained_on)} {why[state.phase]}", icon=":material/info:"

@@ -127,6 +127,12 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in details):
                 st.rerun()
+        if criterion.recovery == "repair" and any(st.session_state.get(name) for name in details):
+            # What the details are about may have come to be meanwhile.
+            there = about, at["key"], at["key"] in scores.known
+            if st.session_state.get("details_of") != there:
+                st.session_state.details_of = there
+                st.rerun()
         if waits != _waits(criterion, at["key"], scores):
             st.rerun()
 

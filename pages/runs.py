@@ -123,8 +123,8 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
         on_select="rerun",
         selection_mode="multi-row",
         column_order=[
-            *("name", "dataset", "test_accuracy", "status", *SETTINGS),
-            *("trained_on", "parent", "finished", "size", "note", "run"),
+            *("name", "dataset", "test_accuracy", "status", "trained_on", *SETTINGS),
+            *("parent", "finished", "size", "note", "run"),
         ],
         column_config={
             "name": column.TextColumn("Name", width="medium"),

@@ -193,7 +193,7 @@ def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
 def _score_name(criterion: Criterion) -> str:
     """What the horizontal axis of a histogram is: the score that pruning goes by."""
     if criterion.recovery != "none":
-        return {"weight": "|w|", "unit": "L2 norm"}[criterion.method] + " (last bar: and larger)"
+        return {"weight": "|w|", "unit": "L2 norm"}[criterion.method] + " (last: larger)"
     return {
         ("weight", "magnitude"): "|w|",
         ("unit", "magnitude"): "L2 norm",

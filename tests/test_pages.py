@@ -98,6 +98,14 @@ def test_choosing_a_dataset_chooses_its_validation_images(cache):
     assert not app.exception
 
 
+def test_a_slow_page_that_tells_the_earlier_dataset_s_validation_images_is_not_believed(cache):
+    app = open_page("training", dataset="optdigits", num_valid="10000", epochs="4")
+    assert app.number_input(key="num_valid").value == 200
+    assert not app.error
+    app = open_page("training", dataset="optdigits", num_valid="1437")
+    assert [error.value for error in app.error] != []
+
+
 @pytest.mark.parametrize("text", ["", "10, x", "0"])
 def test_bad_layer_sizes_are_explained_and_cannot_be_trained(cache, text):
     app = open_page("training")

@@ -18,7 +18,8 @@ from core.runs.layout import SWEEP
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
 KERNELS = [np.full(shape, 0.5, np.float32) for shape in CONFIG.layer_shapes]
 DEFAULT = {"method": "weight", "ranking": "magnitude", "scope": "layer", "seed": 0, "recovery": "none"}
-ROWS = pd.DataFrame([{**DEFAULT, "sparsity": 0.5, "accuracy": 0.25, "loss": 2.0}])
+COST = {"images": 0, "epochs": 0, "seconds": 0.0}
+ROWS = pd.DataFrame([{**DEFAULT, "sparsity": 0.5, "accuracy": 0.25, "loss": 2.0, **COST}])
 
 
 def fill(training: RunWriter, accuracy: float = 0.5) -> None:

@@ -51,3 +51,7 @@ class JobError(KnownError):
 
 class ExportError(KnownError):
     """Something to be exported is not there."""
+
+
+class FormatError(KnownError, ValueError):
+    """A file does not hold a network, or is damaged."""

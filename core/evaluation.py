@@ -30,11 +30,13 @@ class Examination:
         score: accuracy and loss.
         predictions: the class of largest output for each image, uint8 of shape (n,).
         remaining: how many weights can influence an output: what is left once everything dead is removed.
+        multiply_adds: of one image, by the compacted network; see `core.kernels.Compacted`.
     """
 
     score: Score
     predictions: np.ndarray
     remaining: int
+    multiply_adds: int
 
 
 def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
@@ -84,7 +86,8 @@ def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examina
     top = scores.max(axis=1)
     log_sum = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
     loss = float(np.mean(log_sum - scores[np.arange(len(labels)), labels]))
-    return Examination(Score(correct / len(labels), loss), predictions.astype(np.uint8), tiny.parameters)
+    score = Score(correct / len(labels), loss)
+    return Examination(score, predictions.astype(np.uint8), tiny.parameters, tiny.multiply_adds)
 
 
 def logits(kernels: Kernels, images: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def known_of(run: Run) -> pd.DataFrame:
     if sweep.empty:
         return sweep
     repaired = sweep[sweep.recovery == "repair"]
-    gone = [not run.network_version(_criterion_of(row).key(row["sparsity"])) for row in repaired.to_dict("records")]
+    gone = [not run.network_version(key) for key in keys_of(repaired)]
     return sweep.drop(repaired.index[gone])
 
 
@@ -122,7 +122,7 @@ def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wan
     sweep = known_of(run)
     if with_predictions and len(sweep):
         known = run.predictions()
-        sweep = sweep[[_criterion_of(row).key(row["sparsity"]) in known for row in sweep.to_dict("records")]]
+        sweep = sweep[[key in known for key in keys_of(sweep)]]
     return unscored(sweep, wanted)
 
 
@@ -244,6 +244,11 @@ def predictions_of(scores: Sequence[Scored]) -> Predictions:
 
 def _key_of(scored: Scored) -> str:
     return _criterion_of(scored.row).key(scored.row["sparsity"])
+
+
+def keys_of(sweep: pd.DataFrame) -> list[str]:
+    """What each row of a sweep is called where it is one name; see `core.sweep.Criterion.key`."""
+    return [_criterion_of(row).key(row["sparsity"]) for row in sweep.to_dict("records")]
 
 
 def _criterion_of(row: Mapping[str, Any]) -> Criterion:

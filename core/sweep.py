@@ -183,7 +183,8 @@ class Bench:
         The columns of the rows: method, ranking, scope, seed (of a ranking by chance), recovery, sparsity (k), zeroed
         (hidden weights set to zero), sparsity_hidden and sparsity_network (zeroed over the weights of the hidden
         kernels and of all kernels), removable (weights that no longer influence any output: the zeroed ones, and those
-        of dead units), accuracy (0 to 1) and loss (nats) on the test images, agreement (the part of them on which it
+        of dead units), multiply_adds (of one image, once everything dead is removed and the rest is computed densely),
+        accuracy (0 to 1) and loss (nats) on the test images, agreement (the part of them on which it
         says what the dense network says), worst_class (the accuracy of the class that is worst), val_accuracy and
         val_loss on the validation images (not a number without any, and of rankings by chance), images, epochs and
         seconds that winning back cost (images without labels for repair).
@@ -201,6 +202,7 @@ class Bench:
                 "sparsity": float(k),
                 **zeroed_parts(small),
                 "removable": sum(kernel.size for kernel in small) - result.remaining,
+                "multiply_adds": result.multiply_adds,
                 "accuracy": result.score.accuracy,
                 "loss": result.score.loss,
                 "agreement": float(np.mean(result.predictions == self._dense)),

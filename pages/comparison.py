@@ -13,7 +13,7 @@ from core.config import DATASETS, K_VALUES
 from core.errors import KnownError
 from core.pruning import CHANCE, METHODS, SHUFFLED
 from core.sweep import RECOVERIES, Criterion
-from pages.shared import background, choice, downloads, frame, networks, progress
+from pages.shared import background, choice, downloads, footprints, frame, networks, progress
 from pages.shared.comparison_tables import show_differences, show_knees, show_results
 
 DEFAULT_K = ", ".join(f"{k:g}" for k in K_VALUES)
@@ -100,8 +100,10 @@ def choose_axes() -> tuple[str, str]:
         key="x",
         bind="query-params",
         help="sparsity: the k that was asked for. zeroed: the part of the hidden weights that is zero. remaining: the "
-        "weights left once everything dead is removed, too. compression: the dense weights over the remaining ones. "
-        "The same k is not the same size.",
+        "weights left once everything dead is removed, too. multiply-adds: the products that one image takes in the "
+        "compacted network, in which zeros are multiplied like other weights. compression: the dense weights over the "
+        "remaining ones. speed: how many times as fast as dense one image is, where the Size page measured it. The "
+        "same k is not the same size.",
     )
     return x, y
 
@@ -148,8 +150,13 @@ def wait_for(coming: dict[str, str], lacking: background.Lacking, *request: list
         st.caption(f"Still being repaired: {lacking.repairs} to go.")
 
 
-def gather(run_id: str, criteria: list[tuple[str, str]], states: list[str], sparsities: list[float]) -> pd.DataFrame:
+def gather(
+    run_id: str, criteria: list[tuple[str, str]], states: list[str], sparsities: list[float], x: str
+) -> pd.DataFrame:
     """The sweep of a run with all that can be shown of it at once, and its children that were trained on.
+
+    Args:
+        x: the name of the axis; what only it needs is found out only for it.
 
     Raises:
         KnownError: if the run or its dataset cannot be read.
@@ -163,6 +170,10 @@ def gather(run_id: str, criteria: list[tuple[str, str]], states: list[str], spar
             *((Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS),
         ]
     table = progress.scored(run, wanted)
+    if x == "multiply-adds":
+        table = table.assign(multiply_adds=footprints.multiply_adds(run, table[table.sparsity.isin(sparsities)]))
+    if x == "speed":
+        table = table.assign(faster=footprints.faster(run, table))
     if "trained on" not in states:
         return table
     children = comparison.trained_on(run)
@@ -252,7 +263,7 @@ with st.container(horizontal=True, gap="medium"):
 sweeps = {}
 for run_id in chosen:
     try:
-        sweeps[run_id] = gather(run_id, criteria, states, sparsities)
+        sweeps[run_id] = gather(run_id, criteria, states, sparsities, x)
     except KnownError as error:
         st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
 shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]

@@ -22,6 +22,8 @@ def scores(run: str, seed: int, accuracies: list[float], **settings) -> pd.DataF
             "k": [0, 0.5, 0.9][: len(accuracies)],
             "zeroed": [0, 500, 900][: len(accuracies)],
             "removable": [0, 500, 920][: len(accuracies)],
+            "multiply_adds": [1_000, 900, 400][: len(accuracies)],
+            "faster": [1, 1.1, 2.5][: len(accuracies)],
             "sparsity_hidden": [0, 0.5, 0.9][: len(accuracies)],
             "accuracy": accuracies,
             "val_accuracy": accuracies,

@@ -25,7 +25,7 @@ FLOORS = [
     {"core.exports"},
     {"core.command"},
     {"core.make"},
-    {"core.train", "core.recover", "core.grid", "core.repair"},
+    {"core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
     {"pages.shared"},
     {"pages"},
     {"app"},
@@ -37,7 +37,7 @@ CLOSED = {
     "core.links": {"pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.make", "pages.shared", "pages"},
-    "core.command": {"core.train", "core.recover", "core.grid", "core.repair"},
+    "core.command": {"core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
     "core.make": {"core.train", "core.recover"},
     "core.train": set(),
     "core.recover": set(),
@@ -52,7 +52,7 @@ PACKAGES = {
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},
     "sklearn": {"core.datasets"},
-    "absl": {"core.command", "core.make", "core.train", "core.recover", "core.grid", "core.repair"},
+    "absl": {"core.command", "core.make", "core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
 }
 """Packages that only these rooms may import."""
 

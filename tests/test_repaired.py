@@ -242,7 +242,7 @@ def test_a_repair_that_fails_says_why_and_a_warning_is_no_failure(run):
     ):
         log.write_text(said)
         end = "import os; os.kill(os.getpid(), 9)" if code == "'killed'" else f"raise SystemExit({code})"
-        jobs.processes._note_failure(subprocess.Popen([sys.executable, "-c", end]), log)
+        jobs.processes.note_failure(subprocess.Popen([sys.executable, "-c", end]), log)
         assert jobs.repair_problem(run) == problem
     run.delete()
     assert not log.exists()

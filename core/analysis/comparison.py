@@ -1,14 +1,18 @@
 """Put runs beside each other: one long table, the networks of a curve, and seeds folded to mean and deviation."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from core.analysis.latency import fastest
+from core.analysis.recovered import TRAINED as TRAINED_ON
 from core.analysis.recovered import children
 from core.errors import KnownError
+from core.kernels import compact
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
 from core.runs import Run
 from core.sweep import RECOVERIES, Criterion
@@ -38,11 +42,13 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
     Returns:
         run, dataset, seed, method, ranking, scope, ranking_seed (of a ranking by chance), recovery and state (how
         accuracy was won back: a name in `core.sweep.RECOVERIES`, and its words), k, zeroed, removable (weights),
-        sparsity_hidden, sparsity_network, accuracy (0 to 1), loss (nats), agreement, worst_class, val_accuracy,
-        val_loss, recovery_images, recovery_epochs, recovery_seconds (what winning back cost), dense_accuracy,
-        dense_loss, dense_val_accuracy, then every other hyper-parameter, `parent` and `trained_on` (else "none") of
-        networks that were trained on, whose other settings are the parent's, `parameters` (weights of the dense
-        network), the library versions and the machine. What a sweep of an earlier version does not say is not a number.
+        multiply_adds (of one image, compacted), faster (how many times as fast as dense one image was, where that was
+        measured; see `core.analysis.latency.fastest`), sparsity_hidden, sparsity_network, accuracy (0 to 1), loss
+        (nats), agreement, worst_class, val_accuracy, val_loss, recovery_images, recovery_epochs, recovery_seconds (what
+        winning back cost), dense_accuracy, dense_loss, dense_val_accuracy, then every other hyper-parameter, `parent`
+        and `trained_on` (else "none") of networks that were trained on, whose other settings are the parent's,
+        `parameters` (weights of the dense network), the library versions and the machine. What a sweep of an earlier
+        version does not say is not a number.
 
     Raises:
         RunError: if a run cannot be read.
@@ -74,6 +80,8 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
                 zeroed=sweep.zeroed,
                 # Runs from before `removable` was counted get it when they are scored again.
                 removable=sweep.get("removable", unknown).astype("Int64"),
+                multiply_adds=sweep.get("multiply_adds", unknown).astype("Int64"),
+                faster=sweep.get("faster", unknown),
                 sparsity_hidden=sweep.get("sparsity_hidden", unknown),
                 sparsity_network=sweep.get("sparsity_network", unknown),
                 accuracy=sweep.accuracy,
@@ -128,9 +136,13 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
     scored = scored[scored.sparsity == 0] if len(scored) else scored
     if result is None or scored.empty:
         return []
+    measured = run.speed(Criterion(config.method, recovery=TRAINED_ON).key(config.sparsity))
     usual_seed = config.usual("seed") if hasattr(config, "usual") else config.seed
+    row = scored.iloc[-1].to_dict()
+    if np.isnan(row.get("multiply_adds", np.nan)):
+        row["multiply_adds"] = _multiply_adds(child, result.finished)
     return [
-        scored.iloc[-1].to_dict()
+        row
         | {
             "method": config.method,
             "seed": 0 if config.seed == usual_seed else config.seed,
@@ -141,8 +153,15 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
             "images": config.spec.train_size - config.num_valid,
             "epochs": config.epochs,
             "seconds": result.training_seconds,  # with the repair that it began with
+            "faster": fastest(measured if measured and measured["source"] == child.identity() else None),
         }
     ]
+
+
+@functools.lru_cache(maxsize=1_000)
+def _multiply_adds(child: Run, identity: str) -> int:
+    """Of one image, compacted: from the network itself, as earlier versions did not count them."""
+    return compact(child.kernels()).multiply_adds
 
 
 def _recipe(config: Any) -> str:
@@ -190,10 +209,10 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
         One row a configuration, criterion and k: configuration, dataset, method, ranking, scope, recovery, state, k; n
         (how many values the mean and the deviation are over: networks, or the random orders of a single one); networks,
         and orders (of each network, at most); whole (whether those are all of the curve's networks and orders); zeroed,
-        removable, remaining (weights), sparsity_hidden, accuracy, change (from the dense network of the same run),
-        loss, agreement, worst_class, val_accuracy, recovery_images, recovery_epochs and recovery_seconds, each the
-        mean; accuracy_sd and so on for each of `MEASURES`, the sample deviations, not a number where n is 1;
-        compression (dense weights over the mean of the remaining ones).
+        removable, remaining (weights), multiply_adds, faster, sparsity_hidden, accuracy, change (from the dense network
+        of the same run), loss, agreement, worst_class, val_accuracy, recovery_images, recovery_epochs and
+        recovery_seconds, each the mean; accuracy_sd and so on for each of `MEASURES`, the sample deviations, not a
+        number where n is 1; compression (dense weights over the mean of the remaining ones).
     """
     if table.empty:
         return pd.DataFrame()
@@ -218,7 +237,9 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
     removable = table.removable.astype(float)
+    counted = {"multiply_adds": table.multiply_adds.astype(float)} if "multiply_adds" in table else {}
     return table.assign(
+        **counted,
         removable=removable,
         remaining=table.parameters - removable,
         change=table.accuracy - table.dense_accuracy,
@@ -227,8 +248,8 @@ def _distinct(table: pd.DataFrame) -> pd.DataFrame:
 
 def _averaged(rows: pd.DataFrame) -> list[str]:
     """The columns that are averaged, as far as a table has them."""
-    names = ["parameters", "zeroed", "removable", "remaining", "sparsity_hidden", *MEASURES, "val_accuracy"]
-    names += ["dense_accuracy", "dense_loss", "dense_val_accuracy", *_COST.values()]
+    names = ["parameters", "zeroed", "removable", "remaining", "multiply_adds", "faster", "sparsity_hidden"]
+    names += [*MEASURES, "val_accuracy", "dense_accuracy", "dense_loss", "dense_val_accuracy", *_COST.values()]
     return [name for name in names if name in rows]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import KnownError
+from core.pruning import Sparsity
 from core.runs import Predictions, Run, list_runs, open_run
 from core.sweep import REPAIR_STOPS, STOPS, Criterion
 
@@ -102,6 +103,30 @@ def kernels(run: Run, criterion: Criterion, k: float) -> list[np.ndarray] | None
         child = trained_on(run, criterion.method).get(k)
         return child.kernels() if child else None
     return run.network(criterion.key(k))
+
+
+def network(run: Run, criterion: Criterion, k: Sparsity) -> list[np.ndarray] | None:
+    """The network of any criterion at k, pruned anew or as it is kept; None if it is not repaired, or trained on, at k.
+
+    Raises:
+        RunError: if its file is damaged.
+    """
+    if criterion.recovery == "none":
+        kernels_of_run = run.kernels()
+        return criterion.rank(kernels_of_run, run.activations()).prune(kernels_of_run, k)
+    return run.kernels() if k == 0 else kernels(run, criterion, float(k))
+
+
+def source(run: Run, criterion: Criterion, k: Sparsity) -> str | None:
+    """What tells the network at this k from an earlier or later one of the same key: the identity of the run that it
+    is kept with, and the version of a repaired one. None if there is none."""
+    if criterion.recovery == "none" or k == 0:
+        return run.identity()
+    if criterion.recovery == TRAINED:
+        child = trained_on(run, criterion.method).get(k)
+        return child.identity() if child else None
+    version = run.network_version(criterion.key(k))
+    return f"{run.identity()} {version}" if version else None
 
 
 def predictions(run: Run, criterion: Criterion) -> Predictions:

@@ -51,7 +51,9 @@ X_AXES = {
     "sparsity": Axis("k", "Sparsity k of the hidden kernels", ".0%", ".4~%", range=_PART),
     "zeroed": Axis("sparsity_hidden", "Part of the hidden weights that is zero", ".0%", ".4~%", range=_PART),
     "remaining": Axis("remaining", "Parameters remaining, dead ones removed", "~s", ",.0f", log=True),
+    "multiply-adds": Axis("multiply_adds", "Multiply-adds of one image, compacted", "~s", ",.0f", log=True),
     "compression": Axis("compression", "Compression ratio, dead parameters removed", "~g", ".3~g", log=True),
+    "speed": Axis("faster", "One image, times as fast as dense, as measured in NumPy", "~g", ".3~g", log=True),
 }
 Y_AXES = {
     "accuracy": Axis("accuracy", "Test accuracy", ".0%", ".2%", range=_SHARE),

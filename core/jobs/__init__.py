@@ -1,5 +1,6 @@
 """Processes that train, score and draw, and the queue of trainings that a cache waits for."""
 
+from core.jobs.measuring import measuring, measuring_problem, start_measuring, stop_measuring
 from core.jobs.processes import (
     Outcome,
     ensure_pictures,
@@ -22,15 +23,19 @@ __all__ = [
     "Progress",
     "Queue",
     "ensure_pictures",
+    "measuring",
+    "measuring_problem",
     "open_queue",
     "prepare_dataset",
     "prepare_in_background",
     "progress",
     "repair_problem",
+    "start_measuring",
     "start_queue",
     "start_recovery",
     "start_repair",
     "start_scoring",
     "start_training",
+    "stop_measuring",
     "train_and_wait",
 ]

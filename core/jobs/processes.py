@@ -71,10 +71,10 @@ def _start(run: Run, config: Config, replace: bool) -> None:
         process = _launch(run, config, "--fine_curve", *(["--force_train"] if replace else []))
     except RunBusyError:
         return
-    _wait_for_begin(
+    wait_for_begin(
         process,
         lambda: run.training() is not None or (run.is_complete() and not replace),
-        lambda: f"Training could not start. {_last_line(run.log())}",
+        lambda: f"Training could not start. {last_line(run.log())}",
     )
 
 
@@ -123,9 +123,9 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
         JobError: if the process ends before it has begun.
     """
     command = ["-m", "core.grid", "--work", f"--jobs={at_once}", f"--output_dir={root.resolve()}"]
-    process = _logged(command, root, log)
-    _wait_for_begin(
-        process, has_begun, lambda: f"The queue could not start. {_last_line(log.read_text(errors='replace'))}"
+    process = logged(command, root, log)
+    wait_for_begin(
+        process, has_begun, lambda: f"The queue could not start. {last_line(log.read_text(errors='replace'))}"
     )
 
 
@@ -153,21 +153,26 @@ def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) 
     if not run.is_busy("repair"):
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
         log = layout.asked_log(run.root, run.id)
-        process = _logged(arguments, run.root, log)
-        threading.Thread(target=_note_failure, args=(process, log), daemon=True).start()
+        process = logged(arguments, run.root, log)
+        threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
 
 
 def repair_problem(run: Run) -> str | None:
     """Why the last repair in the background failed; None if it did not, or one is at work."""
+    return problem_of(run, layout.asked_log(run.root, run.id), "repair")
+
+
+def problem_of(run: Run, log: Path, what: str) -> str | None:
+    """Why the last process that wrote this log failed; None if it did not, or one holds that lock of the run."""
     try:
-        said = layout.asked_log(run.root, run.id).read_text(errors="replace").splitlines()
+        said = log.read_text(errors="replace").splitlines()
     except OSError:
         return None
     failed = said and said[-1].startswith(_FAILED)
-    return said[-1].removeprefix(_FAILED) if failed and not run.is_busy("repair") else None
+    return said[-1].removeprefix(_FAILED) if failed and not run.is_busy(what) else None
 
 
-def _note_failure(process: subprocess.Popen, log: Path) -> None:
+def note_failure(process: subprocess.Popen, log: Path) -> None:
     """Wait for a process, and write down at the end of its log why it failed, if it did; a warning is no failure."""
     code = process.wait()
     with contextlib.suppress(OSError):
@@ -188,7 +193,7 @@ def ensure_pictures(run: Run) -> None:
     process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
     if process.returncode or not run.is_drawn():
-        raise JobError(_last_line(errors))
+        raise JobError(last_line(errors))
 
 
 def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
@@ -235,17 +240,22 @@ def _decode(name: str, root: Path) -> None:
     )
     _, errors = process.communicate()
     if process.returncode or not is_cached(name, root):
-        raise JobError(_last_line(errors))
+        raise JobError(last_line(errors))
 
 
 def _launch(run: Run, config: Config, *flags: str) -> subprocess.Popen:
     """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
     run.discard_training()
     command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
-    return _logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
+    return logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
 
 
-def _logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
+def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
+    """Start Python in the background, with what it says in a file.
+
+    Raises:
+        JobError: if the file cannot be written.
+    """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "w") as file:
@@ -257,7 +267,12 @@ def _logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
         ) from error
 
 
-def _wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:
+def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    """Wait until a process has begun, or has ended without complaint.
+
+    Raises:
+        JobError: if it failed, or has not begun within 30 seconds.
+    """
     # Nobody asks for its exit code; waiting keeps it from staying behind as a zombie.
     threading.Thread(target=process.wait, daemon=True).start()
     deadline = time.monotonic() + _START_SECONDS
@@ -276,9 +291,10 @@ def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.
     )
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last that a process said, which is why it failed if it did."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else "The process said nothing."
+    return lines[-1].removeprefix(_FAILED).removeprefix("error: ") if lines else "The process said nothing."
 
 
 def _failure(exit_code: int, log: str) -> str | None:
@@ -286,4 +302,4 @@ def _failure(exit_code: int, log: str) -> str | None:
         return None
     if exit_code < 0:
         return f"The process was killed by signal {-exit_code}; the memory may have run out."
-    return _last_line(log)
+    return last_line(log)

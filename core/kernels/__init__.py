@@ -1,7 +1,19 @@
 """Kernels in, kernels out: make a pruned network physically smaller, and win back what pruning cost."""
 
-from core.kernels.compaction import Compacted, compact, live_units
+from core.kernels.compaction import Compacted, Difference, compact, difference, forward, live_units
 from core.kernels.layer import Recipe
 from core.kernels.repair import SUPPORTS, Repaired, Repairer, repair
 
-__all__ = ["SUPPORTS", "Compacted", "Recipe", "Repaired", "Repairer", "compact", "live_units", "repair"]
+__all__ = [
+    "SUPPORTS",
+    "Compacted",
+    "Difference",
+    "Recipe",
+    "Repaired",
+    "Repairer",
+    "compact",
+    "difference",
+    "forward",
+    "live_units",
+    "repair",
+]

@@ -10,6 +10,7 @@
         sweep.csv            accuracy and loss of every sparsity scored so far
         predictions.npz      the predicted class of every test image at every sparsity scored so far
         repaired/            the kernels of every repaired network that was scored
+        speed/               how fast the networks made from it were, where that was measured
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
         *.png, *.gif         figures and animations, drawn after scoring
@@ -17,7 +18,8 @@
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
-    cache/.asked/            the k that somebody looks at and waits for, by run; see `core.repair`
+    cache/.asked/            what somebody waits for, by run: a k that is repaired (`core.repair`), a measurement
+                             (`core.speed`)
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
     cache/.example-adopted   says that the example of the project has been copied into this cache once
@@ -35,6 +37,7 @@ LOG, CANCEL = "log.txt", "cancel"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"
 REPAIRED = "repaired"
+SPEED = "speed"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -65,6 +68,21 @@ def queue_lock(root: Path) -> Path:
 def repaired(folder: Path, key: str) -> Path:
     """The kernels of a repaired network, by the key of its criterion and k; in the folder of its run."""
     return folder / REPAIRED / f"{key.replace(',', '-')}.npz"
+
+
+def speed(folder: Path, key: str) -> Path:
+    """How fast a network was, by the key of its criterion and k; in the folder of its run."""
+    return folder / SPEED / f"{key.replace(',', '-')}.json"
+
+
+def measuring(root: Path, run_id: str) -> Path:
+    """How far a measurement of speed is; to remove it is to stop the measurement."""
+    return root / ".asked" / run_id / "speed.txt"
+
+
+def measuring_log(root: Path, run_id: str) -> Path:
+    """What the process said that measures."""
+    return root / ".asked" / run_id / "speed-log.txt"
 
 
 def asked(root: Path, run_id: str) -> Path:

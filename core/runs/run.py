@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -159,6 +160,30 @@ class Run:
                 # Most of it is zeros.
                 write_atomic(path, lambda file: np.savez_compressed(file, **named))
 
+    def speed(self, key: str) -> dict | None:
+        """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
+        `core.speed`. None if it was not, or the file says something else."""
+        return read_json(layout.speed(self.folder, key))
+
+    def keep_speed(self, key: str, record: dict, identity: str | None) -> None:
+        """Keep how fast a network was, unless the run has been replaced since.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        path = layout.speed(self.folder, key)
+        with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
+            if self.is_still(identity):
+                path.parent.mkdir(exist_ok=True)
+                write_text(path, json.dumps(record, indent=1))
+
+    def speed_version(self) -> int:
+        """A number that changes whenever a measurement of speed comes in; 0 without any."""
+        try:
+            return (self.folder / layout.SPEED).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def sweep_version(self) -> int:
         """A number that changes whenever `sweep` or `predictions` does."""
         try:
@@ -279,8 +304,8 @@ class Run:
 
         Args:
             what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
-                complete them, "repair" to repair what pages ask for, "pictures" to draw, "notes" to write its
-                name and note.
+                complete them, "repair" to repair what pages ask for, "speed" to measure, "pictures" to draw, "notes"
+                to write its name and note.
             timeout: seconds to wait for whoever holds it.
 
         Raises:

@@ -132,6 +132,7 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
             *("agreement", "worst_class", "loss", "loss_sd"),
             *(("recovery_images", "recovery_epochs", "recovery_seconds") if recovered else ()),
             *("zeroed", "sparsity_hidden", "removable", "remaining", "compression"),
+            *(name for name in ("multiply_adds", "faster") if folded[name].notna().any()),
         ],
         column_config={
             "configuration": "Configuration",
@@ -157,6 +158,12 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
             "removable": number("Removable", format="localized"),
             "remaining": number("Remaining", format="localized"),
             "compression": number("Compression", format="%.3g×"),
+            "multiply_adds": number(
+                "Multiply-adds", format="localized", help="Of one image, by the compacted network."
+            ),
+            "faster": number(
+                "One image", format="%.3g×", help="Times as fast as dense, in NumPy, where the Size page measured it."
+            ),
         },
         placeholder="–",
         alt="Accuracy, loss and size at each sparsity",

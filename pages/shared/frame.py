@@ -17,6 +17,7 @@ ICONS = {
     "training": ":material/model_training:",
     "grid": ":material/grid_on:",
     "pruning": ":material/content_cut:",
+    "size": ":material/compress:",
     "draw": ":material/draw:",
     "comparison": ":material/ssid_chart:",
     "runs": ":material/database:",

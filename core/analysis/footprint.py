@@ -1,0 +1,137 @@
+"""What a network takes: weights, multiply-adds, and the bytes of its file in every format."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from core.evaluation import evaluate
+from core.kernels import Compacted, compact
+from core.kernels.formats import FORMATS
+from core.pruning import Kernels
+from core.runs import Run
+from core.sweep import Criterion
+
+NETWORKS = {
+    "dense": "dense",
+    "pruned": "pruned, zeros in place",
+    "compacted": "compacted",
+    "sparse": "compacted, sparse (CSR)",
+}
+"""Ways to hold one network, and what they are called: as it was trained; with zeros where weights were; without what
+is dead; and of that, only the weights that are not zero."""
+
+
+def operations(dense: Kernels, pruned: Kernels, tiny: Compacted) -> pd.DataFrame:
+    """What each way to hold a network computes for one image.
+
+    Args:
+        dense: the trained kernels.
+        pruned: the same with zeros, of the same shapes.
+        tiny: `compact(pruned)`.
+
+    Returns:
+        One row a name in `NETWORKS`: network, weights (that are stored), nonzero (of them), multiply_adds (of one
+        image), fewer (how many times fewer multiply-adds than dense; infinite if there are none).
+    """
+    size = sum(kernel.size for kernel in dense)
+    rows = [
+        ("dense", size, _nonzero(dense), size),
+        # A zero that stands in its place is multiplied like every other weight.
+        ("pruned", size, _nonzero(pruned), size),
+        ("compacted", tiny.multiply_adds, tiny.parameters, tiny.multiply_adds),
+        ("sparse", tiny.parameters, tiny.parameters, tiny.parameters),
+    ]
+    table = pd.DataFrame(rows, columns=["network", "weights", "nonzero", "multiply_adds"])
+    return table.assign(fewer=size / table.multiply_adds.where(table.multiply_adds > 0, 0.0))
+
+
+def files(network: Compacted, images: np.ndarray, labels: np.ndarray) -> Iterator[dict]:
+    """The whole file of a network in every format, and what the network that is read from it scores.
+
+    Args:
+        network: see `core.kernels.formats.whole` for one with nothing removed.
+        images, labels: the test images, whole; see `core.evaluation.evaluate`.
+
+    Yields:
+        A row a name in `FORMATS` as soon as it is known: format, bytes, compressed (bytes, if the file is compressed),
+        accuracy (0 to 1; of exact formats, that of the network itself).
+    """
+    seen = images if len(network.inputs) == images.shape[1] else images[:, network.inputs]
+    exact = evaluate(network.kernels, seen, labels).accuracy
+    for name, format in FORMATS.items():
+        data = format.write(network, False)
+        yield {
+            "format": name,
+            "bytes": len(data),
+            "compressed": len(format.write(network, True)),
+            "accuracy": exact if format.is_exact else evaluate(format.read(data).kernels, seen, labels).accuracy,
+        }
+
+
+def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> list[str]:
+    """What of a pruned network got larger, or not smaller, in sentences.
+
+    Args:
+        rows: of the formats of the networks "dense", "pruned" and "compacted", from `files`, with a column network.
+        counts: from `operations`.
+        criterion: how it was pruned.
+    """
+    said = []
+    size = rows.set_index(["network", "format"]).bytes
+    dense, pruned = size["dense", "float32"], size["pruned", "float32"]
+    tiny, sparse = size["compacted", "float32"], size["compacted", "sparse"]
+    if sparse > dense:
+        said.append(
+            f"Sparse rows make the file {sparse / dense:.2f} times as large as the dense one: each weight takes its "
+            "column number along, which pays only when fewer are left."
+        )
+    elif sparse > tiny:
+        said.append(
+            f"Sparse rows are {sparse / tiny:.2f} times as large as the compacted network in float32: "
+            f"{_part(counts)} of its weights are not zero, too many for each to take its column number along."
+        )
+    if tiny > 0.9 * pruned and criterion.method == "weight":
+        said.append(
+            "Compacting alone gains little here: single weights are gone from nearly every unit, but few units are "
+            "dead. Sparse rows are what makes such a network small."
+        )
+    if pruned >= dense:
+        said.append("With the zeros in place, a file that is not compressed is as large as before pruning.")
+    return said
+
+
+def multiply_adds(run: Run, table: pd.DataFrame) -> pd.Series:
+    """The multiply-adds of one image, compacted, for every row of a sweep; those that an earlier version did not count
+    are counted from the network itself, as far as there is one.
+
+    Args:
+        run: a complete run.
+        table: rows of its sweep.
+
+    Raises:
+        RunError: if the kernels of the run cannot be read.
+    """
+    known = table.multiply_adds if "multiply_adds" in table else pd.Series(np.nan, table.index)
+    counted = known.astype(float).copy()
+    missing = table[counted.isna()]
+    if missing.empty:
+        return counted
+    kernels, activations = run.kernels(), run.activations()
+    for named, rows in missing.groupby(["method", "ranking", "scope", "seed", "recovery"], sort=False):
+        criterion = Criterion(*named)
+        ranks = criterion.rank(kernels, activations) if criterion.recovery == "none" else None
+        for index, k in rows.sparsity.items():
+            network = ranks.prune(kernels, k) if ranks else run.network(criterion.key(k))
+            if network is not None:
+                counted[index] = compact(network).multiply_adds
+    return counted
+
+
+def _nonzero(kernels: Sequence[np.ndarray]) -> int:
+    return sum(int(np.count_nonzero(kernel)) for kernel in kernels)
+
+
+def _part(counts: pd.DataFrame) -> str:
+    tiny = counts.set_index("network").loc["compacted"]
+    return f"{tiny.nonzero / tiny.weights:.0%}"

@@ -1,0 +1,58 @@
+"""Have the speed of networks measured in a process of its own, see how far it is, and stop it."""
+
+import threading
+from collections.abc import Sequence
+
+from core.files import clear_errors
+from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.pruning import Sparsity
+from core.runs import Run, layout
+from core.sweep import Criterion, key_of
+
+
+def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsity]) -> None:
+    """Have the speed of some networks measured in a process of its own, one after the other; see `core.speed`.
+
+    Returns as soon as it has begun. Does nothing while another measurement of the run is at work.
+
+    Raises:
+        JobError: if the cache cannot be written, or the process ends before it has begun.
+    """
+    if run.is_busy("speed"):
+        return
+    named = "support" if criterion.recovery == "repair" else "ranking"
+    arguments = [
+        *("-m", "core.speed", f"--run={run.id}", f"--method={criterion.method}", f"--recovery={criterion.recovery}"),
+        *(f"--{named}={criterion.ranking}", f"--scope={criterion.scope}"),
+        f"--sparsity={','.join(key_of(k).replace(',', ':') for k in sparsities)}",
+        f"--output_dir={run.root.resolve()}",
+    ]
+    layout.measuring(run.root, run.id).unlink(missing_ok=True)
+    log = layout.measuring_log(run.root, run.id)
+    process = logged(arguments, run.root, log)
+    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+    wait_for_begin(
+        process,
+        lambda: layout.measuring(run.root, run.id).exists(),
+        lambda: f"The measurement could not start. {last_line(log.read_text(errors='replace'))}",
+    )
+
+
+def measuring(run: Run) -> tuple[float, int] | None:
+    """How many networks of how many a measurement at work has timed; None if there is none."""
+    try:
+        done, total, _ = layout.measuring(run.root, run.id).read_text().split()
+        return (float(done), int(total)) if run.is_busy("speed") else None
+    except (OSError, ValueError):
+        return None
+
+
+def stop_measuring(run: Run) -> None:
+    """Ask a measurement to stop; it looks after every round."""
+    with clear_errors(f"write to {run.root}"):
+        layout.measuring(run.root, run.id).unlink(missing_ok=True)
+
+
+def measuring_problem(run: Run) -> str | None:
+    """Why the last measurement failed; None if it did not, or one is at work."""
+    return problem_of(run, layout.measuring_log(run.root, run.id), "speed")

@@ -1,0 +1,179 @@
+"""Measures how fast a pruned network answers: one image and many, beside the dense network, in every runtime here.
+
+What comes out is kept with the run, with the machine it was measured on.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from absl import flags
+
+from core import command
+from core import config as configuration
+from core.analysis import latency
+from core.analysis.footprint import NETWORKS
+from core.analysis.recovered import TRAINED, network, source
+from core.datasets import load_dataset
+from core.errors import CancelledError, RunError
+from core.files import clear_errors, write_text
+from core.kernels import SUPPORTS
+from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
+from core.runs import Run, layout, open_run
+from core.settings import cache_root
+from core.sweep import Criterion, parse_key
+from core.terminal import progress_bar, say
+
+
+def define_flags() -> None:
+    """The flags of the command."""
+    flags.DEFINE_string("run", None, "The id of a complete run.")
+    flags.DEFINE_enum("method", "unit", METHODS, "What is pruned: single weights or whole units.")
+    flags.DEFINE_string(
+        "sparsity",
+        "0.9",
+        "The sparsities to measure at, separated by commas; or one for each hidden layer, as 0.9:0.5.",
+    )
+    flags.DEFINE_enum(
+        "recovery",
+        "none",
+        ("none", "repair", TRAINED),
+        "The network as pruned, repaired or trained on. One that was repaired or trained on has to be there.",
+    )
+    flags.DEFINE_enum("ranking", "magnitude", RANKINGS, "What goes first in a network that is only pruned.")
+    flags.DEFINE_enum("support", "admm", SUPPORTS, "How what stays was chosen in a repaired network.")
+    flags.DEFINE_enum(
+        "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
+    )
+    flags.DEFINE_integer("threads", 1, "How many threads each runtime may use.", lower_bound=1)
+    flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
+
+
+def main(_: list[str]) -> None:
+    """The command: measure, keep, and say what came out."""
+    values = flags.FLAGS
+    if not values.run:
+        raise configuration.ConfigError("--run: expected the id of a complete run. Received nothing.")
+    run = open_run(values.run, Path(values.output_dir).expanduser())
+    if not run.is_complete():
+        raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
+    sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
+    with run.lock("speed"), told(run, len(sparsities)) as tell:
+        for index, k in enumerate(sparsities):
+            table = None
+            with progress_bar("Measuring", 1, "network") as bar:
+                for step in measured(run, chosen_criterion(), k, values.threads):
+                    bar.update(step.done / step.total - bar.n)
+                    tell(index + step.done / step.total)
+                    table = step.table
+            say(f"{chosen_criterion().method} pruning, k = {k}\n{readable(table)}\n")
+    say(f"{latency.machine()}; {values.threads} thread{'' if values.threads == 1 else 's'} each.")
+
+
+def chosen_criterion() -> Criterion:
+    """The criterion that the flags say."""
+    values = flags.FLAGS
+    if values.recovery == TRAINED:
+        return Criterion(values.method, recovery=TRAINED)
+    ranking = values.ranking if values.recovery == "none" else values.support
+    return Criterion(values.method, ranking, values.scope, recovery=values.recovery)
+
+
+def chosen_sparsities(text: str, layers: int) -> list[Sparsity]:
+    """The sparsities of the flag.
+
+    Raises:
+        ConfigError: for anything that is no list of sparsities, and not one for each of the hidden layers.
+    """
+    if ":" not in text:
+        return configuration.parse_k_values(text, "sparsity")
+    k = parse_key(text.replace(":", ","), layers)
+    if k is None:
+        raise configuration.ConfigError(
+            f"--sparsity: expected one number from 0 to 1 for each of the {layers} hidden layers. Received: {text!r}."
+        )
+    return [k]
+
+
+def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> Iterator[latency.Progress]:
+    """Measure one network, and keep what came out with its run.
+
+    Raises:
+        RunError: if there is no such network, or the run cannot be read or written.
+    """
+    identity, of = run.identity(), source(run, criterion, k)
+    pruned = network(run, criterion, k)
+    if pruned is None:
+        raise RunError(f"Run {run.id} has no network {criterion.key(k)}. Repair it, or train it on, at this k first.")
+    config = run.config()
+    images = load_dataset(config.dataset, run.root).test.images
+    for step in latency.measure(variants(run.kernels(), pruned), images, threads):
+        if step.table is not None:
+            record = {
+                "source": of,
+                "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+                "machine": latency.machine(),
+                "threads": threads,
+                "images": latency.IMAGES,
+                "batch": latency.BATCH,
+                "versions": latency.versions(["numpy", "scipy"]),
+                "rows": step.table.to_dict("records"),
+            }
+            run.keep_speed(criterion.key(k), record, identity)
+        yield step
+
+
+def variants(dense: Kernels, pruned: Kernels) -> list[latency.Variant]:
+    """A network in every runtime that is here."""
+    return latency.in_numpy(dense, pruned)
+
+
+@contextlib.contextmanager
+def told(run: Run, total: int) -> Iterator:
+    """Say in the cache how far a measurement is; whoever removes what it says stops it.
+
+    Raises:
+        CancelledError: from the function that says it, once somebody did.
+    """
+    path = layout.measuring(run.root, run.id)
+    with clear_errors(f"write to {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, f"0 {total} {os.getpid()}")
+
+    def tell(done: float) -> None:
+        if not path.exists():
+            raise CancelledError("The measurement was stopped; what was measured until then is kept.")
+        with contextlib.suppress(OSError):
+            write_text(path, f"{done:.3f} {total} {os.getpid()}")
+
+    try:
+        yield tell
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def readable(table: pd.DataFrame) -> str:
+    """A table of `core.analysis.latency.measure` as people read it."""
+    shown = pd.DataFrame(
+        {
+            "network": table.network.map(NETWORKS),
+            "runtime": table.runtime,
+            "one image": [f"{1e6 * m:,.1f} µs ({1e6 * a:,.1f}–{1e6 * b:,.1f})" for m, a, b in _spread(table, "one")],
+            "faster": table.one_faster.map("{:.1f}×".format),
+            "images a second": [f"{m:,.0f} ({a:,.0f}–{b:,.0f})" for m, a, b in _spread(table, "many")],
+            "faster ": table.many_faster.map("{:.1f}×".format),
+        }
+    )
+    return shown.to_string(index=False)
+
+
+def _spread(table: pd.DataFrame, what: str) -> Iterator[tuple[float, float, float]]:
+    return zip(table[f"{what}_median"], table[f"{what}_q1"], table[f"{what}_q3"], strict=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

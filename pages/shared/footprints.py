@@ -1,0 +1,190 @@
+"""What networks take, as the page of size and speed needs it: at the slider's k, against k, and how fast they were."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core import runs, scoring
+from core.analysis import footprint, latency, recovered
+from core.errors import KnownError
+from core.kernels import Difference, compact, difference
+from core.kernels.formats import whole
+from core.sweep import STOPS, Criterion, key_of, parse_key
+from pages.shared import networks
+
+CURVE_STOPS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+"""Where the curves have their points: whole networks are written and scored, so there are few."""
+_LOOKED_SECONDS = 5.0
+"""How long curves go on growing after somebody looked at them."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one network takes.
+
+    Attributes:
+        difference: of the compacted network from the pruned one on all test images.
+        operations: see `core.analysis.footprint.operations`.
+        files: see `core.analysis.footprint.files`, of the networks "dense", "pruned" and "compacted", with columns
+            network, smaller and smaller_compressed (how many times smaller than the dense network in float32, and that
+            one compressed).
+    """
+
+    difference: Difference
+    operations: pd.DataFrame
+    files: pd.DataFrame
+
+
+def footprint_at(network: networks.LoadedRun, criterion: Criterion, key: str) -> Footprint | None:
+    """What the network at this k takes; None if it is not repaired, or trained on, there.
+
+    Raises:
+        RunError: if its file is damaged.
+    """
+    source = recovered.source(network.run, criterion, parse_key(key, len(network.kernels) - 1))
+    return source and _footprint(network.run.root, network.run.id, network.identity, source, criterion, key, network)
+
+
+@st.cache_resource(max_entries=100, show_spinner="Writing every file, and reading it again…")
+def _footprint(
+    root: Path, run_id: str, identity: str, source: str, criterion: Criterion, key: str, _network: networks.LoadedRun
+) -> Footprint | None:
+    pruned = networks.kernels_at(_network, criterion, parse_key(key, len(_network.kernels) - 1))
+    if pruned is None:
+        return None
+    test = networks.test_split(_network.config.dataset)
+    tiny = compact(pruned)
+    parts = [_dense_files(root, run_id, identity, _network)]
+    for name, form in (("pruned", whole(pruned)), ("compacted", tiny)):
+        parts.append(pd.DataFrame(footprint.files(form, test.images, test.labels)).assign(network=name))
+    files = pd.concat(parts, ignore_index=True)
+    dense = files.iloc[0]
+    return Footprint(
+        difference(pruned, tiny, test.images),
+        footprint.operations(_network.kernels, pruned, tiny),
+        files.assign(smaller=dense.bytes / files.bytes, smaller_compressed=dense.compressed / files.compressed),
+    )
+
+
+@st.cache_resource(max_entries=10, show_spinner="Writing every file, and reading it again…")
+def _dense_files(root: Path, run_id: str, identity: str, _network: networks.LoadedRun) -> pd.DataFrame:
+    test = networks.test_split(_network.config.dataset)
+    return pd.DataFrame(footprint.files(whole(_network.kernels), test.images, test.labels)).assign(network="dense")
+
+
+@dataclass
+class Growing:
+    """Points of the curves, which a thread adds as long as somebody looks.
+
+    Attributes:
+        points: by k, rows with the columns of `core.analysis.footprint.files`, and multiply_adds, nonzero, exact
+            (whether the compacted network is the pruned one but for rounding); None where there is no network.
+        problem: why it failed, if it did.
+    """
+
+    points: dict[float, list[dict] | None] = field(default_factory=dict)
+    problem: str | None = None
+    looked: float = 0.0
+    thread: threading.Thread | None = None
+
+    def table(self) -> pd.DataFrame:
+        """All points that there are, by k."""
+        rows = [{"k": k, **row} for k, rows in sorted(dict(self.points).items()) if rows for row in rows]
+        return pd.DataFrame(rows)
+
+
+def stops(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
+    """Where the curves have their points."""
+    known = networks.stops(network, criterion)
+    return known if criterion.recovery == recovered.TRAINED else [k for k in CURVE_STOPS if k in known]
+
+
+def curve(network: networks.LoadedRun, criterion: Criterion) -> tuple[Growing, bool]:
+    """What is known of the curves, and whether there is more to come; shared by all sessions."""
+    run = network.run
+    growing = _growing(run.root, run.id, network.identity, criterion, networks.version(network))
+    growing.looked = time.monotonic()
+    missing = [k for k in stops(network, criterion) if k not in growing.points]
+    if missing and not growing.problem and not (growing.thread and growing.thread.is_alive()):
+        growing.thread = threading.Thread(target=_grow, args=(growing, network, criterion, missing), daemon=True)
+        growing.thread.start()
+    return growing, bool(missing) and not growing.problem
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _growing(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> Growing:
+    return Growing()
+
+
+def _grow(growing: Growing, network: networks.LoadedRun, criterion: Criterion, missing: list[float]) -> None:
+    try:
+        for k in _coarse_first(missing):
+            if time.monotonic() > growing.looked + _LOOKED_SECONDS:
+                return
+            growing.points[k] = _point(network, criterion, k)
+    except KnownError as error:
+        growing.problem = str(error)
+
+
+def _coarse_first(ks: list[float]) -> list[float]:
+    """The same, in an order in which a curve takes shape early."""
+    return list(dict.fromkeys([*ks[::4], *ks[::2], *ks]))
+
+
+def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict] | None:
+    if criterion.recovery == "none":
+        pruned = networks.rank_run(network, criterion).ranks.prune(network.kernels, k)
+    else:
+        pruned = network.kernels if k == 0 else recovered.kernels(network.run, criterion, k)
+    if pruned is None:
+        return None
+    test = networks.test_split(network.config.dataset)
+    tiny = compact(pruned)
+    counted = {
+        "multiply_adds": tiny.multiply_adds,
+        "nonzero": tiny.parameters,
+        "exact": difference(pruned, tiny, test.images).is_rounding,
+    }
+    return [row | counted for row in footprint.files(tiny, test.images, test.labels)]
+
+
+def speed_at(run: runs.Run, criterion: Criterion, key: str, layers: int) -> dict | None:
+    """How fast the network at this k was when it was measured; None if it was not, or was another one then."""
+    k = parse_key(key, layers)
+    record = run.speed(criterion.key(k))
+    return record if record and record.get("source") == recovered.source(run, criterion, k) else None
+
+
+def multiply_adds(run: runs.Run, table: pd.DataFrame) -> pd.Series:
+    """See `core.analysis.footprint.multiply_adds`; what an earlier version did not count is counted once."""
+    return _multiply_adds(run.root, run.id, run.identity(), run.sweep_version(), tuple(table.index), table)
+
+
+@st.cache_data(max_entries=50, show_spinner="Counting multiply-adds…")
+def _multiply_adds(
+    root: Path, run_id: str, identity: str, version: int, rows: tuple, _table: pd.DataFrame
+) -> pd.Series:
+    return footprint.multiply_adds(runs.open_run(run_id, root), _table)
+
+
+def faster(run: runs.Run, table: pd.DataFrame) -> pd.Series:
+    """How many times as fast as dense each row of a sweep was, where it was measured."""
+    if not run.speed_version():
+        return pd.Series(np.nan, table.index)
+    return pd.Series([latency.fastest(run.speed(key)) for key in scoring.keys_of(table)], table.index)
+
+
+def speeds(network: networks.LoadedRun, criterion: Criterion) -> pd.DataFrame:
+    """All that was measured of the networks at the slider's positions: see `core.analysis.latency.measure`, with k."""
+    run, parts = network.run, []
+    ks = networks.stops(network, criterion) if criterion.recovery == recovered.TRAINED else STOPS
+    for k in ks if run.speed_version() else ():
+        record = speed_at(run, criterion, key_of(k), len(network.kernels) - 1)
+        if record:
+            parts.append(pd.DataFrame(record["rows"]).assign(k=k))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -1,0 +1,209 @@
+"""What a pruned network takes: bytes, multiply-adds and time, beside the dense one."""
+
+import numpy as np
+import streamlit as st
+
+from core import jobs
+from core.analysis import footprint, latency
+from core.analysis.recovered import TRAINED, parent_of
+from core.charts import footprints as figures
+from core.errors import KnownError
+from core.sweep import Criterion, key_of, parse_key
+from pages.shared import actions, choice, footprints, frame, instrument, networks, size_tables
+
+REFRESH_SECONDS = 1.0
+CURVE_SECONDS = 3.0
+
+
+def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
+    """The slider, as a key of k. The address is the truth; it may also name a k between the slider's positions, or one
+    for each layer, as the Pruning page does."""
+    wanted = instrument.address_key(network, criterion)
+    if st.query_params.get("k") != wanted:
+        st.query_params["k"] = wanted
+    k = parse_key(wanted, len(network.kernels) - 1)
+    stops = [key_of(stop) for stop in networks.stops(network, criterion)]
+    if not np.ndim(k):
+        stops = sorted({*stops, wanted}, key=float)
+    # With one k for each layer it stands at their mean, until it is moved.
+    st.session_state.size_k = wanted if wanted in stops else min(stops, key=lambda stop: abs(float(stop) - np.mean(k)))
+    st.select_slider(
+        "Sparsity k",
+        stops,
+        key="size_k",
+        format_func=lambda key: f"{100 * float(key):.4g}%",
+        on_change=lambda: st.query_params.update(k=st.session_state.size_k),
+        help="The part of the weights, or units, of the hidden layers that is pruned.",
+    )
+    if np.ndim(k):
+        each = ", ".join(f"{100 * part:.4g}%" for part in k)
+        st.caption(f"One k for each hidden layer: {each}. Move the slider for the same k in all of them.")
+    return wanted
+
+
+def say_not_there(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
+    """Why there is no network at this k, and what comes of it."""
+    networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
+    problem = jobs.repair_problem(network.run)
+    if problem:
+        st.warning(problem, title="The last repair failed; it is tried again", icon=":material/info:")
+    wait_for_repair(network, criterion, key)
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
+    if network.run.network_version(criterion.key(float(key))):
+        st.rerun()
+    st.info("This network is being repaired, which takes some seconds.", icon=":material/hourglass_top:")
+
+
+def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy: float) -> None:
+    st.subheader("Files")
+    size_tables.show_files(found, dense_accuracy)
+    said = footprint.in_words(found.files, found.operations, criterion)
+    st.caption(
+        f"Each file is whole: weights, shapes and which pixels are left. Compacted: everything dead is removed. On all "
+        f"{found.difference.images:,} test images it answers as the pruned network does, and no logit differs by more "
+        f"than {1e6 * found.difference.logits:.2g} millionths of the largest, which is float rounding. "
+        + " ".join(said)
+    )
+
+
+def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint) -> None:
+    """Weights, multiply-adds and time, and the buttons that measure."""
+    run, layers = network.run, len(network.kernels) - 1
+    record = footprints.speed_at(run, criterion, key, layers)
+    st.subheader("Arithmetic and time")
+    size_tables.show_operations(found.operations, record)
+    if record:
+        st.caption(
+            f"Measured on {record['machine']}, {frame.counted(record['threads'], 'thread')} each, "
+            f"{record['measured'][:16].replace('T', ' ')} UTC: medians, and the quartiles in parentheses, all warm and "
+            f"timed in turn. Images a second: {record['images']:,} in batches of {record['batch']:,}. "
+            + " ".join(latency.in_words(size_tables.rows_of(record)))
+        )
+    at_work = jobs.measuring(run) is not None
+    curve = [stop for stop, rows in footprints.curve(network, criterion)[0].points.items() if rows]
+    with st.container(horizontal=True):
+        for name, label, icon, ks in (
+            ("here", "Measure again" if record else "Measure the time", "timer", [parse_key(key, layers)]),
+            ("curve", "Measure at every point of the curves", "ssid_chart", sorted(curve)),
+        ):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                type="primary" if name == "here" and not record else "secondary",
+                key=f"measure_{name}",
+                on_click=actions.attempt,
+                args=(run, jobs.start_measuring, run, criterion, ks),
+                disabled=at_work or not ks,
+            )
+    actions.show_failure(run)
+    problem = jobs.measuring_problem(run)
+    if problem and "failure" not in st.session_state:
+        st.warning(problem, title="The last measurement failed", icon=":material/info:")
+    if at_work:
+        watch(network, criterion, key)
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
+    """How far the measurement is; the page is drawn anew when it ends."""
+    far = jobs.measuring(network.run)
+    if far is None:
+        st.rerun()
+    else:
+        done, total = far
+        which = f" network {min(int(done) + 1, total)} of {total}" if total > 1 else ""
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(min(done / total, 1.0), f"Measuring{which}, in a process of its own")
+            st.button(
+                "Stop",
+                icon=":material/stop:",
+                key="stop_measuring",
+                on_click=actions.attempt,
+                args=(network.run, jobs.stop_measuring, network.run),
+            )
+
+
+def show_curves(
+    network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint, waits: bool
+) -> None:
+    """Everything against k; the curves grow while they are looked at."""
+    growing, more = footprints.curve(network, criterion)
+    if growing.problem:
+        st.error(growing.problem, icon=":material/error:")
+    k = parse_key(key, len(network.kernels) - 1)
+    place = {"method": criterion.method, "k": None if np.ndim(k) else k}
+    points = growing.table()
+    which = st.segmented_control(
+        "Files", ["as they are", "compressed"], default="as they are", required=True, key="files", bind="query-params"
+    )
+    if len(points):
+        wrong = points[~points.exact].k.unique()
+        if len(wrong):
+            st.error(f"Compacted at k = {wrong.tolist()} it answers differently, so nothing is shown there.")
+        points = points[points.exact]
+        column = "compressed" if which == "compressed" else "bytes"
+        dense, products = found.files.iloc[0][column], found.operations.multiply_adds.iloc[0]
+        size, arithmetic = st.columns(2)
+        with size:
+            figure = figures.bytes_curve(points, column, dense, **place)
+            size_tables.show_figure(figure, "curve_files", "The file of the compacted network against sparsity")
+            figure = figures.accuracy_curve(points, network.dense.accuracy, **place)
+            size_tables.show_figure(figure, "curve_accuracy", "Test accuracy by format against sparsity")
+        with arithmetic:
+            figure = figures.operations_curve(points, products, **place)
+            size_tables.show_figure(figure, "curve_operations", "Multiply-adds of one image against sparsity")
+            measured = footprints.speeds(network, criterion)
+            if len(measured):
+                figure = figures.speed_curve(measured, "one", **place)
+                size_tables.show_figure(figure, "curve_speed", "How many times as fast as dense, against sparsity")
+            else:
+                st.caption("Time against k appears here once it is measured at some points.")
+    if more:
+        left = sum(stop not in growing.points for stop in footprints.stops(network, criterion))
+        st.caption(f"Files are being written and scored: {frame.counted(left, 'point')} of each curve to go.")
+    if more != waits:
+        st.rerun()
+
+
+frame.page_title("Size and speed")
+st.markdown("What is left of a pruned network once its zeros are gone for good: bytes, arithmetic, and time.")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    run = choice.choose_run()
+    criterion = choice.choose_criterion()
+
+try:
+    network = networks.load_run(run)
+    networks.test_split(network.config.dataset)
+    if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
+        st.info("No network of this run was trained on by this method yet.", icon=":material/exercise:")
+        frame.link_to("pruning", "Train it on", {"run": choice.address_of(run.id), "state": "trained on"})
+        st.stop()
+    key = choose_k(network, criterion)
+    found = footprints.footprint_at(network, criterion, key)
+    if found is None:
+        say_not_there(network, criterion, key)
+        st.stop()
+    if not found.difference.is_rounding:
+        st.error(
+            f"Compacted, this network answers {found.difference.changed} of {found.difference.images:,} test images "
+            f"differently, and logits differ by {found.difference.logits:.1e} of the largest. So nothing is shown: "
+            "please report this with the address of the page.",
+            icon=":material/error:",
+        )
+        st.stop()
+    if parent_of(run):
+        st.caption("This network was trained on. What is called dense below is the whole of it, with its zeros.")
+    layers = len(network.kernels) - 1
+    size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(run, criterion, key, layers))
+    show_files(found, criterion, network.dense.accuracy)
+    show_speed(network, criterion, key, found)
+    st.subheader("Against the sparsity")
+    waits = footprints.curve(network, criterion)[1]
+    st.fragment(show_curves, run_every=CURVE_SECONDS if waits else None)(network, criterion, key, found, waits)
+except KnownError as error:
+    st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
+    frame.link_to("training", "Go to Training to retrain or delete it")
+    st.stop()

@@ -1,0 +1,293 @@
+"""What networks take, and how long: counted by hand, and measured so that ratios are fair."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import jobs, runs, scoring
+from core.analysis import comparison, footprint, latency
+from core.analysis.recovered import TRAINED
+from core.config import RecoveryConfig
+from core.datasets import load_dataset
+from core.errors import JobError
+from core.evaluation import evaluate, examine
+from core.kernels import compact
+from core.kernels.formats import FORMATS, whole
+from core.pruning import METHODS, prune
+from core.runs import layout
+from core.speed import chosen_sparsities, measured
+from core.sweep import Criterion
+from tests.conftest import PROJECT, SMALL
+
+
+@pytest.fixture
+def full(cache, trained_run):
+    shutil.copytree(trained_run.folder, cache / SMALL.run_id)
+    return runs.open_run(SMALL.run_id)
+
+
+def by_hand():
+    """Two pixels, three units, two classes. The second unit has no input, the third no output."""
+    first = np.array([[1, 0, 2], [3, 0, 0]], np.float32)
+    last = np.array([[1, 0], [5, 5], [0, 0]], np.float32)
+    return [first, last]
+
+
+def test_weights_and_multiply_adds_are_those_counted_by_hand():
+    pruned = by_hand()
+    dense = [np.ones_like(kernel) for kernel in pruned]
+    table = footprint.operations(dense, pruned, compact(pruned)).set_index("network")
+    assert table.index.tolist() == list(footprint.NETWORKS)
+    assert table.weights.tolist() == [12, 12, 4, 3]
+    assert table.nonzero.tolist() == [12, 6, 3, 3]
+    assert table.multiply_adds.tolist() == [12, 12, 4, 3]
+    assert table.fewer.tolist() == [1, 1, 3, 4]
+
+
+def test_where_nothing_is_left_there_is_no_ratio():
+    nothing = [np.zeros_like(kernel) for kernel in by_hand()]
+    table = footprint.operations(by_hand(), nothing, compact(nothing)).set_index("network")
+    assert table.multiply_adds["compacted"] == 0
+    assert np.isinf(table.fewer["compacted"])
+
+
+def test_files_are_what_was_written_and_scored_again(trained_run):
+    test = load_dataset("optdigits", trained_run.root).test
+    tiny = compact(prune(trained_run.kernels(), "unit", 0.7))
+    rows = pd.DataFrame(footprint.files(tiny, test.images, test.labels)).set_index("format")
+    assert rows.index.tolist() == list(FORMATS)
+    for name, format in FORMATS.items():
+        assert rows.bytes[name] == len(format.write(tiny, False))
+        assert rows.compressed[name] == len(format.write(tiny, True))
+        back = format.read(format.write(tiny, True))
+        assert rows.accuracy[name] == evaluate(back.kernels, test.images[:, back.inputs], test.labels).accuracy
+    assert rows.bytes["float32"] > rows.bytes["float16"] > rows.bytes["int8"]
+
+
+def test_what_got_larger_is_said(trained_run):
+    test = load_dataset("optdigits", trained_run.root).test
+    kernels = trained_run.kernels()
+
+    def said(method, k):
+        pruned = prune(kernels, method, k)
+        tiny = compact(pruned)
+        parts = {"dense": whole(kernels), "pruned": whole(pruned), "compacted": tiny}
+        rows = pd.concat(
+            pd.DataFrame(footprint.files(part, test.images[:50], test.labels[:50])).assign(network=name)
+            for name, part in parts.items()
+        )
+        return " ".join(footprint.in_words(rows, footprint.operations(kernels, pruned, tiny), Criterion(method)))
+
+    assert "times as large as the dense one" in said("weight", 0.0)
+    assert "times as large as the compacted network" in said("unit", 0.5)
+    assert "Compacting alone gains little" in said("weight", 0.5)
+    assert "Sparse rows make" not in said("weight", 0.9)
+    assert "with the zeros in place" in said("unit", 0.9).lower()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_sweep_counts_multiply_adds(full, method):
+    test = load_dataset("optdigits", full.root).test
+    kernels = full.kernels()
+    rows = Criterion(method).select(full.sweep()).set_index("sparsity")
+    for k in (0.0, 0.5, 0.9):
+        pruned = prune(kernels, method, k)
+        expected = sum(kernel.size for kernel in compact(pruned).kernels)
+        assert rows.multiply_adds[k] == expected
+        assert examine(pruned, test.images, test.labels).multiply_adds == expected
+    # All that an earlier version did not count is found out from the networks, and none is scored again for it.
+    table = full.sweep()
+    known = table.multiply_adds
+    assert footprint.multiply_adds(full, table.drop(columns="multiply_adds")).tolist() == known.tolist()
+    some = table.assign(multiply_adds=known.where(table.index % 3 > 0))
+    assert footprint.multiply_adds(full, some).tolist() == known.tolist()
+    full.add_to_sweep(table.drop(columns="multiply_adds").head(0), full.identity())
+    without = table.drop(columns="multiply_adds")
+    assert scoring.unscored(without, scoring.fine_curve()) == scoring.unscored(table, scoring.fine_curve())
+
+
+def last(steps):
+    *_, step = steps
+    return step
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_way_to_hold_a_network_answers_the_same(kernels, method):
+    images = np.random.default_rng(4).random((30, 20), np.float32)
+    for k in (0, 0.5, 0.9, 1):
+        pruned = prune(kernels, method, k)
+        dense, *small = latency.in_numpy(kernels, pruned)
+        assert [variant.network for variant in small] == ["pruned", "compacted", "sparse"]
+        for count in (1, 30):
+            expected = small[0].run(images[:count])
+            assert dense.run(images[:count]).shape == expected.shape == (count, 10)
+            for variant in small[1:]:
+                np.testing.assert_allclose(variant.run(images[:count]), expected, atol=1e-4)
+
+
+def test_a_measurement_times_each_in_every_round_and_compares_within_it(monkeypatch, kernels):
+    """A clock that slows down more and more, as on a busy machine: absolute times grow, the ratios stay."""
+    costs = {"dense": 40.0, "pruned": 20.0, "compacted": 4.0}
+    clock = {"now": 0.0, "load": 1.0}
+
+    def variant(name):
+        def run(images):
+            clock["load"] *= 1.0005
+            clock["now"] += costs[name] * clock["load"] * 1e-5
+            return np.tile(np.arange(3.0), (len(images), 1))
+
+        return latency.Variant(name, "NumPy", run)
+
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock["now"])
+    steps = list(latency.measure([variant(name) for name in costs], np.zeros((7, 2), np.float32)))
+    assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
+    assert all(step.table is None for step in steps[:-1])
+    table = steps[-1].table.set_index("network")
+    assert (table.one_q1 < table.one_median).all()
+    assert (table.one_median < table.one_q3).all()
+    assert (table.many_q1 < table.many_q3).all()
+    assert table.one_faster.tolist() == pytest.approx([1, 2, 10], rel=0.1)
+    assert table.many_faster.tolist() == pytest.approx([1, 2, 10], rel=0.1)
+    # 10,000 images in ten batches.
+    assert table.many_median["dense"] * table.one_median["dense"] == pytest.approx(1000, rel=0.5)
+
+
+def test_networks_that_differ_are_not_timed(kernels):
+    dense, pruned, compacted, _ = latency.in_numpy(kernels, prune(kernels, "unit", 0.3))
+    other = dataclasses.replace(compacted, run=lambda images: -compacted.run(images))
+    with pytest.raises(ValueError, match="nothing was timed"):
+        last(latency.measure([dense, pruned, other], np.random.default_rng(0).random((50, 20), np.float32)))
+
+
+def test_what_is_slower_is_said():
+    rows = [
+        {"network": "dense", "runtime": "NumPy", "one_faster": 1.0, "many_faster": 1.0},
+        {"network": "compacted", "runtime": "NumPy", "one_faster": 2.0, "many_faster": 0.97},
+        {"network": "sparse", "runtime": "SciPy", "one_faster": 0.2, "many_faster": 1.5},
+    ]
+    assert latency.in_words(pd.DataFrame(rows)) == [
+        "Sparse rows in SciPy are 5.0 times as slow as the dense network for one image."
+    ]
+    assert latency.fastest({"rows": rows}) == 2.0
+    assert np.isnan(latency.fastest(None))
+
+
+def test_the_machine_is_named():
+    assert f"{os.cpu_count()} cores" in latency.machine()
+
+
+def test_a_measurement_is_kept_with_its_network(full):
+    criterion = Criterion("unit")
+    last(measured(full, criterion, 0.5))
+    record = full.speed(criterion.key(0.5))
+    assert record["source"] == full.identity()
+    assert (record["threads"], record["machine"]) == (1, latency.machine())
+    assert [row["network"] for row in record["rows"]] == list(footprint.NETWORKS)
+    assert latency.fastest(record) > 0
+    last(measured(full, criterion, [0.5, 0.9]))
+    assert full.speed(criterion.key([0.5, 0.9]))
+    # A file that says something else counts as none, and that of another network is not kept.
+    layout.speed(full.folder, criterion.key(0.5)).write_text("[")
+    assert full.speed(criterion.key(0.5)) is None
+    full.keep_speed(criterion.key(0.7), record, "an earlier network")
+    assert full.speed(criterion.key(0.7)) is None
+
+
+def test_the_sparsities_of_the_flag():
+    assert chosen_sparsities("0.9,0.5", 2) == [0.5, 0.9]
+    assert chosen_sparsities("0.9:0.5", 2) == [[0.9, 0.5]]
+    for text in ("0.9:0.5", "a:b:c", "2:0:0"):
+        with pytest.raises(ValueError, match="one number from 0 to 1 for each of the 3 hidden layers"):
+            chosen_sparsities(text, 3)
+
+
+def run_speed(run, *flags):
+    return subprocess.run(
+        [sys.executable, "-m", "core.speed", f"--run={run.id}", f"--output_dir={run.root}", *flags],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_command_measures_and_says_what_came_out(full):
+    done = run_speed(full, "--method=unit", "--sparsity=0.5,0.9")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("compacted, sparse (CSR)") == 2
+    assert latency.machine() in done.stdout
+    assert full.speed(Criterion("unit").key(0.9))
+    refused = run_speed(full, "--recovery=repair", "--sparsity=0.5")
+    assert refused.returncode == 1
+    assert "Repair it, or train it on, at this k first" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_measurement_can_be_watched_and_stopped(full):
+    criterion = Criterion("weight")
+    assert jobs.measuring(full) is None
+    jobs.start_measuring(full, criterion, [k / 100 for k in range(100)])
+    done, total = jobs.measuring(full)
+    assert done <= total == 100
+    # A second one waits for nobody.
+    jobs.start_measuring(full, Criterion("unit"), [0.5])
+    jobs.stop_measuring(full)
+    with full.lock("speed", timeout=60):
+        pass
+    assert jobs.measuring(full) is None
+    assert full.speed(Criterion("unit").key(0.5)) is None
+    assert full.speed(criterion.key(0.99)) is None
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.daemon:
+            thread.join(30)
+    assert jobs.measuring_problem(full) is None, "to be stopped is no failure"
+
+
+def test_why_a_measurement_failed_is_known(full):
+    # It fails so early that it may be over before it is seen to have begun.
+    with contextlib.suppress(JobError):
+        jobs.start_measuring(full, Criterion("unit", "admm", recovery="repair"), [0.5])
+    with full.lock("speed", timeout=60):
+        pass
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.daemon:
+            thread.join(30)
+    assert jobs.measuring_problem(full).startswith(f"Run {full.id} has no network unit,admm,layer,0,repair,0.5.")
+
+
+def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):
+    """The measurement is kept with the parent, and counts as long as the child is the one that was measured."""
+    child = runs.open_run("child", full.root)
+    shutil.copytree(full.folder, child.folder)
+    # An earlier version did not count multiply-adds.
+    child.sweep().drop(columns="multiply_adds").to_csv(child.folder / layout.SWEEP, index=False)
+    monkeypatch.setattr(comparison, "children", lambda run: [child] if run == full else [])
+    config = dataclasses.replace(recovery_of(full), method="unit", sparsity=0.5)
+    monkeypatch.setattr(runs.Run, "config", lambda run, own=runs.Run.config: config if run == child else own(run))
+    monkeypatch.setattr(RecoveryConfig, "layer_shapes", full.config().layer_shapes, raising=False)
+    key = Criterion("unit", recovery=TRAINED).key(0.5)
+    rows = [{"network": "compacted", "runtime": "NumPy", "one_faster": 3.0}]
+    for source, expected in ((child.identity(), 3.0), ("earlier", np.nan)):
+        full.keep_speed(key, {"source": source, "rows": rows}, full.identity())
+        (row,) = comparison.trained_on(full).to_dict("records")
+        assert row["faster"] == pytest.approx(expected, nan_ok=True)
+        assert row["multiply_adds"] == compact(child.kernels()).multiply_adds
+
+
+def recovery_of(run):
+    return RecoveryConfig(run.config(), run.id, "finetune", "unit", sparsity=0.5, epochs=1)
+
+
+def test_records_are_json_that_others_read(full):
+    last(measured(full, Criterion("unit"), 0.9))
+    path = layout.speed(full.folder, Criterion("unit").key(0.9))
+    assert json.loads(path.read_text())["images"] == latency.IMAGES

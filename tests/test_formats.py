@@ -1,0 +1,205 @@
+"""Compaction is exact, and a network comes out of a file as it went in."""
+
+import io
+import zipfile
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_array
+
+from core.datasets import load_dataset
+from core.errors import FormatError
+from core.evaluation import logits, predict
+from core.kernels import Compacted, compact, difference, forward
+from core.kernels.formats import FORMATS, read, whole
+from core.pruning import METHODS, prune
+
+WEIGHTS = st.sampled_from([0.0, 0.0, 0.0, 0.5, -0.25, 1.0, -3.0])
+
+
+@st.composite
+def networks(draw):
+    """Small networks full of zeros: dead pixels, dead units, whole layers of them, and outputs nothing reaches."""
+    widths = draw(st.lists(st.integers(1, 6), min_size=3, max_size=5))
+    return [draw(arrays(np.float32, shape, elements=WEIGHTS)) for shape in pairwise(widths)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks())
+def test_compacting_is_exact_and_a_fixed_point_whatever_is_dead(kernels):
+    images = np.random.default_rng(0).random((50, len(kernels[0])), np.float32)
+    tiny = compact(kernels)
+    assert difference(kernels, tiny, images).is_rounding
+    assert tiny.kernels[-1].shape[1] == kernels[-1].shape[1], "every class keeps its output"
+    again = compact(tiny.kernels)
+    assert len(again.inputs) == len(tiny.inputs)
+    for kernel, same in zip(tiny.kernels, again.kernels, strict=True):
+        np.testing.assert_array_equal(same, kernel)
+        assert (kernel != 0).any(axis=1).all(), "an input or unit that reaches nothing"
+    for kernel in tiny.kernels[:-1]:
+        assert (kernel != 0).any(axis=0).all(), "a unit that nothing reaches"
+
+
+def test_the_check_finds_a_network_that_is_not_the_same(kernels):
+    images = np.random.default_rng(1).random((300, 20), np.float32)
+    tiny = compact(kernels)
+    assert difference(kernels, tiny, images).is_rounding
+    swapped = Compacted(tiny.kernels, tiny.inputs[::-1])
+    assert difference(kernels, swapped, images).changed > 0
+    # Predictions that stay are not enough: the logits have to.
+    louder = Compacted([*tiny.kernels[:-1], 1.01 * tiny.kernels[-1]], tiny.inputs)
+    found = difference(kernels, louder, images)
+    assert (found.changed, found.is_rounding, found.images) == (0, False, 300)
+    lost = Compacted([np.full_like(tiny.kernels[0], np.nan), *tiny.kernels[1:]], tiny.inputs)
+    assert not difference(kernels, lost, images).is_rounding
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=40, deadline=None)
+@given(networks())
+def test_every_format_gives_the_network_back(name, compressed, kernels):
+    tiny = compact(kernels)
+    format = FORMATS[name]
+    data = format.write(tiny, compressed)
+    back = format.read(data)
+    np.testing.assert_array_equal(back.inputs, tiny.inputs)
+    for kernel, same in zip(tiny.kernels, back.kernels, strict=True):
+        assert same.dtype == np.float32
+        assert same.shape == kernel.shape
+        if format.is_exact:
+            np.testing.assert_array_equal(same, kernel)
+        else:
+            # Half a step of int8, which is coarser than float16.
+            step = np.abs(kernel).max(axis=0, initial=0) / 127
+            assert (np.abs(same - kernel) <= 0.501 * step).all()
+            np.testing.assert_array_equal(same[kernel == 0], 0)
+    assert format.write(tiny, compressed) == data, "the same network gives the same bytes"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_others_read_the_files_with_numpy_and_scipy_alone(kernels, method):
+    pruned = prune(kernels, method, 0.6)
+    images = np.random.default_rng(2).random((100, 20), np.float32)
+    tiny = compact(pruned)
+    expected = logits(pruned, images)
+    for name, format in FORMATS.items():
+        file = np.load(io.BytesIO(format.write(tiny, False)), allow_pickle=False)
+        layers = len(tiny.kernels)
+        if name == "sparse":
+            matrices = [
+                csr_array((file[f"data_{i}"], file[f"indices_{i}"], file[f"indptr_{i}"]), tuple(file[f"shape_{i}"]))
+                for i in range(layers)
+            ]
+            assert sum(matrix.nnz for matrix in matrices) == tiny.parameters
+            assert file["indices_0"].dtype == np.uint8
+        elif name == "int8":
+            matrices = [file[f"kernel_{i}"] * file[f"scale_{i}"] for i in range(layers)]
+            assert all(np.abs(file[f"kernel_{i}"]).max() == 127 for i in range(layers))
+        else:
+            assert {file[f"kernel_{i}"].dtype for i in range(layers)} == {np.dtype(name)}
+            matrices = [file[f"kernel_{i}"].astype(np.float32) for i in range(layers)]
+        seen = images[:, file["inputs"]]
+        for matrix in matrices[:-1]:
+            seen = np.maximum(seen @ matrix, 0)
+        found = seen @ matrices[-1]
+        roughly = 0.05 * np.abs(expected).max() if name == "int8" else 0.005 * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, atol=1e-4 if format.is_exact else roughly)
+
+
+def test_the_whole_file_is_counted(kernels):
+    tiny = whole(kernels)
+    weights = sum(kernel.size for kernel in kernels)
+    for name, size in (("float32", 4), ("float16", 2), ("int8", 1)):
+        data = FORMATS[name].write(tiny, False)
+        file = zipfile.ZipFile(io.BytesIO(data))
+        inside = sum(array.file_size for array in file.infolist())
+        assert inside > size * weights
+        assert len(data) > inside + 2 * sum(len(name) for name in file.namelist()), "the directory counts, too"
+        assert len(FORMATS[name].write(tiny, True)) < len(data)
+
+
+def test_indices_take_no_more_than_they_need():
+    wide = np.zeros((3, 300), np.float32)
+    wide[:, 299] = 1
+    file = np.load(io.BytesIO(FORMATS["sparse"].write(whole([wide, np.ones((300, 2), np.float32)]), False)))
+    assert file["indices_0"].dtype == np.uint16
+    assert file["indices_1"].dtype == np.uint8
+    assert file["indptr_1"].dtype == np.uint16
+
+
+def test_a_weight_too_small_for_a_scale_is_no_failure():
+    kernel = np.full((2, 2), np.float32(1e-45))
+    assert np.isfinite(read(FORMATS["int8"].write(whole([kernel, kernel]), False)).kernels[0]).all()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_damaged_file_is_refused_or_is_the_same_network(name):
+    generator = np.random.default_rng(3)
+    tiny = whole([generator.normal(size=shape).astype(np.float32) for shape in ((3, 2), (2, 2))])
+    for compressed in (False, True):
+        data = FORMATS[name].write(tiny, compressed)
+        good = read(data)
+        refused = 0
+        for place in range(len(data)):
+            damaged = bytearray(data)
+            damaged[place] ^= 1 << generator.integers(8)
+            try:
+                back = read(bytes(damaged))
+            except FormatError:
+                refused += 1
+                continue
+            # Dates, and what else no reader needs.
+            np.testing.assert_array_equal(back.inputs, good.inputs)
+            for kernel, same in zip(good.kernels, back.kernels, strict=True):
+                np.testing.assert_array_equal(same, kernel)
+        assert refused > len(data) / 4
+        for length in (0, 10, len(data) // 2, len(data) - 1):
+            with pytest.raises(FormatError, match="cannot be read as a network"):
+                read(data[:length])
+
+
+def test_a_foreign_file_is_refused(kernels):
+    def npz(**arrays):
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        return file.getvalue()
+
+    ones = np.ones((2, 3), np.float32)
+    foreign = [
+        b"%PDF-1.7",
+        npz(weights=ones),
+        npz(kernel_0=ones),
+        npz(inputs=np.arange(2)),
+        npz(inputs=np.arange(3), kernel_0=ones),
+        npz(inputs=np.array([1, 0]), kernel_0=ones),
+        npz(inputs=np.arange(2), kernel_0=ones, kernel_1=ones),
+        npz(inputs=np.arange(2), kernel_0=ones * np.nan),
+        npz(inputs=np.arange(2), kernel_0=np.ones(2, np.float32)),
+        npz(inputs=np.arange(2), kernel_0=ones.astype(np.int8)),
+        npz(inputs=np.array(["a", "b"]), kernel_0=ones),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 5], indptr_0=[0, 1, 3], shape_0=[2, 3]),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, -1], indptr_0=[0, 1, 3], shape_0=[2, 3]),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 2], indptr_0=[0, 1, 2], shape_0=[2, 3]),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 2], indptr_0=[0, 9, 3], shape_0=[2, 3]),
+    ]
+    for data in foreign:
+        with pytest.raises(FormatError):
+            read(data)
+
+
+def test_every_format_on_trained_digits(trained_run):
+    """All exact formats answer all test images as the pruned network does, the others nearly all."""
+    test = load_dataset("optdigits", trained_run.root).test
+    pruned = prune(trained_run.kernels(), "unit", 0.5)
+    tiny = compact(pruned)
+    assert difference(pruned, tiny, test.images).is_rounding
+    expected = forward(pruned, test.images).argmax(axis=1)
+    for format in FORMATS.values():
+        back = format.read(format.write(tiny, True))
+        same = np.mean(predict(back.kernels, test.images[:, back.inputs]) == expected)
+        assert same == 1 if format.is_exact else same > 0.97

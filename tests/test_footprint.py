@@ -91,6 +91,7 @@ def test_what_got_larger_is_said(trained_run):
     assert "times as large as the compacted network" in said("unit", 0.5)
     assert "Compacting alone gains little" in said("weight", 0.5)
     assert "Sparse rows make" not in said("weight", 0.9)
+    assert said("weight", 1.0).startswith("Nothing is left")
     assert "with the zeros in place" in said("unit", 0.9).lower()
 
 
@@ -113,6 +114,15 @@ def test_a_sweep_counts_multiply_adds(full, method):
     full.add_to_sweep(table.drop(columns="multiply_adds").head(0), full.identity())
     without = table.drop(columns="multiply_adds")
     assert scoring.unscored(without, scoring.fine_curve()) == scoring.unscored(table, scoring.fine_curve())
+
+
+def test_a_format_that_costs_accuracy_is_said():
+    rows = pd.DataFrame(
+        {"network": "compacted", "format": list(FORMATS), "bytes": 1, "accuracy": [0.98, 0.98, 0.9, 0.98]}
+    )
+    every = pd.concat(rows.assign(network=name) for name in ("dense", "pruned", "compacted"))
+    counts = footprint.operations(by_hand(), by_hand(), compact(by_hand()))
+    assert "int8 costs 8.0 points here." in footprint.in_words(every, counts, Criterion("weight"))
 
 
 def last(steps):

@@ -21,6 +21,9 @@ NETWORKS = {
 """Ways to hold one network, and what they are called: as it was trained; with zeros where weights were; without what
 is dead; and of that, only the weights that are not zero."""
 
+_COSTS = 0.003
+"""How much accuracy a format may lose before it is said."""
+
 
 def operations(dense: Kernels, pruned: Kernels, tiny: Compacted) -> pd.DataFrame:
     """What each way to hold a network computes for one image.
@@ -77,6 +80,8 @@ def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> 
         counts: from `operations`.
         criterion: how it was pruned.
     """
+    if not counts.set_index("network").weights["compacted"]:
+        return ["Nothing is left that could reach an output, so every image gets the same answer."]
     said = []
     size = rows.set_index(["network", "format"]).bytes
     dense, pruned = size["dense", "float32"], size["pruned", "float32"]
@@ -96,6 +101,10 @@ def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> 
             "Compacting alone gains little here: single weights are gone from nearly every unit, but few units are "
             "dead. Sparse rows are what makes such a network small."
         )
+    scored = rows[rows.network == "compacted"].set_index("format").accuracy
+    for name, accuracy in scored.items():
+        if accuracy < scored["float32"] - _COSTS:
+            said.append(f"{FORMATS[name].title} costs {100 * (scored['float32'] - accuracy):.1f} points here.")
     if pruned >= dense:
         said.append("With the zeros in place, a file that is not compressed is as large as before pruning.")
     return said

@@ -12,7 +12,7 @@ from core.sweep import Criterion, key_of, parse_key
 from pages.shared import actions, choice, footprints, frame, instrument, networks, size_tables
 
 REFRESH_SECONDS = 1.0
-CURVE_SECONDS = 3.0
+CURVE_PAUSE = 0.2
 
 
 def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
@@ -83,7 +83,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
             + " ".join(latency.in_words(size_tables.rows_of(record)))
         )
     at_work = jobs.measuring(run) is not None
-    curve = [stop for stop, rows in footprints.curve(network, criterion)[0].points.items() if rows]
+    curve = [stop for stop, rows in footprints.curve(network, criterion).items() if rows]
     with st.container(horizontal=True):
         for name, label, icon, ks in (
             ("here", "Measure again" if record else "Measure the time", "timer", [parse_key(key, layers)]),
@@ -127,15 +127,15 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
 
 
 def show_curves(
-    network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint, waits: bool
+    network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint, grows: bool
 ) -> None:
-    """Everything against k; the curves grow while they are looked at."""
-    growing, more = footprints.curve(network, criterion)
-    if growing.problem:
-        st.error(growing.problem, icon=":material/error:")
+    """Everything against k; with each run of the fragment the curves grow by a point."""
+    missing = footprints.missing(network, criterion)
+    if bool(missing) != grows:
+        st.rerun()
     k = parse_key(key, len(network.kernels) - 1)
     place = {"method": criterion.method, "k": None if np.ndim(k) else k}
-    points = growing.table()
+    points = footprints.table_of(footprints.curve(network, criterion))
     which = st.segmented_control(
         "Files", ["as they are", "compressed"], default="as they are", required=True, key="files", bind="query-params"
     )
@@ -161,11 +161,11 @@ def show_curves(
                 size_tables.show_figure(figure, "curve_speed", "How many times as fast as dense, against sparsity")
             else:
                 st.caption("Time against k appears here once it is measured at some points.")
-    if more:
-        left = sum(stop not in growing.points for stop in footprints.stops(network, criterion))
-        st.caption(f"Files are being written and scored: {frame.counted(left, 'point')} of each curve to go.")
-    if more != waits:
-        st.rerun()
+    if missing:
+        st.caption(f"Files are being written and scored: {frame.counted(len(missing), 'point')} of each curve to go.")
+        # A fragment is on its own when it reruns, so it shows its failures itself.
+        with frame.known_errors():
+            footprints.grow(network, criterion)
 
 
 frame.page_title("Size and speed")
@@ -201,8 +201,8 @@ try:
     show_files(found, criterion, network.dense.accuracy)
     show_speed(network, criterion, key, found)
     st.subheader("Against the sparsity")
-    waits = footprints.curve(network, criterion)[1]
-    st.fragment(show_curves, run_every=CURVE_SECONDS if waits else None)(network, criterion, key, found, waits)
+    grows = bool(footprints.missing(network, criterion))
+    st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, key, found, grows)
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
     frame.link_to("training", "Go to Training to retrain or delete it")

@@ -20,6 +20,7 @@ PAGES = {
     "training": "Training",
     "grid": "Grid",
     "pruning": "Pruning",
+    "size": "Size and speed",
     "draw": "Draw",
     "comparison": "Comparison",
     "runs": "Runs",
@@ -30,7 +31,7 @@ PAGES = {
 def test_every_address_opens_cold_on_a_fresh_server(server, page, path):
     visit(page, f"{server.url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
-    for title in ("Overview", "Training", "Grid", "Pruning", "Draw", "Comparison", "Runs"):
+    for title in ("Overview", "Training", "Grid", "Pruning", "Size", "Draw", "Comparison", "Runs"):
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
 
 

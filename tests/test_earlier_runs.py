@@ -48,7 +48,7 @@ def test_its_numbers_are_those_that_were_written_then(earlier):
         assert old.removable.tolist() == new.removable.tolist()
 
 
-@pytest.mark.parametrize("page", ["overview", "pruning", "draw", "comparison", "runs"])
+@pytest.mark.parametrize("page", ["overview", "pruning", "size", "draw", "comparison", "runs"])
 def test_every_page_opens_it(earlier, page, monkeypatch):
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
     app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)

@@ -26,7 +26,7 @@ from core.runs import Phase, layout, write_run
 from core.sweep import ROW_KEY, Criterion, key_of
 from tests.conftest import PROJECT, SMALL
 
-PAGES = ("overview", "training", "grid", "pruning", "draw", "comparison", "runs")
+PAGES = ("overview", "training", "grid", "pruning", "size", "draw", "comparison", "runs")
 
 
 def open_page(name: str, **query: str) -> AppTest:
@@ -220,7 +220,7 @@ def test_a_run_deleted_in_another_tab_is_said(full):
     assert "No trained network yet" in " ".join(element.value for element in app.markdown)
 
 
-@pytest.mark.parametrize("page", ["pruning", "draw", "comparison"])
+@pytest.mark.parametrize("page", ["pruning", "size", "draw", "comparison"])
 def test_a_run_can_be_looked_at_while_it_is_retrained(full, page):
     with pytest.raises(KnownError), write_run(full, SMALL) as training:
         training.update(Phase.TRAINING, epoch=1, epochs=3)
@@ -285,7 +285,7 @@ def test_an_unknown_run_in_a_link_is_said(full):
     assert not app.exception
 
 
-@pytest.mark.parametrize("page", ["pruning", "draw", "comparison"])
+@pytest.mark.parametrize("page", ["pruning", "size", "draw", "comparison"])
 def test_a_damaged_network_is_said_with_a_way_out(full, page):
     (full.folder / layout.KERNELS).write_bytes(b"damaged")
     app = open_page(page, k_vals="0.1234")

@@ -330,7 +330,9 @@ def test_it_is_not_trained_again_and_is_scored_further_without_its_parent(copied
     assert len(archive(copied)) > 1_000
 
 
-@pytest.mark.parametrize("page", ["overview", "training", "grid", "pruning", "draw", "comparison", "runs", "present"])
+@pytest.mark.parametrize(
+    "page", ["overview", "training", "grid", "pruning", "size", "draw", "comparison", "runs", "present"]
+)
 def test_it_opens_on_every_page(copied, monkeypatch, page):
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
     app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)

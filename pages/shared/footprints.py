@@ -1,8 +1,6 @@
 """What networks take, as the page of size and speed needs it: at the slider's k, against k, and how fast they were."""
 
-import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,6 @@ import streamlit as st
 
 from core import runs, scoring
 from core.analysis import footprint, latency, recovered
-from core.errors import KnownError
 from core.kernels import Difference, compact, difference
 from core.kernels.formats import whole
 from core.sweep import STOPS, Criterion, key_of, parse_key
@@ -19,8 +16,6 @@ from pages.shared import networks
 
 CURVE_STOPS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 """Where the curves have their points: whole networks are written and scored, so there are few."""
-_LOOKED_SECONDS = 5.0
-"""How long curves go on growing after somebody looked at them."""
 
 
 @dataclass(frozen=True)
@@ -77,63 +72,50 @@ def _dense_files(root: Path, run_id: str, identity: str, _network: networks.Load
     return pd.DataFrame(footprint.files(whole(_network.kernels), test.images, test.labels)).assign(network="dense")
 
 
-@dataclass
-class Growing:
-    """Points of the curves, which a thread adds as long as somebody looks.
-
-    Attributes:
-        points: by k, rows with the columns of `core.analysis.footprint.files`, and multiply_adds, nonzero, exact
-            (whether the compacted network is the pruned one but for rounding); None where there is no network.
-        problem: why it failed, if it did.
-    """
-
-    points: dict[float, list[dict] | None] = field(default_factory=dict)
-    problem: str | None = None
-    looked: float = 0.0
-    thread: threading.Thread | None = None
-
-    def table(self) -> pd.DataFrame:
-        """All points that there are, by k."""
-        rows = [{"k": k, **row} for k, rows in sorted(dict(self.points).items()) if rows for row in rows]
-        return pd.DataFrame(rows)
-
-
 def stops(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
     """Where the curves have their points."""
     known = networks.stops(network, criterion)
     return known if criterion.recovery == recovered.TRAINED else [k for k in CURVE_STOPS if k in known]
 
 
-def curve(network: networks.LoadedRun, criterion: Criterion) -> tuple[Growing, bool]:
-    """What is known of the curves, and whether there is more to come; shared by all sessions."""
+Points = dict[float, list[dict] | None]
+"""Points of the curves by k: rows with the columns of `core.analysis.footprint.files`, and multiply_adds, nonzero and
+exact (whether the compacted network is the pruned one but for rounding); None where there is no network."""
+
+
+def curve(network: networks.LoadedRun, criterion: Criterion) -> Points:
+    """The points of the curves that are known so far; shared by all sessions, and added to by `grow`."""
     run = network.run
-    growing = _growing(run.root, run.id, network.identity, criterion, networks.version(network))
-    growing.looked = time.monotonic()
-    missing = [k for k in stops(network, criterion) if k not in growing.points]
-    if missing and not growing.problem and not (growing.thread and growing.thread.is_alive()):
-        growing.thread = threading.Thread(target=_grow, args=(growing, network, criterion, missing), daemon=True)
-        growing.thread.start()
-    return growing, bool(missing) and not growing.problem
+    return _curve(run.root, run.id, network.identity, criterion, networks.version(network))
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _growing(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> Growing:
-    return Growing()
+def _curve(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> Points:
+    return {}
 
 
-def _grow(growing: Growing, network: networks.LoadedRun, criterion: Criterion, missing: list[float]) -> None:
-    try:
-        for k in _coarse_first(missing):
-            if time.monotonic() > growing.looked + _LOOKED_SECONDS:
-                return
-            growing.points[k] = _point(network, criterion, k)
-    except KnownError as error:
-        growing.problem = str(error)
+def table_of(points: Points) -> pd.DataFrame:
+    """All points that there are, by k."""
+    return pd.DataFrame([{"k": k, **row} for k, rows in sorted(points.items()) for row in rows or ()])
 
 
-def _coarse_first(ks: list[float]) -> list[float]:
-    """The same, in an order in which a curve takes shape early."""
-    return list(dict.fromkeys([*ks[::4], *ks[::2], *ks]))
+def missing(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
+    """Where the curves have no point yet, in an order in which they take shape early."""
+    known, ks = curve(network, criterion), stops(network, criterion)
+    return [k for k in dict.fromkeys([*ks[::4], *ks[::2], *ks]) if k not in known]
+
+
+def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
+    """Add one point to the curves, which takes up to some seconds.
+
+    Raises:
+        RunError: if a network cannot be read.
+    """
+    points = curve(network, criterion)
+    for k in missing(network, criterion)[:1]:
+        # One that cannot be read is left out, so that the others come.
+        points[k] = None
+        points[k] = _point(network, criterion, k)
 
 
 def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict] | None:

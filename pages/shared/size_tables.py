@@ -18,7 +18,7 @@ def show_headline(found: Footprint, dense_accuracy: float, record: dict | None) 
     held = "sparse" if files.bytes["compacted", "sparse"] < files.bytes["compacted", "float32"] else "compacted"
     file = files.loc["compacted", "sparse" if held == "sparse" else "float32"]
     counts = found.operations.set_index("network").loc[held]
-    name = NETWORKS[held]
+    name = {"compacted": "compacted", "sparse": "sparse rows"}[held]
     accuracy, size, products, time = st.columns(4)
     accuracy.metric(
         "Test accuracy",
@@ -28,7 +28,7 @@ def show_headline(found: Footprint, dense_accuracy: float, record: dict | None) 
         delta_arrow="off",
     )
     _metric(size, "File", in_bytes(file.bytes), file.smaller, "smaller", f"{name}, float32")
-    _metric(products, "Multiply-adds", f"{int(counts.multiply_adds):,}", counts.fewer, "fewer", f"of one image, {name}")
+    _metric(products, "Multiply-adds", f"{int(counts.multiply_adds):,}", counts.fewer, "fewer", name)
     if record:
         rows = rows_of(record)
         timed = rows[(rows.network == held) & rows.runtime.isin(["NumPy", "SciPy"])].iloc[0]

@@ -61,18 +61,19 @@ def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy
     st.subheader("Files")
     size_tables.show_files(found, dense_accuracy)
     said = footprint.in_words(found.files, found.operations, criterion)
+    apart = 1e6 * found.difference.logits
+    logits = f"no logit differs by more than {apart:.2g} millionths of the largest, which is float rounding"
     st.caption(
-        f"Each file is whole: weights, shapes and which pixels are left. Compacted: everything dead is removed. On all "
-        f"{found.difference.images:,} test images it answers as the pruned network does, and no logit differs by more "
-        f"than {1e6 * found.difference.logits:.2g} millionths of the largest, which is float rounding. "
-        + " ".join(said)
+        "Each file is whole: weights, shapes and which pixels are left. Compacted: everything dead is removed. On all "
+        f"{found.difference.images:,} test images it answers as the pruned network does, and "
+        f"{logits if apart else 'every logit is the same'}. " + " ".join(said)
     )
 
 
 def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint) -> None:
     """Weights, multiply-adds and time, and the buttons that measure."""
-    run, layers = network.run, len(network.kernels) - 1
-    record = footprints.speed_at(run, criterion, key, layers)
+    run = network.run
+    record = footprints.speed_at(network, criterion, key)
     st.subheader("Arithmetic and time")
     size_tables.show_operations(found.operations, record)
     if record:
@@ -83,10 +84,15 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
             + " ".join(latency.in_words(size_tables.rows_of(record)))
         )
     at_work = jobs.measuring(run) is not None
-    curve = [stop for stop, rows in footprints.curve(network, criterion).items() if rows]
+    curve = [stop for stop, (_, rows) in footprints.curve(network, criterion).items() if rows]
     with st.container(horizontal=True):
         for name, label, icon, ks in (
-            ("here", "Measure again" if record else "Measure the time", "timer", [parse_key(key, layers)]),
+            (
+                "here",
+                "Measure again" if record else "Measure the time",
+                "timer",
+                [parse_key(key, len(network.kernels) - 1)],
+            ),
             ("curve", "Measure at every point of the curves", "ssid_chart", sorted(curve)),
         ):
             st.button(
@@ -196,8 +202,7 @@ try:
         st.stop()
     if parent_of(run):
         st.caption("This network was trained on. What is called dense below is the whole of it, with its zeros.")
-    layers = len(network.kernels) - 1
-    size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(run, criterion, key, layers))
+    size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, key))
     show_files(found, criterion, network.dense.accuracy)
     show_speed(network, criterion, key, found)
     st.subheader("Against the sparsity")

@@ -212,6 +212,20 @@ def test_curves_grow_by_a_point_at_a_time(full):
     assert found.multiply_adds == compact(pruned).multiply_adds
 
 
+def test_points_stay_while_scores_come_in_and_go_with_their_network(full):
+    network, criterion = networks.load_run(full), Criterion("unit", "admm", recovery="repair")
+    full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.identity())
+    while footprints.missing(network, criterion):
+        footprints.grow(network, criterion)
+    assert footprints.table_of(footprints.curve(network, criterion)).k.unique().tolist() == [0.0, 0.9]
+    full.add_to_sweep(full.sweep().head(1), full.identity())
+    assert footprints.missing(network, criterion) == []
+    # Other networks come, and this one is made anew.
+    for k in (0.5, 0.9):
+        full.keep_network(criterion.key(k), prune(full.kernels(), "unit", 0.95), full.identity())
+    assert sorted(footprints.missing(network, criterion)) == [0.5, 0.9]
+
+
 def test_a_curve_that_cannot_be_had_says_why(full, monkeypatch):
     monkeypatch.setattr(footprints, "_point", lambda *_: runs.open_run("gone").kernels())
     app = opened(method="unit", scope="global", k="0.5")

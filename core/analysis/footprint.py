@@ -7,7 +7,7 @@ import pandas as pd
 
 from core.evaluation import evaluate
 from core.kernels import Compacted, compact
-from core.kernels.formats import FORMATS
+from core.kernels.formats import FORMATS, Format
 from core.pruning import Kernels
 from core.runs import Run
 from core.sweep import Criterion
@@ -60,16 +60,26 @@ def files(network: Compacted, images: np.ndarray, labels: np.ndarray) -> Iterato
         A row a name in `FORMATS` as soon as it is known: format, bytes, compressed (bytes, if the file is compressed),
         accuracy (0 to 1; of exact formats, that of the network itself).
     """
-    seen = images if len(network.inputs) == images.shape[1] else images[:, network.inputs]
-    exact = evaluate(network.kernels, seen, labels).accuracy
+    exact = _accuracy(network, images, labels)
     for name, format in FORMATS.items():
-        data = format.write(network, False)
         yield {
             "format": name,
-            "bytes": len(data),
+            "bytes": len(format.write(network, False)),
             "compressed": len(format.write(network, True)),
-            "accuracy": exact if format.is_exact else evaluate(format.read(data).kernels, seen, labels).accuracy,
+            "accuracy": exact if format.is_exact else _accuracy(_again(network, format), images, labels),
         }
+
+
+def _again(network: Compacted, format: Format) -> Compacted:
+    """The network that is read from its file."""
+    return format.read(format.write(network, False))
+
+
+def _accuracy(network: Compacted, images: np.ndarray, labels: np.ndarray) -> float:
+    # The pixels that are left are put back among the others: a copy of all images would be ten times as large.
+    first = np.zeros((images.shape[1], network.kernels[0].shape[1]), np.float32)
+    first[network.inputs] = network.kernels[0]
+    return evaluate([first, *network.kernels[1:]], images, labels).accuracy
 
 
 def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> list[str]:

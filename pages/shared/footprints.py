@@ -41,7 +41,7 @@ def footprint_at(network: networks.LoadedRun, criterion: Criterion, key: str) ->
     Raises:
         RunError: if its file is damaged.
     """
-    source = recovered.source(network.run, criterion, parse_key(key, len(network.kernels) - 1))
+    source = networks.source(network, criterion, key)
     return source and _footprint(network.run.root, network.run.id, network.identity, source, criterion, key, network)
 
 
@@ -78,31 +78,32 @@ def stops(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
     return known if criterion.recovery == recovered.TRAINED else [k for k in CURVE_STOPS if k in known]
 
 
-Points = dict[float, list[dict] | None]
-"""Points of the curves by k: rows with the columns of `core.analysis.footprint.files`, and multiply_adds, nonzero and
-exact (whether the compacted network is the pruned one but for rounding); None where there is no network."""
+Points = dict[float, tuple[str | None, list[dict]]]
+"""Points of the curves by k: what tells the network from another one, and rows with the columns of
+`core.analysis.footprint.files`, and multiply_adds, nonzero and exact (whether the compacted network is the pruned one
+but for rounding); none where there is no network."""
 
 
 def curve(network: networks.LoadedRun, criterion: Criterion) -> Points:
     """The points of the curves that are known so far; shared by all sessions, and added to by `grow`."""
-    run = network.run
-    return _curve(run.root, run.id, network.identity, criterion, networks.version(network))
+    return _curve(network.run.root, network.run.id, network.identity, criterion)
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _curve(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> Points:
+def _curve(root: Path, run_id: str, identity: str, criterion: Criterion) -> Points:
     return {}
 
 
 def table_of(points: Points) -> pd.DataFrame:
     """All points that there are, by k."""
-    return pd.DataFrame([{"k": k, **row} for k, rows in sorted(points.items()) for row in rows or ()])
+    return pd.DataFrame([{"k": k, **row} for k, (_, rows) in sorted(points.items()) for row in rows])
 
 
 def missing(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
-    """Where the curves have no point yet, in an order in which they take shape early."""
+    """Where the curves have no point yet, or that of an earlier network, in an order in which they take shape early."""
     known, ks = curve(network, criterion), stops(network, criterion)
-    return [k for k in dict.fromkeys([*ks[::4], *ks[::2], *ks]) if k not in known]
+    early = dict.fromkeys([*ks[::4], *ks[::2], *ks])
+    return [k for k in early if k not in known or known[k][0] != networks.source(network, criterion, key_of(k))]
 
 
 def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
@@ -113,18 +114,19 @@ def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
     """
     points = curve(network, criterion)
     for k in missing(network, criterion)[:1]:
+        source = networks.source(network, criterion, key_of(k))
         # One that cannot be read is left out, so that the others come.
-        points[k] = None
-        points[k] = _point(network, criterion, k)
+        points[k] = source, []
+        points[k] = source, _point(network, criterion, k)
 
 
-def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict] | None:
+def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict]:
     if criterion.recovery == "none":
         pruned = networks.rank_run(network, criterion).ranks.prune(network.kernels, k)
     else:
         pruned = network.kernels if k == 0 else recovered.kernels(network.run, criterion, k)
     if pruned is None:
-        return None
+        return []
     test = networks.test_split(network.config.dataset)
     tiny = compact(pruned)
     counted = {
@@ -135,11 +137,10 @@ def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[
     return [row | counted for row in footprint.files(tiny, test.images, test.labels)]
 
 
-def speed_at(run: runs.Run, criterion: Criterion, key: str, layers: int) -> dict | None:
+def speed_at(network: networks.LoadedRun, criterion: Criterion, key: str) -> dict | None:
     """How fast the network at this k was when it was measured; None if it was not, or was another one then."""
-    k = parse_key(key, layers)
-    record = run.speed(criterion.key(k))
-    return record if record and record.get("source") == recovered.source(run, criterion, k) else None
+    record = network.run.speed(criterion.key(parse_key(key, len(network.kernels) - 1)))
+    return record if record and record.get("source") == networks.source(network, criterion, key) else None
 
 
 def multiply_adds(run: runs.Run, table: pd.DataFrame) -> pd.Series:
@@ -166,7 +167,7 @@ def speeds(network: networks.LoadedRun, criterion: Criterion) -> pd.DataFrame:
     run, parts = network.run, []
     ks = networks.stops(network, criterion) if criterion.recovery == recovered.TRAINED else STOPS
     for k in ks if run.speed_version() else ():
-        record = speed_at(run, criterion, key_of(k), len(network.kernels) - 1)
+        record = speed_at(network, criterion, key_of(k))
         if record:
             parts.append(pd.DataFrame(record["rows"]).assign(k=k))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

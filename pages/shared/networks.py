@@ -213,7 +213,7 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict
     if criterion.recovery == "none":
         return None
     run = network.run
-    sources = {key: _source(network, criterion, key) for key in live_scores(network, criterion).known}
+    sources = {key: source(network, criterion, key) for key in live_scores(network, criterion).known}
     found = {
         key: _kept_layers(run.root, run.id, source, criterion, key, network)
         for key, source in sources.items()
@@ -222,10 +222,12 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict
     return {key: layers for key, layers in found.items() if layers is not None}
 
 
-def _source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
-    """What tells the network at this k from an earlier one: the identity of the run that it is kept with, and the
-    version of a repaired one. None if there is none: that there is none must not be remembered."""
-    if key == "0":
+def source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
+    """As `core.analysis.recovered.source`; what was trained on is looked for every other second.
+
+    None if there is no such network: that there is none must not be remembered.
+    """
+    if key == "0" or criterion.recovery == "none":
         return network.identity
     if criterion.recovery == recovered.TRAINED:
         return dict(_children(network.run.root, network.run.id, criterion.method)).get(float(key))
@@ -261,8 +263,8 @@ def kernels_at(network: LoadedRun, criterion: Criterion, k: Sparsity) -> list[np
     if criterion.recovery == "none":
         return rank_run(network, criterion).ranks.prune(network.kernels, k)
     key = key_of(k)
-    source = _source(network, criterion, key)
-    return None if source is None else _kept(network.run.root, network.run.id, source, criterion, key, network)
+    of = source(network, criterion, key)
+    return None if of is None else _kept(network.run.root, network.run.id, of, criterion, key, network)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

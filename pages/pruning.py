@@ -14,9 +14,9 @@ from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
 from core.sweep import Criterion, parse_key
-from pages.shared import choice, frame, instrument, networks, trained
+from pages.shared import choice, frame, instrument, models, networks, trained
 
-DETAILS = ("classes", "looks_at")
+DETAILS = ("classes", "looks_at", "models")
 LAYER_KS = [*K_VALUES, 1.0]
 LAYER_SECONDS = 1.0
 LAYER_PAUSE = 0.2
@@ -185,3 +185,6 @@ with st.expander("Which layer matters", icon=":material/layers:", key="layers", 
     if layers.open:
         at_work = bool(st.session_state.get("layers_at_work"))
         st.fragment(show_sensitivity, run_every=LAYER_PAUSE if at_work else None)(network, criterion, at_work)
+with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
+    if small.open:
+        models.show(network, criterion, k)

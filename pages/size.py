@@ -9,7 +9,7 @@ from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
 from core.sweep import Criterion, key_of, parse_key
-from pages.shared import actions, choice, footprints, frame, instrument, networks, size_tables
+from pages.shared import actions, choice, footprints, frame, instrument, models, networks, size_tables
 
 REFRESH_SECONDS = 1.0
 CURVE_PAUSE = 0.2
@@ -205,6 +205,9 @@ try:
     size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, key))
     show_files(found, criterion, network.dense.accuracy)
     show_speed(network, criterion, key, found)
+    with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
+        if small.open:
+            models.show(network, criterion, parse_key(key, layers))
     st.subheader("Against the sparsity")
     grows = bool(footprints.missing(network, criterion))
     st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, key, found, grows)

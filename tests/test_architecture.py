@@ -22,10 +22,10 @@ FLOORS = [
     {"core.links", "core.scoring"},
     {"core.training", "core.jobs", "core.analysis"},
     {"core.charts"},
-    {"core.exports"},
+    {"core.exports", "core.exports.models"},
     {"core.command"},
     {"core.make"},
-    {"core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
+    {"core.train", "core.recover", "core.grid", "core.repair", "core.speed", "core.export"},
     {"pages.shared"},
     {"pages"},
     {"app"},
@@ -35,9 +35,10 @@ FLOORS = [
 CLOSED = {
     "core.training": {"core.make"},
     "core.links": {"pages.shared", "pages"},
+    "core.exports.models": {"core.export", "pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.make", "pages.shared", "pages"},
-    "core.command": {"core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
+    "core.command": {"core.train", "core.recover", "core.grid", "core.repair", "core.speed", "core.export"},
     "core.make": {"core.train", "core.recover"},
     "core.train": set(),
     "core.recover": set(),
@@ -46,19 +47,36 @@ CLOSED = {
 
 PACKAGES = {
     "streamlit": {"app", "pages", "pages.shared"},
-    "keras": {"core.training", "core.datasets"},
-    "tensorflow": {"core.training"},
+    "keras": {"core.training", "core.datasets", "core.exports.models"},
+    "tensorflow": {"core.training", "core.exports.models"},
+    "ai_edge_litert": {"core.exports.models"},
+    "onnx": {"core.exports.models"},
+    "onnxruntime": {"core.exports.models"},
     "distributed": {"core.jobs"},
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},
     "sklearn": {"core.datasets"},
-    "absl": {"core.command", "core.make", "core.train", "core.recover", "core.grid", "core.repair", "core.speed"},
+    "absl": {
+        "core.command",
+        "core.make",
+        "core.train",
+        "core.recover",
+        "core.grid",
+        "core.repair",
+        "core.speed",
+        "core.export",
+    },
 }
 """Packages that only these rooms may import."""
 
 LATE = {
     ("core.datasets", "keras"),
     ("core.datasets", "sklearn"),
+    ("core.exports.models", "keras"),
+    ("core.exports.models", "tensorflow"),
+    ("core.exports.models", "ai_edge_litert"),
+    ("core.exports.models", "onnx"),
+    ("core.exports.models", "onnxruntime"),
     ("core.jobs", "distributed"),
     ("core.exports.figures", "core.charts.printed"),
     ("core.make", "core.exports"),
@@ -138,7 +156,7 @@ from streamlit.testing.v1 import AppTest
 for page in {names!r}:
     app = AppTest.from_file(f"pages/{{page}}.py", default_timeout=60).run()
     assert not app.exception, app.exception
-heavy = {{name.split(".")[0] for name in sys.modules}} & {{"tensorflow", "keras", "sklearn"}}
+heavy = {{"tensorflow", "keras", "sklearn", "onnx", "onnxruntime", "ai_edge_litert"}} & sys.modules.keys()
 assert not heavy, heavy
 """
     done = subprocess.run(

@@ -32,8 +32,9 @@ def _packed(run: Run) -> bytes:
         for name, content in made.items():
             archived.writestr(f"{run.id}/{name}", content)
         for path in sorted(run.folder.rglob("*")):
-            # Repaired networks are many and can be made again; weights and pictures are as small as they get.
-            if path.is_file() and not path.name.startswith(".") and path.parent.name != layout.REPAIRED:
+            # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
+            again = path.parent.name in (layout.REPAIRED, layout.EXPORTS)
+            if path.is_file() and not path.name.startswith(".") and not again:
                 packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.write(
                     path,

@@ -1,5 +1,6 @@
-"""Processes that train, score and draw, and the queue of trainings that a cache waits for."""
+"""Processes that train, score, draw and export, and the queue of trainings that a cache waits for."""
 
+from core.jobs.exporting import export_problem, exporting, start_export
 from core.jobs.measuring import measuring, measuring_problem, start_measuring, stop_measuring
 from core.jobs.processes import (
     Outcome,
@@ -23,6 +24,8 @@ __all__ = [
     "Progress",
     "Queue",
     "ensure_pictures",
+    "export_problem",
+    "exporting",
     "measuring",
     "measuring_problem",
     "open_queue",
@@ -30,6 +33,7 @@ __all__ = [
     "prepare_in_background",
     "progress",
     "repair_problem",
+    "start_export",
     "start_measuring",
     "start_queue",
     "start_recovery",

@@ -1,5 +1,6 @@
 """Kernels in, kernels out: make a pruned network physically smaller, and win back what pruning cost."""
 
+from core.kernels.balancing import balance
 from core.kernels.compaction import Compacted, Difference, compact, difference, forward, live_units
 from core.kernels.layer import Recipe
 from core.kernels.repair import SUPPORTS, Repaired, Repairer, repair
@@ -11,6 +12,7 @@ __all__ = [
     "Recipe",
     "Repaired",
     "Repairer",
+    "balance",
     "compact",
     "difference",
     "forward",

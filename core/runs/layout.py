@@ -11,6 +11,7 @@
         predictions.npz      the predicted class of every test image at every sparsity scored so far
         repaired/            the kernels of every repaired network that was scored
         speed/               how fast the networks made from it were, where that was measured
+        exports/             files of small networks, what is known of each, and what the process said that made it
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
         *.png, *.gif         figures and animations, drawn after scoring
@@ -38,6 +39,7 @@ RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "
 HISTOGRAMS = "histograms"
 REPAIRED = "repaired"
 SPEED = "speed"
+EXPORTS = "exports"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -83,6 +85,26 @@ def measuring(root: Path, run_id: str) -> Path:
 def measuring_log(root: Path, run_id: str) -> Path:
     """What the process said that measures."""
     return root / ".asked" / run_id / "speed-log.txt"
+
+
+def exported(folder: Path, name: str) -> Path:
+    """The file of a small network, in the folder of its run."""
+    return folder / EXPORTS / name
+
+
+def export_record(path: Path) -> Path:
+    """What is known of the file of a small network: size, checksum, accuracy."""
+    return path.with_name(f"{path.name}.json")
+
+
+def export_log(path: Path) -> Path:
+    """What the process said that makes, or made, the file of a small network."""
+    return path.with_name(f"{path.name}.txt")
+
+
+def export_lock(name: str) -> str:
+    """What the lock is called of whoever makes the file of that name; see `core.runs.Run.lock`."""
+    return f"export-{name}"
 
 
 def asked(root: Path, run_id: str) -> Path:

@@ -305,7 +305,8 @@ class Run:
         Args:
             what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
                 complete them, "repair" to repair what pages ask for, "speed" to measure, "pictures" to draw, "notes"
-                to write its name and note.
+                to write its name and note, "exports" to make files of small networks, and `layout.export_lock` to make
+                one.
             timeout: seconds to wait for whoever holds it.
 
         Raises:

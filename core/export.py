@@ -1,0 +1,117 @@
+"""Writes a pruned network into a small file that other programs open, without what is dead in it.
+
+The file is opened by its own reader and scored on all test images before it is written. It is kept with the run,
+so that the same command is quick a second time.
+"""
+
+from pathlib import Path
+
+from absl import flags, logging
+
+from core import command
+from core.config import ConfigError
+from core.exports.models import FORMATS, Exported, Subject, export, find
+from core.files import clear_errors, write_atomic
+from core.kernels import SUPPORTS
+from core.pruning import METHODS, RANKINGS, SCOPES
+from core.runs import layout, open_run
+from core.settings import cache_root
+from core.sweep import Criterion, parse_key
+from core.terminal import say
+
+_WAIT_SECONDS = 1800
+"""How long another file of the same run is waited for: each takes as much memory as a training."""
+
+
+def define_flags() -> None:
+    """The flags of the command."""
+    flags.DEFINE_string("run", None, "The id of a complete run.")
+    flags.DEFINE_enum("method", None, METHODS, "What is pruned; without it the network is exported as it is.")
+    flags.DEFINE_string("sparsity", None, "k, from 0 to 1; or one for each hidden layer, separated by commas.")
+    flags.DEFINE_enum("ranking", "magnitude", RANKINGS, "What goes first.")
+    flags.DEFINE_enum(
+        "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
+    )
+    flags.DEFINE_bool("repair", False, "If true, repair the pruned network, if that has not been done yet.")
+    flags.DEFINE_enum("support", "admm", SUPPORTS, "With --repair: how what stays is chosen.")
+    flags.DEFINE_enum("format", "keras", list(FORMATS), "The format of the file.")
+    flags.DEFINE_string("output", None, "The file to write; by default it is only kept with the run.")
+    flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
+
+
+def main(_: list[str]) -> None:
+    """The command: make the file, and say how large it is, what it knows, and how it is used."""
+    values = flags.FLAGS
+    subject, form = chosen_subject(), values.format
+    output = Path(values.output).expanduser() if values.output else None
+    if output and not output.parent.is_dir():
+        raise ConfigError(f"output: expected a file in a folder that exists. Received: {output}.")
+    # TensorFlow tells of every step of a conversion.
+    logging.set_verbosity(logging.ERROR)
+    exported = _exported(subject, form)
+    if output:
+        with clear_errors(f"write {output}"):
+            write_atomic(output, lambda file: file.write(exported.read()))
+    path = output or exported.path
+    say(summary(exported, subject))
+    say(f"\n{usage(subject, form, path.name)}\n\n{path}")
+
+
+def chosen_subject() -> Subject:
+    """The network that the flags say.
+
+    Raises:
+        ConfigError: for flags that do not fit each other.
+        RunError: if there is no such run.
+    """
+    values = flags.FLAGS
+    if not values.run:
+        raise ConfigError("--run: expected the id of a complete run. Received nothing.")
+    run = open_run(values.run, Path(values.output_dir).expanduser())
+    if values.method is None:
+        if values.sparsity is not None or values.repair:
+            raise ConfigError(f"--method: expected one of {', '.join(METHODS)} to prune by. Received nothing.")
+        return Subject(run)
+    layers = len(run.config().layer_shapes) - 1
+    k = parse_key(values.sparsity or "", layers)
+    if k is None:
+        raise ConfigError(
+            f"--sparsity: expected k from 0 to 1, or {layers}, one for each hidden layer. "
+            f"Received: {values.sparsity!r}."
+        )
+    if isinstance(k, list) and (values.repair or values.scope == "global"):
+        raise ConfigError("--sparsity: expected one k, as --repair and --scope=global know no other. Received several.")
+    chosen = (values.support, values.scope) if values.repair else (values.ranking, values.scope)
+    return Subject(run, Criterion(values.method, *chosen, recovery="repair" if values.repair else "none"), k)
+
+
+def summary(exported: Exported, subject: Subject) -> str:
+    """Size, ratio and measured accuracy, in a sentence."""
+    about = exported.about
+    return (
+        f"{exported.bytes:,} bytes, {exported.against_dense}; {about['parameters']:,} parameters of "
+        f"{subject.run.config().parameter_count:,}. Its own reader scores {about['test_accuracy']:.2%} on all "
+        f"{about['test_images']:,} test images."
+    )
+
+
+def usage(subject: Subject, form: str, file: str) -> str:
+    """How the file is used, in a few lines of Python."""
+    shapes = subject.run.config().layer_shapes
+    return FORMATS[form].usage(file, shapes[0][0], len(shapes))
+
+
+def _exported(subject: Subject, form: str) -> Exported:
+    """The file, one at a time of each run; one that is there is found at once."""
+    run = subject.run
+    with run.lock(layout.export_lock(subject.kept_name(form)), timeout=_WAIT_SECONDS):
+        kept = find(subject, form)
+        if kept:
+            return kept
+        with run.lock("exports", timeout=_WAIT_SECONDS):
+            return export(subject, form, say)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

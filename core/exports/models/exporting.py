@@ -1,0 +1,232 @@
+"""Make the file of a small network, verify it, and keep it with its run."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.analysis import recovered
+from core.datasets import Split, load_dataset
+from core.errors import ExportError, RunError
+from core.exports.models import keras
+from core.exports.models.formats import FORMATS, Format
+from core.exports.models.verify import answers_of, hold_about, hold_same
+from core.files import clear_errors, write_atomic, write_text
+from core.kernels import Compacted, compact
+from core.pruning import Kernels, Sparsity
+from core.runs import Run, layout
+from core.scoring import repaired_curve, score_run
+from core.sweep import Criterion, key_of
+
+STAGES = ("Reading the network", "Repairing it", "Converting", "Opening the file and scoring it on all test images")
+"""What the making of a file goes through, in this order; what is there already is left out."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be exported: a complete run, pruned by a criterion at k, or as it is.
+
+    Attributes:
+        criterion: None for the network as it is: dense, or trained on.
+        sparsity: k, or one for each hidden layer.
+
+    Example:
+        `Subject(open_run("digits-e20-lr0.001-77cf15e239"), Criterion("unit"), 0.9)`
+    """
+
+    run: Run
+    criterion: Criterion | None = None
+    sparsity: Sparsity = 0.0
+
+    @property
+    def state(self) -> str:
+        """dense, as pruned, repaired or trained on."""
+        if self.criterion is None:
+            return "trained on" if hasattr(self.run.config(), "parent") else "dense"
+        return {"none": "as pruned", "repair": "repaired"}[self.criterion.recovery]
+
+    def file_name(self, form: str) -> str:
+        """What a file of it is called where it is taken to."""
+        parts = [self.run.id]
+        if self.criterion:
+            usual = ("magnitude", "admm", "layer")
+            parts += [self.criterion.method, key_of(self.sparsity).replace(",", "-")]
+            parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in usual]
+        return f"{'-'.join([*parts, self.state.replace(' ', '-')])}.{FORMATS[form].suffix}"
+
+    def kept_name(self, form: str) -> str:
+        """What it is called in the folder of its run, and in the name of the lock of who makes it."""
+        key = self.criterion.key(0.0)[:-1] + key_of(self.sparsity) if self.criterion else "whole"
+        return f"{key.replace(',', '-')}.{FORMATS[form].suffix}"
+
+    def flags(self, form: str) -> list[str]:
+        """The flags of `python -m core.export` that mean this file."""
+        flags = [f"--run={self.run.id}", f"--format={form}", f"--output_dir={self.run.root.resolve()}"]
+        if self.criterion is None:
+            return flags
+        repaired = self.criterion.recovery == "repair"
+        chosen = [f"--support={self.criterion.ranking}", "--repair"] if repaired else []
+        chosen = chosen or [f"--ranking={self.criterion.ranking}"]
+        pruned = [f"--method={self.criterion.method}", f"--sparsity={key_of(self.sparsity)}"]
+        return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was verified, and is kept with its run.
+
+    Attributes:
+        path: where it is.
+        bytes: how large.
+        sha256: of what was verified.
+        dense_bytes: of the Keras file of the dense network as Keras writes it, without an optimizer.
+        about: what its metadata say: run, dataset, state, method, ranking, scope, k, parameters, images, accuracy.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    dense_bytes: int
+    about: dict
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the dense network's Keras file."""
+        return self.dense_bytes / self.bytes
+
+    @property
+    def against_dense(self) -> str:
+        """The ratio in words."""
+        times, word = (self.ratio, "smaller") if self.ratio >= 1 else (1 / self.ratio, "larger")
+        return f"{times:,.1f} times {word} than the dense network's Keras file ({self.dense_bytes:,} bytes)"
+
+    def read(self) -> bytes:
+        """What was verified.
+
+        Raises:
+            ExportError: if the file was damaged or deleted since.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ExportError(f"{self.path} cannot be read: {error.strerror}. Export it again.") from None
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ExportError(f"{self.path} is damaged: it is not the file that was verified. Export it again.")
+        return data
+
+
+def find(subject: Subject, form: str) -> Exported | None:
+    """The file that is kept with the run; None if there is none, or it is no longer what was verified."""
+    path = layout.exported(subject.run.folder, subject.kept_name(form))
+    try:
+        exported = Exported(path=path, **json.loads(layout.export_record(path).read_text()))
+        exported.read()
+    except (OSError, ValueError, TypeError, ExportError):
+        return None
+    return exported
+
+
+def export(subject: Subject, form: str, report: Callable[[str], object] = lambda stage: None) -> Exported:
+    """Make a file of a network without its dead units, hold that it says what the network says, and keep it.
+
+    It takes whole images. It is opened by the reader of its format and scored on all test images, before it is written
+    where others see it; what is there already is taken.
+
+    Args:
+        subject: of a complete run.
+        form: a name in `FORMATS`.
+        report: is told the stages.
+
+    Raises:
+        ExportError: if nothing is left of the network, the file is not what it has to be, or a package is missing.
+        RunError: if the run cannot be read, or the file not written.
+
+    Example:
+        `export(Subject(run, Criterion("unit"), 0.9), "keras").path`
+    """
+    run = subject.run
+    if not run.is_complete():
+        raise RunError(f"There is no complete run {run.id} in {run.root} to export. Train it first.")
+    kept = find(subject, form)
+    if kept:
+        return kept
+    FORMATS[form].check()
+    identity = run.identity()
+    report(STAGES[0])
+    kernels = _kernels(subject, report)
+    record, data = _make(subject, FORMATS[form], kernels, report)
+    with clear_errors(f"write to {run.folder}"), run.lock("sweep", timeout=30):
+        if not run.is_still(identity):
+            raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
+        path = layout.exported(run.folder, subject.kept_name(form))
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, lambda file: file.write(data))
+        write_text(layout.export_record(path), json.dumps(record, indent=2))
+    return Exported(path=path, **record)
+
+
+def _kernels(subject: Subject, report: Callable[[str], object]) -> Kernels:
+    """The network, with everything dead in it; one that is to be repaired and is not yet, is."""
+    run, criterion = subject.run, subject.criterion
+    if criterion is None:
+        return run.kernels()
+    if criterion.recovery == "repair" and run.network(criterion.key(subject.sparsity)) is None:
+        report(STAGES[1])
+        wanted = repaired_curve(criterion.method, criterion.ranking, criterion.scope, [subject.sparsity])
+        for _ in score_run(run, wanted):
+            pass
+    return recovered.network(run, criterion, subject.sparsity)
+
+
+def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[str], object]) -> tuple[dict, bytes]:
+    """What is written down of a file, and its bytes, once they are verified."""
+    small = compact(kernels)
+    _hold_alive(small, subject)
+    pixels = len(kernels[0])
+    report(STAGES[2])
+    draft = form.convert(small, pixels)
+    report(STAGES[3])
+    config = subject.run.config()
+    test = load_dataset(config.dataset, subject.run.root).test
+    criterion = dataclasses.asdict(subject.criterion) if subject.criterion else {}
+    about = {
+        "run": subject.run.id,
+        "dataset": config.dataset,
+        "state": subject.state,
+        **({"k": subject.sparsity} if criterion else {}),
+        **{name: value for name, value in criterion.items() if name in ("method", "ranking", "scope")},
+        "parameters": small.parameters,
+        "test_images": len(test.labels),
+        "test_accuracy": _score(form, draft, kernels, test),
+    }
+    data = form.label(draft, about)
+    hold_about(form, data, about)
+    if _score(form, data, kernels, test) != about["test_accuracy"]:
+        raise ExportError(
+            f"The file made for {form.title} scores otherwise once it says so itself; nothing was written."
+        )
+    record = {
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "dense_bytes": keras.dense_size(config.layer_shapes),
+        "about": about,
+    }
+    return record, data
+
+
+def _score(form: Format, data: bytes, kernels: Kernels, test: Split) -> float:
+    """The accuracy of a file, by its own reader, once it is held to say what the network says."""
+    answers = answers_of(form, data, test.images)
+    if form.is_exact:
+        hold_same(form, answers, kernels, test.images)
+    return float((answers.argmax(axis=1) == test.labels).mean())
+
+
+def _hold_alive(small: Compacted, subject: Subject) -> None:
+    if not len(small.inputs):
+        raise ExportError(
+            f"Nothing is left of {subject.run.id} at k = {key_of(subject.sparsity)}: no pixel reaches an output any "
+            "more, and every image gets the same answer. Choose a smaller k."
+        )

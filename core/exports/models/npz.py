@@ -1,0 +1,50 @@
+"""A network as sparse arrays in an `.npz` file: only the weights that are not zero, readable with NumPy and SciPy.
+
+It is the file of sparse rows (CSR) of `core.kernels.formats`, compressed, and one more array, `about`.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import softmax
+
+from core.kernels import Compacted, formats
+
+_ABOUT = "about"
+
+
+def convert(network: Compacted, pixels: int) -> bytes:
+    """The file; it need not say how many pixels an image has."""
+    return formats.FORMATS["sparse"].write(network, True)
+
+
+def label(data: bytes, about: dict) -> bytes:
+    """The same file with what it is about, as a text in JSON."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **_read(io.BytesIO(data)), **{_ABOUT: np.array(json.dumps(about))})
+    return file.getvalue()
+
+
+def read_about(data: bytes) -> dict:
+    """What the file says that it is about."""
+    return json.loads(str(_read(io.BytesIO(data))[_ABOUT]))
+
+
+def answer(path: Path, images: np.ndarray) -> np.ndarray:
+    """What NumPy and SciPy make of the file: probabilities of shape (n, classes)."""
+    arrays = _read(path)
+    count = sum(name.startswith("shape_") for name in arrays)
+    parts = [[arrays[f"{part}_{index}"] for part in ("data", "indices", "indptr", "shape")] for index in range(count)]
+    layers = [csr_array((data, indices, ends), shape) for data, indices, ends, shape in parts]
+    signal = images[:, arrays["inputs"]]
+    for layer in layers[:-1]:
+        signal = np.maximum(signal @ layer, 0)
+    return softmax(signal @ layers[-1], axis=1)
+
+
+def _read(file: Path | io.BytesIO) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -1,0 +1,64 @@
+"""A network as an ONNX graph: Gather the pixels, then a MatMul each layer with Relu, and Softmax."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from core.kernels import Compacted
+
+_ABOUT = "about"
+_OPSET, _IR_VERSION = 13, 8
+"""Of 2021, so that readers of these years open the file."""
+
+
+def convert(network: Compacted, pixels: int) -> bytes:
+    """The file in float32, from whole images to the probabilities of the classes."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    nodes, arrays, signal = [], [], "image"
+    if len(network.inputs) < pixels:
+        arrays.append(numpy_helper.from_array(network.inputs.astype(np.int64), "pixels"))
+        nodes.append(helper.make_node("Gather", [signal, "pixels"], ["heard"], axis=1))
+        signal = "heard"
+    for index, kernel in enumerate(network.kernels):
+        arrays.append(numpy_helper.from_array(np.ascontiguousarray(kernel), f"kernel_{index}"))
+        nodes.append(helper.make_node("MatMul", [signal, f"kernel_{index}"], [f"sum_{index}"]))
+        signal = f"sum_{index}"
+        if index < len(network.kernels) - 1:
+            nodes.append(helper.make_node("Relu", [signal], [f"layer_{index}"]))
+            signal = f"layer_{index}"
+    nodes.append(helper.make_node("Softmax", [signal], ["class"], axis=1))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", pixels])
+    classes = helper.make_tensor_value_info("class", TensorProto.FLOAT, ["n", network.kernels[-1].shape[1]])
+    graph = helper.make_graph(nodes, "small_network", [image], [classes], arrays)
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+    checker.check_model(model)
+    return model.SerializeToString()
+
+
+def label(data: bytes, about: dict) -> bytes:
+    """The same file with what it is about, as an entry of its metadata."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    onnx.helper.set_model_props(model, {_ABOUT: json.dumps(about)})
+    return model.SerializeToString()
+
+
+def read_about(data: bytes) -> dict:
+    """What the file says that it is about."""
+    import onnx
+
+    (entry,) = [entry for entry in onnx.load_from_string(data).metadata_props if entry.key == _ABOUT]
+    return json.loads(entry.value)
+
+
+def answer(path: Path, images: np.ndarray) -> np.ndarray:
+    """What ONNX Runtime makes of the file: probabilities of shape (n, classes)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (classes,) = session.run(None, {"image": images})
+    return classes

@@ -1,0 +1,47 @@
+"""Have the file of a small network made in a process of its own, and see how far it is."""
+
+import threading
+from collections.abc import Sequence
+
+from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.runs import Run, layout
+
+
+def start_export(run: Run, name: str, flags: Sequence[str]) -> None:
+    """Make a file by the same command that a person types; it is kept with the run.
+
+    Returns as soon as the process has begun. Does nothing while another one is making that file.
+
+    Args:
+        run: a complete run.
+        name: of the file in the folder of the run.
+        flags: of `python -m core.export` that mean this file.
+
+    Raises:
+        JobError: if the cache cannot be written, or the process ends before it has begun.
+    """
+    if run.is_busy(layout.export_lock(name)):
+        return
+    log = layout.export_log(layout.exported(run.folder, name))
+    process = logged(["-m", "core.export", *flags], run.root, log)
+    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+    wait_for_begin(
+        process,
+        lambda: run.is_busy(layout.export_lock(name)),
+        lambda: f"The file could not be made. {last_line(log.read_text(errors='replace'))}",
+    )
+
+
+def exporting(run: Run, name: str) -> list[str] | None:
+    """What the process that is making a file has said so far, line by line; None if none is at work."""
+    if not run.is_busy(layout.export_lock(name)):
+        return None
+    try:
+        return layout.export_log(layout.exported(run.folder, name)).read_text(errors="replace").splitlines()
+    except OSError:
+        return []  # somebody else makes it, in a terminal
+
+
+def export_problem(run: Run, name: str) -> str | None:
+    """Why the last attempt to make a file failed; None if it did not, or one is at work."""
+    return problem_of(run, layout.export_log(layout.exported(run.folder, name)), layout.export_lock(name))

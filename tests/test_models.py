@@ -1,0 +1,471 @@
+"""Small networks as files: each opened by its own reader and nothing of this project, and refused where it is wrong."""
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, runs
+from core.config import RecoveryConfig
+from core.datasets import load_dataset
+from core.errors import ExportError
+from core.evaluation import evaluate, logits, predict
+from core.exports import archive
+from core.exports.models import FORMATS, Subject, answers_of, export, exporting, find, hold_same, keras
+from core.kernels import balance, compact
+from core.pruning import prune
+from core.runs import layout
+from core.sweep import Criterion
+from tests.browsing import Server, download, needs_chromium, settled, visit
+from tests.conftest import PROJECT, SMALL
+
+ALL = list(FORMATS)
+EXACT = [form for form in FORMATS if FORMATS[form].is_exact]
+WEIGHT = Criterion("weight"), 0.95
+UNIT = Criterion("unit"), 0.5
+
+
+@pytest.fixture(scope="module")
+def made(trained_run, tmp_path_factory):
+    """A cache with a run, and a file of every format of the network pruned by weight."""
+    root = tmp_path_factory.mktemp("made") / "cache"
+    shutil.copytree(trained_run.root, root)
+    run = runs.open_run(SMALL.run_id, root)
+    for form in ALL:
+        export(Subject(run, *WEIGHT), form)
+    return root
+
+
+@pytest.fixture
+def run(made, cache, monkeypatch):
+    """That run in a cache that a test may change, without work in the background."""
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+    shutil.rmtree(cache)
+    shutil.copytree(made, cache)
+    return runs.open_run(SMALL.run_id, cache)
+
+
+@pytest.fixture
+def test_images(run):
+    return load_dataset("optdigits", run.root).test
+
+
+def pruned(run, criterion, k):
+    return criterion.rank(run.kernels()).prune(run.kernels(), k)
+
+
+def run_export(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "core.export", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
+    )
+
+
+def files_of(run):
+    return sorted(path.name for path in (run.folder / layout.EXPORTS).glob("*"))
+
+
+@pytest.mark.parametrize("form", ALL)
+def test_a_few_lines_without_this_project_read_the_file_as_the_network(run, test_images, form, tmp_path):
+    """The snippet that stands beside the file, in a process that does not have this project on its path."""
+    subject = Subject(run, *WEIGHT)
+    exported = find(subject, form)
+    file = tmp_path / subject.file_name(form)
+    file.write_bytes(exported.read())
+    np.save(tmp_path / "images.npy", test_images.images)
+    code = f"""
+import numpy
+images = numpy.load("images.npy")
+{FORMATS[form].usage(file.name, 64, 3)}
+numpy.save("classes.npy", classes)
+import sys
+assert not [name for name in sys.modules if name == "core" or name.startswith("core.")]
+"""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    classes = np.load(tmp_path / "classes.npy")
+    assert (classes == test_images.labels).mean() == exported.about["test_accuracy"]
+    small = pruned(run, *WEIGHT)
+    if FORMATS[form].is_exact:
+        assert np.array_equal(classes, predict(small, test_images.images))
+        score = evaluate(small, test_images.images, test_images.labels)
+        assert exported.about["test_accuracy"] == score.accuracy
+    else:
+        assert (classes == predict(small, test_images.images)).mean() > 0.98
+
+
+def about_in(path, form):
+    """What the metadata says, read without the code that wrote it."""
+    if form == "keras":
+        return json.loads(zipfile.ZipFile(path).read("metadata.json"))["about"]
+    if form == "npz":
+        return json.loads(str(np.load(path)["about"]))
+    if form == "onnx":
+        import onnxruntime
+
+        return json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["about"])
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    (entry,) = [
+        model.Metadata(index) for index in range(model.MetadataLength()) if model.Metadata(index).Name() == b"about"
+    ]
+    return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+
+
+@pytest.mark.parametrize("form", ALL)
+def test_a_file_says_what_it_is_about(run, test_images, form):
+    exported = find(Subject(run, *WEIGHT), form)
+    small = compact(pruned(run, *WEIGHT))
+    about = about_in(exported.path, form)
+    accuracy = about.pop("test_accuracy")
+    assert accuracy == exported.about["test_accuracy"]
+    assert about == {
+        "run": SMALL.run_id,
+        "dataset": "optdigits",
+        "state": "as pruned",
+        "k": 0.95,
+        "method": "weight",
+        "ranking": "magnitude",
+        "scope": "layer",
+        "parameters": sum(np.count_nonzero(kernel) for kernel in small.kernels),
+        "test_images": 360,
+    }
+    assert exported.bytes == exported.path.stat().st_size
+
+
+def test_what_is_dead_is_not_in_the_file_and_no_optimizer_is(run):
+    """The size of what is in there, as each reader sees it."""
+    import keras as plain
+    import onnx
+
+    subject = Subject(run, *WEIGHT)
+    small = compact(pruned(run, *WEIGHT))
+    assert len(small.inputs) < 64
+    model = plain.models.load_model(find(subject, "keras").path)
+    assert getattr(model, "optimizer", None) is None
+    assert [tuple(weights.shape) for weights in model.weights] == [kernel.shape for kernel in small.kernels]
+    graph = onnx.load(find(subject, "onnx").path).graph
+    assert [tuple(array.dims) for array in graph.initializer[1:]] == [kernel.shape for kernel in small.kernels]
+    arrays = np.load(find(subject, "npz").path)
+    assert sum(len(arrays[f"data_{index}"]) for index in range(3)) == small.parameters
+    assert arrays["indices_0"].dtype == arrays["inputs"].dtype == np.uint8
+
+
+def test_a_tenth_of_the_units_of_the_default_network_is_a_twentieth_of_the_file(mnist, monkeypatch, cache):
+    """On the shapes of the original experiment and all test images of MNIST; dense written in the same way."""
+    monkeypatch.setenv("NETWORK_PRUNING_DATA", str(mnist))
+    images = load_dataset("digits").test.images
+    generator = np.random.default_rng(0)
+    sizes = (784, 1000, 1000, 500, 200, 10)
+    kernels = [
+        generator.normal(0, (2 / shape[0]) ** 0.5, shape).astype(np.float32)
+        for shape in zip(sizes, sizes[1:], strict=False)
+    ]
+    small = prune(kernels, "unit", 0.9)
+    dense, tiny = (FORMATS["keras"].convert(compact(network), 784) for network in (kernels, small))
+    assert len(dense) > 20 * len(tiny)
+    answers = answers_of(FORMATS["keras"], tiny, images)
+    hold_same(FORMATS["keras"], answers, small, images)
+    assert np.array_equal(answers.argmax(axis=1), predict(small, images))
+    # What sizes are compared with is the file of the dense network as Keras itself writes it.
+    assert keras.dense_size([kernel.shape for kernel in kernels]) > len(dense)
+
+
+@pytest.mark.parametrize("form", ["keras", "tflite", "onnx", "npz"])
+def test_another_network_is_refused(run, test_images, form):
+    """The output weights are off by a thousandth: no image changes its class, and still it is not this network."""
+    small = pruned(run, *WEIGHT)
+    answers = answers_of(FORMATS[form], find(Subject(run, *WEIGHT), form).read(), test_images.images)
+    hold_same(FORMATS[form], answers, small, test_images.images)
+    other = [*small[:-1], small[-1] * np.float32(1.001)]
+    assert np.array_equal(predict(other, test_images.images), predict(small, test_images.images))
+    with pytest.raises(ExportError, match="is not what it has to be"):
+        hold_same(FORMATS[form], answers, other, test_images.images)
+
+
+@pytest.mark.parametrize("form", ALL)
+def test_half_a_file_is_refused(run, test_images, form):
+    data = find(Subject(run, *WEIGHT), form).read()
+    with pytest.raises(ExportError, match="cannot open it"):
+        answers_of(FORMATS[form], data[: len(data) // 2], test_images.images)
+
+
+def test_two_classes_that_are_as_good_may_change_places(run, test_images):
+    """Where nothing tells two classes apart, rounding does."""
+    small = [kernel.copy() for kernel in pruned(run, *WEIGHT)]
+    small[-1][:, 3] = small[-1][:, 2] + np.float32(1e-8)
+    twins = [*small[:-1], small[-1][:, [0, 1, 3, 2, *range(4, 10)]]]
+    answers = answers_of(FORMATS["npz"], FORMATS["npz"].convert(compact(twins), 64), test_images.images)
+    assert (answers.argmax(axis=1) != predict(small, test_images.images)).any()
+    hold_same(FORMATS["npz"], answers, small, test_images.images)
+
+
+def broken(form, **parts):
+    return FORMATS | {form: dataclasses.replace(FORMATS[form], **parts)}
+
+
+def one_off(network, pixels):
+    changed = [kernel.copy() for kernel in network.kernels]
+    changed[0][changed[0] != 0] *= 1.1
+    return FORMATS["npz"].convert(dataclasses.replace(network, kernels=changed), pixels)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"convert": one_off},
+        {"convert": lambda network, pixels: b"nothing"},
+        {"label": lambda data, about: FORMATS["npz"].label(data, {})},
+        {"needs": ("a_package_that_nobody_has",)},
+    ],
+    ids=["another network", "damaged", "without its metadata", "without its reader"],
+)
+def test_what_is_not_verified_leaves_no_file(run, monkeypatch, parts):
+    before = files_of(run)
+    monkeypatch.setattr(exporting, "FORMATS", broken("npz", **parts))
+    with pytest.raises(ExportError, match=r"nothing was written|Run pip install a-package-that-nobody-has"):
+        export(Subject(run, *UNIT), "npz")
+    assert files_of(run) == before
+
+
+@pytest.mark.parametrize("k", [1.0, [1.0, 0.5]])
+def test_a_network_of_nothing_is_not_exported(run, k):
+    with pytest.raises(ExportError, match=r"Nothing is left .*Choose a smaller k"):
+        export(Subject(run, Criterion("unit"), k), "npz")
+
+
+def test_what_was_damaged_or_lost_since_is_made_again(run):
+    subject = Subject(run, *WEIGHT)
+    whole = find(subject, "npz")
+    data = whole.read()
+    for damaged in (data[:-1], data[:500] + bytes([data[500] ^ 1]) + data[501:]):
+        whole.path.write_bytes(damaged)
+        with pytest.raises(ExportError, match="is not the file that was verified"):
+            whole.read()
+        assert find(subject, "npz") is None
+        assert export(subject, "npz").about == whole.about
+    layout.export_record(whole.path).write_text("[")
+    assert find(subject, "npz") is None
+    whole.path.unlink()
+    with pytest.raises(ExportError, match="cannot be read"):
+        whole.read()
+
+
+def test_a_file_of_a_network_that_was_replaced_meanwhile_is_not_kept(run, monkeypatch):
+    def replaced(stage):
+        state = run.folder / layout.STATE
+        state.write_text(state.read_text().replace(run.identity(), "2030-01-01T00:00:00.000+00:00"))
+
+    before = files_of(run)
+    with pytest.raises(runs.run.RunError, match="deleted or replaced"):
+        export(Subject(run, *UNIT), "npz", replaced)
+    assert files_of(run) == before
+
+
+def test_balance_changes_no_answer_and_evens_out_the_weights(run, test_images):
+    kernels = pruned(run, *UNIT)
+    kernels[1][:, 7] /= 1e4
+    kernels[2][7] *= 1e4
+    even = balance(kernels)
+    expected = logits(kernels, test_images.images)
+    np.testing.assert_allclose(logits(even, test_images.images), expected, atol=1e-4 * np.abs(expected).max())
+    for before, after in zip(even, even[1:], strict=False):
+        into, out = np.abs(before).max(axis=0), np.abs(after).max(axis=1)
+        alive = (into > 0) & (out > 0)
+        np.testing.assert_allclose(into[alive], out[alive], rtol=0.05)
+    assert np.array_equal(
+        [np.count_nonzero(kernel) for kernel in even], [np.count_nonzero(kernel) for kernel in kernels]
+    )
+
+
+def test_a_unit_of_large_weights_does_not_spoil_int8(test_images):
+    """More than 1,024 weights in the output layer, as fewer are left in float32 by the converter."""
+    generator = np.random.default_rng(0)
+    kernels = [generator.normal(0, 0.2, shape).astype(np.float32) for shape in ((64, 200), (200, 10))]
+    kernels[0][:, 0] /= 1e4
+    kernels[1][0] *= 1e4
+    answers = answers_of(
+        FORMATS["tflite-int8"], FORMATS["tflite-int8"].convert(compact(kernels), 64), test_images.images
+    )
+    assert (answers.argmax(axis=1) == predict(kernels, test_images.images)).mean() > 0.95
+
+
+def test_the_command_repairs_what_it_exports_and_says_what_came_out(run, tmp_path):
+    criterion = Criterion("unit", "magnitude", recovery="repair")
+    assert run.network(criterion.key(0.6)) is None
+    output = tmp_path / "small.npz"
+    chosen = ["--method=unit", "--sparsity=0.6", "--repair", "--support=magnitude", "--format=npz"]
+    done = run_export(f"--run={run.id}", *chosen, f"--output={output}", f"--output_dir={run.root}")
+    assert done.returncode == 0, done.stderr
+    small, test = run.network(criterion.key(0.6)), load_dataset("optdigits", run.root).test
+    score = evaluate(small, test.images, test.labels)
+    assert json.loads(str(np.load(output)["about"]))["state"] == "repaired"
+    assert f"{output.stat().st_size:,} bytes" in done.stdout
+    assert f"{score.accuracy:.2%} on all 360 test images" in done.stdout
+    assert 'np.load("small.npz")' in done.stdout
+    # The flags that the page starts it with mean the same file.
+    subject = Subject(run, criterion, 0.6)
+    assert find(subject, "npz").read() == output.read_bytes()
+    assert set(chosen) < set(subject.flags("npz"))
+
+
+def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
+    config = RecoveryConfig(SMALL, SMALL.run_id, method="weight", sparsity=0.8)
+    child = runs.open_run(config.run_id, run.root)
+    shutil.copytree(run.folder, child.folder)
+    (child.folder / layout.CONFIG).write_text(json.dumps(config.to_dict()))
+    exported = export(Subject(child), "npz")
+    assert exported.about["state"] == "trained on"
+    assert exported.about["test_accuracy"] == child.result().test_accuracy
+    assert Subject(child).file_name("npz") == f"{child.id}-trained-on.npz"
+    assert export(Subject(run), "npz").about["state"] == "dense"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "code"),
+    [
+        (["--method=unit"], "--sparsity: expected k from 0 to 1, or 2", 2),
+        (["--method=unit", "--sparsity=0.5,2"], "--sparsity: expected k from 0 to 1, or 2", 2),
+        (["--method=unit", "--sparsity=0.5,0.2", "--repair"], "expected one k", 2),
+        (["--sparsity=0.5"], "--method: expected one of weight, unit", 2),
+        (["--method=unit", "--sparsity=0.5", "--output=/nowhere/at/all.npz"], "a folder that exists", 2),
+        (["--method=unit", "--sparsity=1", "--format=npz"], "Nothing is left", 1),
+    ],
+)
+def test_what_cannot_be_exported_is_said(run, flags, words, code):
+    done = run_export(f"--run={run.id}", f"--output_dir={run.root}", *flags)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_archive_leaves_them_out(run):
+    with zipfile.ZipFile(io.BytesIO(archive.archive(run))) as packed:
+        assert not [name for name in packed.namelist() if f"/{layout.EXPORTS}/" in name]
+
+
+def opened(run, **query):
+    """The Pruning page with the downloads open."""
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    for name, value in {"run": run.id, **query}.items():
+        app.query_params[name] = value
+    app.session_state["models"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_the_page_hands_out_what_is_there_and_starts_what_is_not(run, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "start_export", lambda run, name, flags: started.append((run.id, name, flags)))
+    subject = Subject(run, *WEIGHT)
+    subject_file = find(subject, "onnx")
+    subject_file.path.write_bytes(b"damaged")
+    app = opened(run, method="weight", k="0.95")
+    assert [button.key for button in app.button if button.key.startswith("make_")] == ["make_onnx"]
+    text = " ".join(markdown.value for markdown in app.markdown)
+    for form in ("keras", "tflite", "tflite-int8", "npz"):
+        exported = find(subject, form)
+        assert f"**{exported.bytes:,} bytes**" in text
+        assert f"**{exported.about['test_accuracy']:.2%}**" in text
+    assert len(app.get("download_button")) == 4
+    assert f'load_model("{SMALL.run_id}-weight-0.95-as-pruned.keras"' in app.code[0].value
+    app.button(key="make_onnx").click().run()
+    assert started == [(run.id, subject.kept_name("onnx"), subject.flags("onnx"))]
+
+
+def test_the_page_says_how_far_it_is_and_why_it_failed(run):
+    subject = Subject(run, *UNIT)
+    name = subject.kept_name("npz")
+    log = layout.export_log(layout.exported(run.folder, name))
+    log.write_text("Reading the network\nConverting\nI0000 noise\n")
+    with run.lock(layout.export_lock(name)):
+        app = opened(run, method="unit", k="0.5")
+        assert "make_npz" not in [button.key for button in app.button]
+        assert [bar.proto.text for bar in app.get("progress")] == ["Converting"]
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+    log.write_text("error: The disk is full.")
+    jobs.processes.note_failure(process, log)
+    app = opened(run, method="unit", k="0.5")
+    assert [error.value for error in app.error] == ["` The disk is full. `"]
+    assert app.button(key="make_npz").label == "Make again"
+
+
+def test_the_page_says_what_is_not_available(run, monkeypatch):
+    from pages.shared import models
+
+    monkeypatch.setattr(models, "FORMATS", broken("onnx", needs=("a_package_that_nobody_has",)))
+    app = opened(run, method="unit", k="0.5")
+    assert "make_onnx" not in [button.key for button in app.button]
+    assert any("a-package-that-nobody-has is not installed" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"method": "unit", "k": "1"}, "Nothing is left of the network at k = 1"),
+        ({"method": "unit", "k": "0.77", "state": "repaired"}, "There is no such network"),
+    ],
+)
+def test_the_page_offers_no_network_that_is_not_there(run, query, words):
+    app = opened(run, **query)
+    assert not [button for button in app.button if button.key.startswith("make_")]
+    assert any(words in element.value for element in (*app.info, *app.caption))
+
+
+def test_the_page_loads_no_converter_and_no_reader(run):
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file("pages/pruning.py", default_timeout=60)
+app.query_params.update(run={run.id!r}, method="weight", k="0.95")
+app.session_state["models"] = True
+app.run()
+assert not app.exception and len(app.get("download_button")) == 5, app.exception
+heavy = {{"tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert"}} & sys.modules.keys()
+assert not heavy, heavy
+"""
+    here = {"NETWORK_PRUNING_CACHE": str(run.root), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | here, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@needs_chromium
+def test_a_small_model_is_made_and_taken_away(trained_run, browser, page, tmp_path):
+    """From the button over progress to a file that SciPy reads; a reload loses nothing."""
+    from scipy.sparse import csr_array
+
+    shutil.copytree(trained_run.root, tmp_path / "cache")
+    server = Server(tmp_path / "cache")
+    try:
+        visit(page, f"{server.url}/pruning?run={SMALL.run_id}&method=unit&k=0.5")
+        page.get_by_text("Download the small model").click()
+        page.locator(".st-key-make_npz button").click()
+        page.locator(".st-key-download_npz").wait_for()
+        page.reload()
+        settled(page)
+        page.get_by_text("Download the small model").click()
+        page.locator(".st-key-download_npz").wait_for()
+        path = download(page, "Download", tmp_path)
+        assert path.name == f"{SMALL.run_id}-unit-0.5-as-pruned.npz"
+        arrays, test = np.load(path), load_dataset("optdigits", tmp_path / "cache").test
+        signal = test.images[:, arrays["inputs"]]
+        for index in range(3):
+            parts = tuple(arrays[f"{part}_{index}"] for part in ("data", "indices", "indptr"))
+            signal = np.maximum(signal, 0) @ csr_array(parts, shape=arrays[f"shape_{index}"])
+        assert np.array_equal(signal.argmax(axis=1), predict(pruned(trained_run, *UNIT), test.images))
+    finally:
+        server.stop()

@@ -6,6 +6,7 @@ so that the same command is quick a second time.
 
 from pathlib import Path
 
+import numpy as np
 from absl import flags, logging
 
 from core import command
@@ -81,6 +82,8 @@ def chosen_subject() -> Subject:
         )
     if isinstance(k, list) and (values.repair or values.scope == "global"):
         raise ConfigError("--sparsity: expected one k, as --repair and --scope=global know no other. Received several.")
+    if not np.any(k):
+        return Subject(run)
     chosen = (values.support, values.scope) if values.repair else (values.ranking, values.scope)
     return Subject(run, Criterion(values.method, *chosen, recovery="repair" if values.repair else "none"), k)
 

@@ -37,7 +37,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None
 def subject_of(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> Subject | None:
     """What is exported; None if it is not there: one that is to be repaired, or trained on, first."""
     run = network.run
-    if k == 0 and criterion.recovery in ("none", recovered.TRAINED):
+    if k == 0:
         return Subject(run)
     if criterion.recovery == recovered.TRAINED:
         child = recovered.trained_on(run, criterion.method).get(k)

@@ -402,6 +402,16 @@ def test_the_page_says_how_far_it_is_and_why_it_failed(run):
     assert app.button(key="make_npz").label == "Make again"
 
 
+def test_a_file_that_could_not_be_begun_is_said(run, monkeypatch):
+    def fail(run, name, flags):
+        raise jobs.processes.JobError("No room.")
+
+    monkeypatch.setattr(jobs, "start_export", fail)
+    app = opened(run, method="unit", k="0.5")
+    app.button(key="make_npz").click().run()
+    assert [error.value for error in app.error] == ["No room."]
+
+
 def test_the_page_says_what_is_not_available(run, monkeypatch):
     from pages.shared import models
 

@@ -7,10 +7,11 @@ import streamlit as st
 
 from core import runs
 from core.errors import KnownError
+from core.exports.models import Subject
 from core.jobs import Queue
 
 
-def attempt(about: runs.Run | Queue, action: Callable[..., None], *arguments: Any) -> None:
+def attempt(about: runs.Run | Queue | Subject, action: Callable[..., None], *arguments: Any) -> None:
     """Do what a button stands for; a known failure is kept for the rerun that follows the click."""
     try:
         action(*arguments)
@@ -19,7 +20,7 @@ def attempt(about: runs.Run | Queue, action: Callable[..., None], *arguments: An
         st.session_state.failure = (about, str(error))
 
 
-def show_failure(about: runs.Run | Queue) -> None:
+def show_failure(about: runs.Run | Queue | Subject) -> None:
     """What came of the last click, if it was about this and failed."""
     failed, failure = st.session_state.get("failure", (None, None))
     if failed == about:

@@ -55,6 +55,9 @@ def _at_work(subject: Subject) -> list[str]:
 def _show(network: networks.LoadedRun, subject: Subject, at_work: list[str]) -> None:
     # A fragment is on its own when it reruns, so it shows its failures itself.
     with frame.known_errors():
+        if not any(jobs.export_problem(subject.run, subject.kept_name(form)) for form in FORMATS):
+            # One that failed later is told of beside its format.
+            actions.show_failure(subject)
         for form in FORMATS:
             with st.container(border=True):
                 about, usage = st.columns([2, 3], gap="medium")
@@ -94,7 +97,7 @@ def _show_format(subject: Subject, form: str) -> None:
         icon=":material/build:",
         key=f"make_{form}",
         on_click=actions.attempt,
-        args=(subject.run, jobs.start_export, subject.run, name, subject.flags(form)),
+        args=(subject, jobs.start_export, subject.run, name, subject.flags(form)),
     )
 
 

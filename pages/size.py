@@ -207,7 +207,7 @@ try:
     show_speed(network, criterion, key, found)
     with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
         if small.open:
-            models.show(network, criterion, parse_key(key, layers))
+            models.show(network, criterion, parse_key(key, len(network.kernels) - 1))
     st.subheader("Against the sparsity")
     grows = bool(footprints.missing(network, criterion))
     st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, key, found, grows)

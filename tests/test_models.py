@@ -355,15 +355,21 @@ def test_an_archive_leaves_them_out(run):
         assert not [name for name in packed.namelist() if f"/{layout.EXPORTS}/" in name]
 
 
-def opened(run, **query):
-    """The Pruning page with the downloads open."""
-    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+def opened(run, page="pruning", **query):
+    """A page with the downloads open."""
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
     for name, value in {"run": run.id, **query}.items():
         app.query_params[name] = value
     app.session_state["models"] = True
     app.run()
     assert not app.exception, app.exception
     return app
+
+
+@pytest.mark.parametrize("page", ["pruning", "size"])
+def test_every_page_of_one_network_hands_out_the_same_files(run, page):
+    app = opened(run, page, method="weight", k="0.95")
+    assert len(app.get("download_button")) == len(ALL)
 
 
 def test_the_page_hands_out_what_is_there_and_starts_what_is_not(run, monkeypatch):

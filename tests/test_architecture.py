@@ -25,7 +25,7 @@ FLOORS = [
     {"core.exports", "core.exports.models"},
     {"core.command"},
     {"core.make"},
-    {"core.train", "core.recover", "core.grid", "core.repair", "core.speed", "core.export"},
+    {"core.train", "core.recover", "core.grid", "core.repair", "core.speed", "core.export", "core.smallest"},
     {"pages.shared"},
     {"pages"},
     {"app"},
@@ -33,12 +33,20 @@ FLOORS = [
 """From the ground up. A room may import the rooms below it, and itself."""
 
 CLOSED = {
-    "core.training": {"core.make"},
+    "core.training": {"core.make", "core.smallest"},
     "core.links": {"pages.shared", "pages"},
     "core.exports.models": {"core.export", "pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.make", "pages.shared", "pages"},
-    "core.command": {"core.train", "core.recover", "core.grid", "core.repair", "core.speed", "core.export"},
+    "core.command": {
+        "core.train",
+        "core.recover",
+        "core.grid",
+        "core.repair",
+        "core.speed",
+        "core.export",
+        "core.smallest",
+    },
     "core.make": {"core.train", "core.recover"},
     "core.train": set(),
     "core.recover": set(),
@@ -52,6 +60,7 @@ PACKAGES = {
     "ai_edge_litert": {"core.exports.models"},
     "onnx": {"core.exports.models"},
     "onnxruntime": {"core.exports.models"},
+    "constriction": {"core.kernels"},
     "distributed": {"core.jobs"},
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},
@@ -65,6 +74,7 @@ PACKAGES = {
         "core.repair",
         "core.speed",
         "core.export",
+        "core.smallest",
     },
 }
 """Packages that only these rooms may import."""

@@ -1,0 +1,162 @@
+"""The tiny file: what is written is read back exactly, by a program that needs only NumPy, and damage is refused."""
+
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from core.evaluation import evaluate
+from core.kernels import decoder, tiny
+
+WAVES = len(decoder.frequencies(8, 4)[0])
+
+
+def network(levels):
+    return tiny.TinyNetwork(levels, 8, 4, 0.5)
+
+
+def random_network(seed=0):
+    random = np.random.default_rng(seed)
+    shapes = ((WAVES, 30), (30, 12), (12, 10))
+    return network([np.rint(random.laplace(size=shape)).astype(np.int32) for shape in shapes])
+
+
+@pytest.fixture(scope="module")
+def file():
+    return tiny.encode(random_network())
+
+
+def restored(kernels):
+    """The whole numbers behind decoded kernels."""
+    rows, columns = decoder.frequencies(8, 4)
+    first = np.linalg.lstsq(decoder.waves(8, rows, columns), kernels[0], rcond=None)[0]
+    levels = [first * np.sqrt(len(first)), *(kernel * np.sqrt(len(kernel)) for kernel in kernels[1:])]
+    return [*levels[:-1], levels[-1] / 0.5]
+
+
+@given(
+    arrays.arrays(np.int32, st.tuples(st.just(WAVES), st.integers(1, 12)), elements=st.integers(-40, 40)),
+    st.integers(1, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_number_is_read_back(first, units):
+    second = np.resize(first[:2], (first.shape[1], units))
+    kernels = tiny.decode(tiny.encode(network([first, second])))
+    for levels, values in zip([first, second], restored(kernels), strict=True):
+        np.testing.assert_allclose(levels, values, atol=1e-3)
+
+
+def test_a_network_of_zeros_is_tiny_and_answers_evenly():
+    kernels = tiny.decode(tiny.encode(network([np.zeros((WAVES, 30), int), np.zeros((30, 10), int)])))
+    assert not any(kernel.any() for kernel in kernels)
+    assert len(tiny.encode(network([np.zeros((WAVES, 30), int), np.zeros((30, 10), int)]))) < 60
+
+
+def test_a_file_is_hardly_larger_than_its_numbers_are_uncertain(file):
+    bits = 0.0
+    for levels in random_network().levels:
+        _, counts = np.unique(levels, return_counts=True)
+        bits -= (counts * np.log2(counts / counts.sum())).sum()
+    assert len(file) < 1.15 * bits / 8 + 40
+
+
+def test_costs_are_about_those_of_the_file():
+    random = np.random.default_rng(2)
+    rows = len(decoder.frequencies(16, 16)[0])
+    often = random.random((rows, 1)) * random.random(80)
+    levels = np.rint(random.laplace(size=(rows, 80)) * 2 * often).astype(np.int32)
+    zero, one, more = tiny.costs(levels)
+    sizes = np.abs(levels)
+    bits = np.where(sizes, one + more * (sizes - 1), zero).sum()
+    assert bits / 8 == pytest.approx(len(tiny.encode(tiny.TinyNetwork([levels], 16, 16, 1.0))), rel=0.05)
+
+
+def test_more_zeros_make_a_smaller_file(file):
+    thinner = network([np.where(np.abs(levels) > 1, levels, 0) for levels in random_network().levels])
+    assert len(tiny.encode(thinner)) < 0.8 * len(file)
+
+
+def test_waves_are_an_even_picture_and_do_not_repeat_each_other():
+    rows, columns = decoder.frequencies(8, 4)
+    waves = decoder.waves(8, rows, columns)
+    products = waves.T @ waves
+    assert np.allclose(products - np.diag(np.diag(products)), 0, atol=1e-5)
+    assert rows[0] == columns[0] == 0
+    assert np.ptp(waves[:, 0]) < 1e-6
+
+
+def test_waves_at_moved_places_are_the_waves_of_a_moved_image():
+    rows, columns = decoder.frequencies(8, 4)
+    image = np.zeros((8, 8), np.float32)
+    image[2:5, 3:5] = 1
+    below = np.roll(image, 1, axis=0)
+    where = np.indices((8, 8)).reshape(2, -1) + np.array([[1], [0]])
+    moved = image.ravel() @ decoder.waves(8, rows, columns, where)
+    np.testing.assert_allclose(moved, below.ravel() @ decoder.waves(8, rows, columns), atol=1e-4)
+
+
+def test_the_decoder_needs_nothing_of_this_project(file, tmp_path):
+    (tmp_path / "network.tiny").write_bytes(file)
+    (tmp_path / "decode.py").write_bytes(tiny.DECODER.read_bytes())
+    program = (
+        "import sys, numpy, decode; kernels = decode.read(open('network.tiny', 'rb').read());"
+        "assert not {'core', 'constriction', 'scipy'} & {name.split('.')[0] for name in sys.modules};"
+        "numpy.savez('kernels', *kernels)"
+    )
+    subprocess.run([sys.executable, "-E", "-c", program], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "kernels.npz") as kernels:
+        for expected, name in zip(tiny.decode(file), kernels.files, strict=True):
+            np.testing.assert_array_equal(expected, kernels[name])
+
+
+@pytest.mark.parametrize("place", [0, 2, 3, 8, 10, 20, -1])
+def test_a_changed_byte_is_refused(file, place):
+    changed = bytearray(file)
+    changed[place] ^= 1
+    with pytest.raises(ValueError, match="tiny network"):
+        tiny.decode(bytes(changed))
+
+
+@pytest.mark.parametrize("part", [b"", b"TN", slice(0, 10), slice(0, 20), slice(0, -1), b"PK\3\4" * 30])
+def test_a_cut_or_foreign_file_is_refused(file, part):
+    with pytest.raises(ValueError, match="tiny network"):
+        tiny.decode(file[part] if isinstance(part, slice) else part)
+
+
+def test_a_file_with_more_after_its_end_is_refused(file):
+    with pytest.raises(ValueError, match="damaged"):
+        tiny.decode(file + b"\1")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        (255, 255, 3, 1.0, 65_535, 65_535, 10),  # a network of more weights than anybody trains
+        (8, 4, 0, 1.0),
+        (8, 4, 2, 1.0, 0, 10),
+        (8, 0, 1, 1.0, 10),
+        (8, 4, 200, 1.0),
+    ],
+)
+def test_a_head_that_cannot_be_is_refused_at_once(head):
+    side, radius, layers, scale, *units = head
+    body = decoder.HEAD.pack(decoder.MAGIC, 0, side, radius, layers, scale)[7:] + np.array(units, "<u2").tobytes()
+    file = decoder.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+    with pytest.raises(ValueError, match="damaged"):
+        tiny.decode(file)
+
+
+def test_kernels_that_do_not_fit_each_other_are_not_written():
+    with pytest.raises(ValueError, match=r"Expected whole numbers of shape \(3, units\)"):
+        tiny.encode(network([np.ones((WAVES, 3), int), np.ones((4, 2), int)]))
+
+
+def test_a_decoded_network_is_scored_like_any_other(file):
+    images = np.random.default_rng(1).random((50, 64), np.float32)
+    score = evaluate(tiny.decode(file), images, np.arange(50) % 10)
+    assert 0 <= score.accuracy <= 1

@@ -19,6 +19,7 @@ from core.config import ConfigError
 from core.datasets import Dataset, load_dataset
 from core.errors import KnownError, RunError
 from core.evaluation import Score, evaluate
+from core.exports.qr import MOST_BYTES, qr_code
 from core.files import clear_errors, write_atomic
 from core.kernels import tiny
 from core.runs import Run, open_run
@@ -67,6 +68,9 @@ def main(_: list[str]) -> None:
         write_atomic(output, lambda file: file.write(made.file))
         beside = output.with_name(f"decode_{output.stem}.py")
         write_atomic(beside, lambda file: file.write(tiny.DECODER.read_bytes()))
+        picture = output.with_name(f"{output.stem}.png")
+        if len(made.file) <= MOST_BYTES:
+            write_atomic(picture, lambda file: file.write(qr_code(made.file)))
     score = score_alone(made.file, data)
     say(
         f"{len(made.file):,} bytes, {4 * run.config().parameter_count / len(made.file):,.0f} times smaller than the "
@@ -76,6 +80,8 @@ def main(_: list[str]) -> None:
         f"{evaluate(run.kernels(), data.test.images, data.test.labels).accuracy:.2%} on the test images."
     )
     say(f"{output}\n{beside}, {tiny.DECODER.stat().st_size:,} bytes: reads it with NumPy alone.")
+    if len(made.file) <= MOST_BYTES:
+        say(f"{picture}: the file as a QR code.")
 
 
 def score_alone(file: bytes, data: Dataset) -> Score:

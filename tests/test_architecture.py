@@ -37,7 +37,7 @@ CLOSED = {
     "core.links": {"pages.shared", "pages"},
     "core.exports.models": {"core.export", "pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
-    "core.exports": {"core.make", "pages.shared", "pages"},
+    "core.exports": {"core.make", "core.smallest", "pages.shared", "pages"},
     "core.command": {
         "core.train",
         "core.recover",
@@ -61,6 +61,7 @@ PACKAGES = {
     "onnx": {"core.exports.models"},
     "onnxruntime": {"core.exports.models"},
     "constriction": {"core.kernels"},
+    "segno": {"core.exports"},
     "distributed": {"core.jobs"},
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},

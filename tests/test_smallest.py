@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+import zxingcpp
+from PIL import Image
 
 from core.datasets import Dataset, load_dataset
 from core.errors import KnownError
@@ -107,6 +109,8 @@ def test_the_command_writes_the_file_and_its_decoder(trained_run, tmp_path, data
     file = output.read_bytes()
     assert len(file) <= BYTES
     assert (tmp_path / "decode_small.py").read_bytes() == tiny.DECODER.read_bytes()
+    (code,) = zxingcpp.read_barcodes(Image.open(tmp_path / "small.png"))
+    assert code.bytes == file
     said = re.search(r"Accuracy ([\d.]+)% on the test images", done.stdout)
     score = evaluate(tiny.decode(file), data.test.images, data.test.labels)
     assert float(said[1]) == pytest.approx(100 * score.accuracy, abs=0.006)

@@ -1,16 +1,20 @@
 """The tiny file: what is written is read back exactly, by a program that needs only NumPy, and damage is refused."""
 
+import io
 import subprocess
 import sys
 import zlib
 
 import numpy as np
 import pytest
+import zxingcpp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
 from core.evaluation import evaluate
+from core.exports.qr import MOST_BYTES, qr_code
 from core.kernels import decoder, tiny
 
 WAVES = len(decoder.frequencies(8, 4)[0])
@@ -160,3 +164,15 @@ def test_a_decoded_network_is_scored_like_any_other(file):
     images = np.random.default_rng(1).random((50, 64), np.float32)
     score = evaluate(tiny.decode(file), images, np.arange(50) % 10)
     assert 0 <= score.accuracy <= 1
+
+
+@pytest.mark.parametrize("size", [60, MOST_BYTES])
+def test_a_reader_of_qr_codes_gives_the_file_back(file, size):
+    content = (file * 10)[:size]
+    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(qr_code(content))))
+    assert found.bytes == content
+
+
+def test_a_file_too_large_for_a_qr_code_is_refused():
+    with pytest.raises(ValueError, match=r"holds 2,953 bytes at most\. Received: 2,954 bytes"):
+        qr_code(bytes(MOST_BYTES + 1))

@@ -51,6 +51,8 @@ def restored(kernels):
 def test_every_number_is_read_back(first, units):
     second = np.resize(first[:2], (first.shape[1], units))
     kernels = tiny.decode(tiny.encode(network([first, second])))
+    for whole, read in zip(network([first, second]).kernels, kernels, strict=True):
+        np.testing.assert_array_equal(whole, read)
     for levels, values in zip([first, second], restored(kernels), strict=True):
         np.testing.assert_allclose(levels, values, atol=1e-3)
 

@@ -46,14 +46,17 @@ def read(file: bytes) -> list[np.ndarray]:
     if len(file) < start:
         raise ValueError("This tiny network is damaged: its head is not complete. Get the file again.")
     units = struct.unpack_from(f"<{layers}H", file, HEAD.size)
-    rows, columns = frequencies(side, radius)
-    shapes = list(pairwise((len(rows), *units)))
+    shapes = list(pairwise((len(frequencies(side, radius)[0]), *units)))
     if not layers or not all(map(all, shapes)) or sum(a * b for a, b in shapes) > MOST_CELLS:
         raise ValueError(f"This tiny network is damaged: expected kernels of 1 to {MOST_CELLS:,} weights in all.")
     bit = RangeDecoder(file[start:]).bit
-    levels = [read_levels(shape, bit).astype(np.float32) for shape in shapes]
-    kernels = [each / np.float32(np.sqrt(len(each))) for each in levels]
-    kernels[0] = waves(side, rows, columns) @ kernels[0]
+    return assemble([read_levels(shape, bit) for shape in shapes], side, radius, scale)
+
+
+def assemble(levels: list[np.ndarray], side: int, radius: int, scale: float) -> list[np.ndarray]:
+    """The kernels that whole numbers stand for, as `read` gives them."""
+    kernels = [each.astype(np.float32) / np.float32(np.sqrt(len(each))) for each in levels]
+    kernels[0] = waves(side, *frequencies(side, radius)) @ kernels[0]
     kernels[-1] = kernels[-1] * np.float32(scale)
     return kernels
 

@@ -36,6 +36,11 @@ class TinyNetwork:
         """How many of the whole numbers are not zero."""
         return sum(int(np.count_nonzero(each)) for each in self.levels)
 
+    @property
+    def kernels(self) -> list[np.ndarray]:
+        """As `decode` gives them, float32 of shape (inputs, units), hidden layers first, output layer last."""
+        return decoder.assemble(self.levels, self.side, self.radius, self.scale)
+
 
 def encode(network: TinyNetwork) -> bytes:
     """The file of a network, which `decode` and the program `DECODER` read.

@@ -35,7 +35,7 @@ from core.errors import KnownError
 from core.evaluation import predict
 from core.kernels import repair
 from core.kernels.decoder import frequencies, waves
-from core.kernels.tiny import TinyNetwork, costs, decode, encode
+from core.kernels.tiny import TinyNetwork, costs, encode
 from core.pruning import Kernels
 from core.training.distillation import Distillation, targets_of
 
@@ -120,7 +120,7 @@ def smallest(
         loss = learner.epoch(_moved(images, side, rows, columns, random), targets, random)
         network = learner.network(side, radius)
         file = encode(network)
-        accuracy = float(np.mean(predict(decode(file), val_images) == val_labels))
+        accuracy = float(np.mean(predict(network.kernels, val_images) == val_labels))
         if len(file) <= most_bytes and accuracy > best_accuracy:
             best, best_accuracy = (network, file), accuracy
         aim = AIM * most_bytes * (1 + max(0, 1 - epoch / (SETTLED * epochs)))

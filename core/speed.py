@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from absl import flags
+from absl import flags, logging
 
 from core import command
 from core import config as configuration
@@ -19,8 +19,10 @@ from core.analysis.footprint import NETWORKS
 from core.analysis.recovered import TRAINED, network, source
 from core.datasets import load_dataset
 from core.errors import CancelledError, RunError
+from core.exports.models import runtimes
 from core.files import clear_errors, write_text
-from core.kernels import SUPPORTS
+from core.kernels import SUPPORTS, compact
+from core.kernels.formats import whole
 from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
 from core.runs import Run, layout, open_run
 from core.settings import cache_root
@@ -55,6 +57,8 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     """The command: measure, keep, and say what came out."""
     values = flags.FLAGS
+    # What converts networks for the runtimes tells of its steps.
+    logging.set_verbosity(logging.ERROR)
     if not values.run:
         raise configuration.ConfigError("--run: expected the id of a complete run. Received nothing.")
     run = open_run(values.run, Path(values.output_dir).expanduser())
@@ -110,7 +114,7 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
         raise RunError(f"Run {run.id} has no network {criterion.key(k)}. Repair it, or train it on, at this k first.")
     config = run.config()
     images = load_dataset(config.dataset, run.root).test.images
-    for step in latency.measure(variants(run.kernels(), pruned), images, threads):
+    for step in latency.measure(variants(run.kernels(), pruned, threads), images, threads):
         if step.table is not None:
             record = {
                 "source": of,
@@ -119,16 +123,23 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
                 "threads": threads,
                 "images": latency.IMAGES,
                 "batch": latency.BATCH,
-                "versions": latency.versions(["numpy", "scipy"]),
+                "versions": latency.versions(["numpy", "scipy", *runtimes.packages()]),
                 "rows": step.table.to_dict("records"),
             }
             run.keep_speed(criterion.key(k), record, identity)
         yield step
 
 
-def variants(dense: Kernels, pruned: Kernels) -> list[latency.Variant]:
-    """A network in every runtime that is here."""
-    return latency.in_numpy(dense, pruned)
+def variants(dense: Kernels, pruned: Kernels, threads: int = 1) -> list[latency.Variant]:
+    """A network in every runtime that is here: as it was trained, with its zeros in place, and compacted."""
+    tiny = compact(pruned)
+    held = {"dense": whole(dense), "pruned": whole(pruned), "compacted": tiny}
+    found = latency.in_numpy(dense, pruned)
+    # Where nothing is left there is nothing to convert.
+    for runtime in runtimes.available() if tiny.multiply_adds else ():
+        _, load = runtimes.RUNTIMES[runtime]
+        found += [latency.Variant(name, runtime, load(form, len(dense[0]), threads)) for name, form in held.items()]
+    return found
 
 
 @contextlib.contextmanager

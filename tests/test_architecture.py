@@ -35,7 +35,7 @@ FLOORS = [
 CLOSED = {
     "core.training": {"core.make", "core.smallest"},
     "core.links": {"pages.shared", "pages"},
-    "core.exports.models": {"core.export", "pages.shared", "pages"},
+    "core.exports.models": {"core.export", "core.speed", "pages.shared", "pages"},
     "core.jobs": {"core.grid", "pages.shared", "pages", "app"},
     "core.exports": {"core.make", "core.smallest", "pages.shared", "pages"},
     "core.command": {

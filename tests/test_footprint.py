@@ -20,6 +20,7 @@ from core.config import RecoveryConfig
 from core.datasets import load_dataset
 from core.errors import JobError
 from core.evaluation import evaluate, examine
+from core.exports.models import runtimes
 from core.kernels import compact
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune
@@ -27,6 +28,12 @@ from core.runs import layout
 from core.speed import chosen_sparsities, measured
 from core.sweep import Criterion
 from tests.conftest import PROJECT, SMALL
+
+
+@pytest.fixture(autouse=True)
+def only_numpy(monkeypatch):
+    """Other runtimes convert by TensorFlow, which the tests start in processes of its own."""
+    monkeypatch.setattr(runtimes, "available", list)
 
 
 @pytest.fixture
@@ -171,6 +178,20 @@ def test_a_measurement_times_each_in_every_round_and_compares_within_it(monkeypa
     assert table.many_median["dense"] * table.one_median["dense"] == pytest.approx(1000, rel=0.5)
 
 
+def test_a_close_call_that_falls_the_other_way_is_no_other_network(kernels):
+    images = np.random.default_rng(0).random((1_000, 20), np.float32)
+    dense, pruned, compacted, _ = latency.in_numpy(kernels, prune(kernels, "unit", 0.3))
+
+    def one_other(seen):
+        answers = compacted.run(seen)
+        answers[:1] = -answers[:1]
+        return answers
+
+    assert (
+        last(latency.measure([dense, pruned, dataclasses.replace(compacted, run=one_other)], images)).table is not None
+    )
+
+
 def test_networks_that_differ_are_not_timed(kernels):
     dense, pruned, compacted, _ = latency.in_numpy(kernels, prune(kernels, "unit", 0.3))
     other = dataclasses.replace(compacted, run=lambda images: -compacted.run(images))
@@ -235,7 +256,14 @@ def test_the_command_measures_and_says_what_came_out(full):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("compacted, sparse (CSR)") == 2
     assert latency.machine() in done.stdout
-    assert full.speed(Criterion("unit").key(0.9))
+    record = full.speed(Criterion("unit").key(0.9))
+    runtimes_of = {}
+    for row in record["rows"]:
+        runtimes_of.setdefault(row["runtime"], []).append(row["network"])
+    held = ["dense", "pruned", "compacted"]
+    assert runtimes_of == {"NumPy": held, "SciPy": ["sparse"], "ONNX Runtime": held, "LiteRT": held}
+    assert {*record["versions"]} == {"numpy", "scipy", "onnxruntime", "ai-edge-litert"}
+    assert "Assets written" not in done.stderr
     refused = run_speed(full, "--recovery=repair", "--sparsity=0.5")
     assert refused.returncode == 1
     assert "Repair it, or train it on, at this k first" in refused.stderr

@@ -12,6 +12,7 @@ from core import jobs, runs
 from core.analysis import latency
 from core.datasets import load_dataset
 from core.evaluation import evaluate
+from core.exports.models import runtimes
 from core.kernels import compact
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune
@@ -26,6 +27,11 @@ from tests.conftest import PROJECT, SMALL
 @pytest.fixture(autouse=True)
 def no_background_work(monkeypatch):
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
+
+
+@pytest.fixture(autouse=True)
+def only_numpy(monkeypatch):
+    monkeypatch.setattr(runtimes, "available", list)
 
 
 @pytest.fixture

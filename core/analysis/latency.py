@@ -81,7 +81,8 @@ def _in_sparse_rows(tiny: Compacted) -> Callable[[np.ndarray], np.ndarray]:
 def measure(variants: Sequence[Variant], images: np.ndarray, threads: int = 1) -> Iterator[Progress]:
     """Time some variants, in turn: in every round each is timed once, in an order by chance.
 
-    Before anything is timed, every variant but those of the dense network must predict the same. A timing of one image
+    Before anything is timed, every variant but those of the dense network must predict the same, but for one image in a
+    thousand: runtimes add in other orders, and a close call may fall the other way. A timing of one image
     is a mean over as many calls as take 2 ms, after one that does not count. Many images are 10,000 in batches of
     1,000, of which each is a timing.
 
@@ -127,7 +128,7 @@ def _must_agree(variants: Sequence[Variant], images: np.ndarray) -> None:
     expected = small[0].run(images).argmax(axis=1) if small else None
     for variant in small[1:]:
         changed = int(np.count_nonzero(variant.run(images).argmax(axis=1) != expected))
-        if changed:
+        if changed > len(images) / 1_000:
             raise ValueError(
                 f"{variant.network} in {variant.runtime} answers {changed} of {len(images)} images otherwise than "
                 f"{small[0].network} in {small[0].runtime}; they are not the same network, so nothing was timed."

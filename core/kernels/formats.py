@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from core.errors import FormatError
+from core.kernels.balancing import balance
 from core.kernels.compaction import Compacted
 from core.pruning import Kernels
 
@@ -80,9 +81,12 @@ def _dense(kind: type) -> Callable[[Compacted], Arrays]:
 
 
 def _int8(network: Compacted) -> Arrays:
-    """Symmetric, one scale a unit: its largest weight becomes 127 or -127, and zero stays zero."""
+    """Symmetric, one scale a unit: its largest weight becomes 127 or -127, and zero stays zero.
+
+    Of a network that is balanced, so that no unit's inputs differ too much to share a scale.
+    """
     arrays = {}
-    for index, kernel in enumerate(network.kernels):
+    for index, kernel in enumerate(balance(network.kernels)):
         scale = np.abs(kernel).max(axis=0, initial=0).astype(np.float32) / np.float32(127)
         # A unit of nothing but zeros has no largest weight; any scale will do.
         scale[scale == 0] = 1
@@ -169,7 +173,12 @@ def _damaged(why: object) -> FormatError:
 FORMATS = {
     "float32": Format("float32", "Every weight as it was trained, 4 bytes each.", _npz(_dense(np.float32)), read, True),
     "float16": Format("float16", "Every weight in half precision, 2 bytes each.", _npz(_dense(np.float16)), read),
-    "int8": Format("int8", "Every weight as one of 255 steps, 1 byte each, and one scale a unit.", _npz(_int8), read),
+    "int8": Format(
+        "int8",
+        "Units balanced, then every weight as one of 255 steps, 1 byte each, and a scale a unit.",
+        _npz(_int8),
+        read,
+    ),
     "sparse": Format(
         "sparse (CSR)",
         "Only the weights that are not zero, 4 bytes each, and in which row and column each is.",

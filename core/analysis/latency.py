@@ -19,8 +19,8 @@ from core.pruning import Kernels
 IMAGES = 10_000
 """How many images throughput is measured with; where a dataset has fewer, they come round again."""
 BATCH = 1_000
-ROUNDS = 31
-"""How often one image is timed for each variant, in turn."""
+ROUNDS = 5
+"""How often one image is timed for each variant, in turn, before each batch."""
 _LEAST_SECONDS = 0.002
 """How long one timing takes at least: as many calls as that needs."""
 
@@ -102,25 +102,23 @@ def measure(variants: Sequence[Variant], images: np.ndarray, threads: int = 1) -
     """
     many = np.resize(images, (IMAGES, images.shape[1]))
     batches = [many[start : start + BATCH] for start in range(0, IMAGES, BATCH)]
-    total = ROUNDS + len(batches)
     # What comes before leaves the processor's cache in another state; by chance it is not always the same.
     order = np.random.default_rng(0)
     with threadpool_limits(limits=threads, user_api="blas"):
         _must_agree(variants, batches[0])
         calls = [_calls(variant, many[:1]) for variant in variants]
-        one = np.empty((ROUNDS, len(variants)))
-        for turn in range(ROUNDS):
-            image = many[turn : turn + 1]
-            for index in order.permutation(len(variants)):
-                variants[index].run(image)
-                one[turn, index] = _seconds(variants[index], image, calls[index])
-            yield Progress(turn + 1, total)
-        each = np.empty((len(batches), len(variants)))
+        one, each = np.empty((ROUNDS * len(batches), len(variants))), np.empty((len(batches), len(variants)))
         for turn, batch in enumerate(batches):
+            # Few at a time, so that they are spread over the whole measurement: a busy second is not all there is.
+            for row in range(ROUNDS * turn, ROUNDS * (turn + 1)):
+                image = many[row : row + 1]
+                for index in order.permutation(len(variants)):
+                    variants[index].run(image)
+                    one[row, index] = _seconds(variants[index], image, calls[index])
             for index in order.permutation(len(variants)):
                 each[turn, index] = _seconds(variants[index], batch, 1)
-            done = Progress(ROUNDS + turn + 1, total)
-            yield done if done.done < total else Progress(total, total, _table(variants, one, each))
+            done = turn + 1
+            yield Progress(done, len(batches), _table(variants, one, each) if done == len(batches) else None)
 
 
 def _must_agree(variants: Sequence[Variant], images: np.ndarray) -> None:

@@ -205,12 +205,12 @@ try:
     size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, key))
     show_files(found, criterion, network.dense.accuracy)
     show_speed(network, criterion, key, found)
-    with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
-        if small.open:
-            models.show(network, criterion, parse_key(key, len(network.kernels) - 1))
     st.subheader("Against the sparsity")
     grows = bool(footprints.missing(network, criterion))
     st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, key, found, grows)
+    with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
+        if small.open:
+            models.show(network, criterion, parse_key(key, len(network.kernels) - 1))
 except KnownError as error:
     st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
     frame.link_to("training", "Go to Training to retrain or delete it")

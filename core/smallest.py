@@ -1,31 +1,36 @@
-"""Makes the smallest file of a trained network that still reads its images.
+"""Makes the smallest files of a trained network that still read its images.
 
-Either the most bytes of the file are given, or the accuracy that is wanted; then the smallest file is looked for whose
-accuracy on the validation images is as high. The test images are scored once, at the end, by the decoder in a process
-of its own.
+Either the most bytes of each file are given, or the accuracy that is wanted; then the smallest file is looked for whose
+accuracy on the validation images is as high. The test images are scored once for each file, as its decoder reads it in
+a process of its own. What is made is kept with the run.
 """
 
+import contextlib
+import json
 import math
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from absl import flags
 
 from core import command
 from core.config import ConfigError
 from core.datasets import Dataset, load_dataset
-from core.errors import KnownError, RunError
+from core.errors import CancelledError, KnownError, RunError
 from core.evaluation import Score, evaluate
 from core.exports.qr import MOST_BYTES, qr_code
-from core.files import clear_errors, write_atomic
+from core.files import clear_errors, write_atomic, write_text
 from core.kernels import tiny
-from core.runs import Run, open_run
+from core.kernels.tiny import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
+from core.runs import Run, TinyFile, keep_tiny, layout, open_run, read_tiny, tiny_files
 from core.settings import cache_root
 from core.terminal import progress_bar, say
-from core.training.smallest import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES, Smallest, smallest
 
 TRIALS = 5
 """How many sizes are tried for an accuracy: each halves the range of sizes, on a scale of ratios, in which it lies."""
@@ -34,25 +39,24 @@ TRIALS = 5
 def define_flags() -> None:
     """The flags of the command."""
     flags.DEFINE_string("run", None, "The id of a complete run.")
-    flags.DEFINE_integer("bytes", None, f"The most bytes of the file, from {SMALLEST_BYTES} to {LARGEST_BYTES}.")
+    flags.DEFINE_list(
+        "bytes", None, f"The most bytes of the file, from {SMALLEST_BYTES} to {LARGEST_BYTES}; several with commas."
+    )
     flags.DEFINE_float("accuracy", None, "Instead of the bytes: the accuracy on validation images, from 0 to 1.")
     flags.DEFINE_integer("epochs", EPOCHS, "How long each network is trained.", lower_bound=1, upper_bound=10_000)
     flags.DEFINE_integer("seed", 0, "The random seed.", lower_bound=0, upper_bound=2**32 - 1)
-    flags.DEFINE_string("output", None, "The file to write; by default <run>-<bytes>.tiny here.")
+    flags.DEFINE_string("output", None, "A file to write the network to as well, with its decoder beside it.")
     flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
 
 
 def main(_: list[str]) -> None:
-    """The command: make it, write it beside its decoder, read it back, and say what came out."""
+    """The command: make the files, keep them, and say what came out."""
     values = flags.FLAGS
-    if (values.bytes is None) == (values.accuracy is None):
-        raise ConfigError("--bytes, --accuracy: expected one of the two. Received both or none.")
-    if values.bytes is not None and not SMALLEST_BYTES <= values.bytes <= LARGEST_BYTES:
-        raise ConfigError(f"--bytes: expected {SMALLEST_BYTES:,} to {LARGEST_BYTES:,}. Received: {values.bytes:,}.")
-    if values.accuracy is not None and not 0 < values.accuracy < 1:
-        raise ConfigError(f"--accuracy: expected a number between 0 and 1. Received: {values.accuracy:g}.")
+    sizes = _chosen_sizes()
     if not values.run:
         raise ConfigError("--run: expected the id of a complete run. Received nothing.")
+    if values.output and sizes and len(sizes) > 1:
+        raise ConfigError("--output: expected one size in --bytes, for one file. Received several.")
     run = open_run(values.run, Path(values.output_dir).expanduser())
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root}. Train it first.")
@@ -61,27 +65,17 @@ def main(_: list[str]) -> None:
             f"Run {run.id} has no validation images, on which the network could be chosen. Train one with num_valid "
             "above 0."
         )
-    data = load_dataset(run.config().dataset)
-    made = _of_accuracy(run, data, values.accuracy) if values.bytes is None else _of_bytes(run, data, values.bytes)
-    output = Path(values.output or f"{run.id}-{len(made.file)}.tiny").expanduser()
-    with clear_errors(f"write {output}"):
-        write_atomic(output, lambda file: file.write(made.file))
-        beside = output.with_name(f"decode_{output.stem}.py")
-        write_atomic(beside, lambda file: file.write(tiny.DECODER.read_bytes()))
-        picture = output.with_name(f"{output.stem}.png")
-        if len(made.file) <= MOST_BYTES:
-            write_atomic(picture, lambda file: file.write(qr_code(made.file)))
-    score = score_alone(made.file, data)
-    say(
-        f"{len(made.file):,} bytes, {4 * run.config().parameter_count / len(made.file):,.0f} times smaller than the "
-        f"{4 * run.config().parameter_count:,} bytes of the weights of the large network. {made.network.weights:,} "
-        f"numbers are not zero. Accuracy {score.accuracy:.2%} on the test images, {made.val_accuracy:.2%} on the "
-        f"validation images on which it was chosen; the large network has "
-        f"{evaluate(run.kernels(), data.test.images, data.test.labels).accuracy:.2%} on the test images."
-    )
-    say(f"{output}\n{beside}, {tiny.DECODER.stat().st_size:,} bytes: reads it with NumPy alone.")
-    if len(made.file) <= MOST_BYTES:
-        say(f"{picture}: the file as a QR code.")
+    with run.lock("tiny", timeout=1), _state(run) as state:
+        data = load_dataset(run.config().dataset, run.root)
+        if sizes:
+            for done, size in enumerate(sizes):
+                made = _made(run, data, size, state | {"done": done, "total": len(sizes)})
+                say(_in_words(run, made))
+        else:
+            made = _of_accuracy(run, data, values.accuracy, state | {"total": TRIALS})
+            say(_in_words(run, made))
+    if values.output:
+        _write(Path(values.output).expanduser(), read_tiny(run, made))
 
 
 def score_alone(file: bytes, data: Dataset) -> Score:
@@ -104,30 +98,83 @@ def score_alone(file: bytes, data: Dataset) -> Score:
             return evaluate([kernels[name] for name in kernels.files], data.test.images, data.test.labels)
 
 
-def _of_bytes(run: Run, data: Dataset, most_bytes: int) -> Smallest:
+def _chosen_sizes() -> list[int] | None:
     values = flags.FLAGS
-    with progress_bar(f"{most_bytes:,} bytes", values.epochs, "epoch") as bar:
-        return smallest(
-            run.kernels(),
-            data,
-            run.config().num_valid,
-            most_bytes,
-            values.epochs,
-            values.seed,
-            lambda history: bar.update(),
+    if (values.bytes is None) == (values.accuracy is None):
+        raise ConfigError("--bytes, --accuracy: expected one of the two. Received both or none.")
+    if values.bytes is None:
+        if not 0 < values.accuracy < 1:
+            raise ConfigError(f"--accuracy: expected a number between 0 and 1. Received: {values.accuracy:g}.")
+        return None
+    sizes = [int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0 for text in values.bytes]
+    if not sizes or not all(SMALLEST_BYTES <= size <= LARGEST_BYTES for size in sizes):
+        raise ConfigError(
+            f"--bytes: expected {SMALLEST_BYTES:,} to {LARGEST_BYTES:,}. Received: {', '.join(values.bytes)}."
         )
+    return sizes
 
 
-def _of_accuracy(run: Run, data: Dataset, accuracy: float) -> Smallest:
-    low, high = float(SMALLEST_BYTES), float(LARGEST_BYTES) / 4
+@contextlib.contextmanager
+def _state(run: Run) -> Iterator[dict]:
+    """The file that says how far it is; whoever removes it stops this."""
+    path = layout.shrinking(run.root, run.id)
+    state = {"done": 0, "total": 1}
+    with clear_errors(f"write to {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(state))
+    try:
+        yield state
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _made(run: Run, data: Dataset, most_bytes: int, state: dict) -> TinyFile:
+    """The network of that size; one that was made before is taken."""
+    values, path = flags.FLAGS, layout.shrinking(run.root, run.id)
+    asked = (most_bytes, values.epochs, values.seed)
+    for made in tiny_files(run):
+        if (made.most_bytes, made.epochs, made.seed) == asked:
+            return made
+    # TensorFlow takes seconds to load.
+    from core.training.smallest import smallest
+
+    began = time.perf_counter()
+    with progress_bar(f"{most_bytes:,} bytes", values.epochs, "epoch") as bar:
+
+        def tell(history: pd.DataFrame) -> None:
+            if not path.exists():
+                raise CancelledError("The making of tiny networks was stopped; those that were ready are kept.")
+            last = history.iloc[-1]
+            now = {"epoch": int(last.epoch), "bytes": int(last.bytes), "val_accuracy": float(last.val_accuracy)}
+            with contextlib.suppress(OSError):
+                write_text(path, json.dumps(state | now | {"most_bytes": most_bytes, "epochs": values.epochs}))
+            bar.update()
+
+        source = run.identity()
+        kernels, held_out = run.kernels(), run.config().num_valid
+        found = smallest(kernels, data, held_out, most_bytes, values.epochs, values.seed, tell)
+    made = TinyFile(
+        *asked,
+        bytes=len(found.file),
+        weights=found.network.weights,
+        val_accuracy=found.val_accuracy,
+        test_accuracy=score_alone(found.file, data).accuracy,
+        seconds=round(time.perf_counter() - began, 1),
+        source=source,
+    )
+    keep_tiny(run, made, found.file)
+    return made
+
+
+def _of_accuracy(run: Run, data: Dataset, accuracy: float, state: dict) -> TinyFile:
+    low, high = float(SMALLEST_BYTES), LARGEST_BYTES / 4
     found, highest = None, 0.0
-    for _ in range(TRIALS):
+    for done in range(TRIALS):
         middle = math.sqrt(low * high)
-        made = _of_bytes(run, data, round(middle))
+        made = _made(run, data, round(middle), state | {"done": done})
         highest = max(highest, made.val_accuracy)
-        reached = made.val_accuracy >= accuracy
-        say(f"{len(made.file):,} bytes: {made.val_accuracy:.2%} on validation images")
-        if reached:
+        say(f"{made.bytes:,} bytes: {made.val_accuracy:.2%} on validation images")
+        if made.val_accuracy >= accuracy:
             found, high = made, middle
         else:
             low = middle
@@ -137,6 +184,27 @@ def _of_accuracy(run: Run, data: Dataset, accuracy: float) -> Smallest:
             "allow more --epochs."
         )
     return found
+
+
+def _in_words(run: Run, made: TinyFile) -> str:
+    large = 4 * run.config().parameter_count
+    return (
+        f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
+        f"large network; {made.weights:,} numbers are not zero. Accuracy {made.test_accuracy:.2%} on the test images, "
+        f"{made.val_accuracy:.2%} on the validation images on which it was chosen; the large network has "
+        f"{run.result().test_accuracy:.2%} on the test images."
+    )
+
+
+def _write(output: Path, file: bytes) -> None:
+    decoder, picture = output.with_name(f"decode_{output.stem}.py"), output.with_name(f"{output.stem}.png")
+    with clear_errors(f"write {output}"):
+        write_atomic(output, lambda out: out.write(file))
+        write_atomic(decoder, lambda out: out.write(tiny.DECODER.read_bytes()))
+        if len(file) <= MOST_BYTES:
+            write_atomic(picture, lambda out: out.write(qr_code(file)))
+            say(f"{picture}: the file as a QR code.")
+    say(f"{output}\n{decoder}, {tiny.DECODER.stat().st_size:,} bytes: reads it with NumPy alone.")
 
 
 if __name__ == "__main__":

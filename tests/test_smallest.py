@@ -1,7 +1,10 @@
 """The smallest file: as small as was asked for, chosen on validation images, scored by its own decoder."""
 
+import dataclasses
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,11 +12,13 @@ import numpy as np
 import pytest
 import zxingcpp
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
+from core import jobs, runs
 from core.datasets import Dataset, load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate
-from core.kernels import tiny
+from core.kernels import decoder, tiny
 from core.training.smallest import hidden_units, smallest
 from tests.conftest import PROJECT
 
@@ -35,6 +40,13 @@ def run_smallest(*arguments):
 @pytest.fixture(scope="module")
 def data():
     return load_dataset("optdigits")
+
+
+@pytest.fixture
+def own_run(trained_run, cache):
+    """A copy of the trained run, to which files may be added."""
+    shutil.copytree(trained_run.folder, cache / trained_run.id)
+    return runs.open_run(trained_run.id, cache)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +108,11 @@ def test_a_larger_file_holds_a_wider_network():
     assert widths == sorted(set(widths))
 
 
-def test_the_command_writes_the_file_and_its_decoder(trained_run, tmp_path, data):
+def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
     output = tmp_path / "small.tiny"
     done = run_smallest(
-        f"--run={trained_run.id}",
-        f"--output_dir={trained_run.root}",
+        f"--run={own_run.id}",
+        f"--output_dir={own_run.root}",
         f"--bytes={BYTES}",
         "--epochs=40",
         f"--output={output}",
@@ -115,13 +127,18 @@ def test_the_command_writes_the_file_and_its_decoder(trained_run, tmp_path, data
     score = evaluate(tiny.decode(file), data.test.images, data.test.labels)
     assert float(said[1]) == pytest.approx(100 * score.accuracy, abs=0.006)
     assert f"{len(file):,} bytes, " in done.stdout
+    (kept,) = runs.tiny_files(own_run)
+    assert runs.read_tiny(own_run, kept) == file
+    assert (kept.most_bytes, kept.epochs, kept.seed, kept.bytes) == (BYTES, 40, 0, len(file))
+    assert kept.test_accuracy == score.accuracy
+    assert jobs.shrinking(own_run) is None
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--bytes=500", "--accuracy=0.9"], "--bytes, --accuracy: expected one of the two"),
-        (["--bytes=3"], "--bytes: expected 400 to 65,536. Received: 3."),
+        (["--bytes=4096,3"], "--bytes: expected 400 to 65,536. Received: 4096, 3."),
         (["--accuracy=nan"], "--accuracy: expected a number between 0 and 1. Received: nan."),
         (["--bytes=500", "--run=none"], "There is no complete run none"),
     ],
@@ -131,3 +148,93 @@ def test_the_command_refuses_what_it_cannot_do(flags, message, tmp_path):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def tiny_file(run, most_bytes, val_accuracy, **choices):
+    """A made-up tiny network of a run, kept with it."""
+    side = int(run.config().spec.inputs ** 0.5)
+    waves = len(decoder.frequencies(side, 4)[0])
+    levels = [np.ones((waves, 5), np.int32), np.eye(5, 10, dtype=np.int32)]
+    file = tiny.encode(tiny.TinyNetwork(levels, side, 4, 1.0))
+    about = {"epochs": 9, "seed": 0, "weights": 1, "test_accuracy": 0.9, "seconds": 1.0, "source": run.identity()}
+    made = runs.TinyFile(most_bytes=most_bytes, bytes=len(file), val_accuracy=val_accuracy, **about | choices)
+    runs.keep_tiny(run, made, file)
+    return made
+
+
+def test_only_whole_files_of_the_network_as_it_is_are_listed(own_run):
+    good = tiny_file(own_run, 500, 0.9)
+    other = tiny_file(own_run, 600, 0.9)
+    cut = own_run.folder / "tiny" / f"{other.name}.tiny"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (own_run.folder / "tiny" / "odd.json").write_text('{"bytes": []}')
+    (own_run.folder / "tiny" / "odder.json").write_text("[" * 10)
+    earlier = dataclasses.replace(good, most_bytes=700, source="another network")
+    (own_run.folder / "tiny" / f"{earlier.name}.tiny").write_bytes(runs.read_tiny(own_run, good))
+    (own_run.folder / "tiny" / f"{earlier.name}.json").write_text(json.dumps(dataclasses.asdict(earlier)))
+    assert runs.tiny_files(own_run) == [good]
+
+
+def test_nothing_is_kept_with_a_run_that_was_replaced(own_run):
+    tiny_file(own_run, 500, 0.9, source="another network")
+    assert not (own_run.folder / "tiny").exists()
+
+
+def test_the_best_are_those_that_no_smaller_one_beats():
+    about = {"most_bytes": 1, "epochs": 1, "seed": 0, "weights": 1, "test_accuracy": 0, "seconds": 1, "source": ""}
+    files = [
+        runs.TinyFile(bytes=size, val_accuracy=accuracy, **about)
+        for size, accuracy in ((10, 0.5), (20, 0.4), (30, 0.5), (40, 0.7), (50, 0.6))
+    ]
+    assert [made.bytes for made in runs.best(files)] == [10, 40]
+
+
+def page(run, **query):
+    app = AppTest.from_file("pages/smallest.py", default_timeout=60)
+    app.query_params.update({"run": run.id} | query)
+    return app.run()
+
+
+def test_the_page_says_what_to_do_first(own_run):
+    app = page(own_run)
+    assert not app.exception
+    assert "No file was made of this network yet" in app.info[0].value
+
+
+def test_the_page_makes_what_is_asked_for(own_run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start_shrinking", lambda *what: asked.append(what))
+    app = page(own_run)
+    app.multiselect(key="tiny_bytes").set_value([1_024, 4_096])
+    app.number_input(key="tiny_epochs").set_value(7)
+    app.number_input(key="tiny_seed").set_value(3)
+    app.button(key="tiny_make").click().run()
+    assert not app.exception
+    assert asked == [(own_run, [1_024, 4_096], 7, 3)]
+
+
+def test_the_page_shows_the_files_and_offers_them(own_run):
+    first, second = tiny_file(own_run, 500, 0.9), tiny_file(own_run, 501, 0.95, seed=1, test_accuracy=0.8765)
+    app = page(own_run)
+    assert not app.exception
+    assert list(app.dataframe[0].value.bytes) == [first.bytes, second.bytes]
+    assert app.selectbox(key="tiny_file").value == second
+    assert "decoder.read" in app.code[0].value
+
+
+def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
+    monkeypatch.setattr(jobs, "shrinking_problem", lambda run: "No network of at most 400 bytes came out")
+    app = page(own_run)
+    assert "No network of at most 400 bytes" in app.warning[0].value
+
+
+def test_the_page_follows_the_making(own_run, monkeypatch):
+    far = {"done": 1, "total": 2, "epoch": 3, "epochs": 6, "bytes": 1_234, "val_accuracy": 0.9, "most_bytes": 1_200}
+    monkeypatch.setattr(jobs, "shrinking", lambda run: far)
+    stopped = []
+    monkeypatch.setattr(jobs, "stop_shrinking", stopped.append)
+    app = page(own_run)
+    assert not app.exception
+    assert app.button(key="tiny_make").disabled
+    app.button(key="tiny_stop").click().run()
+    assert stopped == [own_run]

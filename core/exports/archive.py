@@ -33,7 +33,7 @@ def _packed(run: Run) -> bytes:
             archived.writestr(f"{run.id}/{name}", content)
         for path in sorted(run.folder.rglob("*")):
             # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
-            again = path.parent.name in (layout.REPAIRED, layout.EXPORTS)
+            again = path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
             if path.is_file() and not path.name.startswith(".") and not again:
                 packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.write(

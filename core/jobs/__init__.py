@@ -17,6 +17,7 @@ from core.jobs.processes import (
 )
 from core.jobs.progress import Progress, progress
 from core.jobs.queue import Entry, Queue, open_queue
+from core.jobs.shrinking import shrinking, shrinking_problem, start_shrinking, stop_shrinking
 
 __all__ = [
     "Entry",
@@ -33,13 +34,17 @@ __all__ = [
     "prepare_in_background",
     "progress",
     "repair_problem",
+    "shrinking",
+    "shrinking_problem",
     "start_export",
     "start_measuring",
     "start_queue",
     "start_recovery",
     "start_repair",
     "start_scoring",
+    "start_shrinking",
     "start_training",
     "stop_measuring",
+    "stop_shrinking",
     "train_and_wait",
 ]

@@ -6,6 +6,7 @@ from core.runs.predictions import Predictions
 from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
 from core.runs.table import runs_table
+from core.runs.tiny import TinyFile, best, keep_tiny, read_tiny, tiny_files
 from core.runs.writer import RunWriter, write_run
 
 __all__ = [
@@ -15,12 +16,17 @@ __all__ = [
     "Result",
     "Run",
     "RunWriter",
+    "TinyFile",
     "TrainingState",
     "adopt_example",
+    "best",
+    "keep_tiny",
     "list_runs",
     "open_run",
     "read_notes",
+    "read_tiny",
     "runs_table",
+    "tiny_files",
     "write_notes",
     "write_run",
 ]

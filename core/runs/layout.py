@@ -11,6 +11,7 @@
         predictions.npz      the predicted class of every test image at every sparsity scored so far
         repaired/            the kernels of every repaired network that was scored
         speed/               how fast the networks made from it were, where that was measured
+        tiny/                the tiny networks that were made from it, and what is known of each
         exports/             files of small networks, what is known of each, and what the process said that made it
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
@@ -40,6 +41,7 @@ HISTOGRAMS = "histograms"
 REPAIRED = "repaired"
 SPEED = "speed"
 EXPORTS = "exports"
+TINY = "tiny"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -85,6 +87,26 @@ def measuring(root: Path, run_id: str) -> Path:
 def measuring_log(root: Path, run_id: str) -> Path:
     """What the process said that measures."""
     return root / ".asked" / run_id / "speed-log.txt"
+
+
+def tiny(folder: Path, name: str) -> Path:
+    """The file of a tiny network, in the folder of its run."""
+    return folder / TINY / f"{name}.tiny"
+
+
+def tiny_record(path: Path) -> Path:
+    """What is known of a tiny network."""
+    return path.with_suffix(".json")
+
+
+def shrinking(root: Path, run_id: str) -> Path:
+    """How far the making of tiny networks is; to remove it is to stop it."""
+    return root / ".asked" / run_id / "tiny.txt"
+
+
+def shrinking_log(root: Path, run_id: str) -> Path:
+    """What the process said that makes them."""
+    return root / ".asked" / run_id / "tiny-log.txt"
 
 
 def exported(folder: Path, name: str) -> Path:

@@ -35,11 +35,10 @@ from core.errors import KnownError
 from core.evaluation import predict
 from core.kernels import repair
 from core.kernels.decoder import frequencies, waves
-from core.kernels.tiny import TinyNetwork, costs, encode
+from core.kernels.tiny import EPOCHS, TinyNetwork, costs, encode
 from core.pruning import Kernels
 from core.training.distillation import Distillation, targets_of
 
-EPOCHS = 120
 RADIUS = 10
 """Up to how many half periods a wave has across the image."""
 SHARE = 0.13
@@ -58,7 +57,6 @@ USUAL_PRESSURE = 2e-5
 """What a bit adds to the loss, for a file of 2,000 bytes."""
 SETTLED = 0.4
 """The part of the epochs after which the file should have its size."""
-SMALLEST_BYTES, LARGEST_BYTES = 400, 65_536
 
 
 @dataclass(frozen=True)

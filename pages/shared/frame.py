@@ -18,6 +18,7 @@ ICONS = {
     "grid": ":material/grid_on:",
     "pruning": ":material/content_cut:",
     "size": ":material/compress:",
+    "smallest": ":material/qr_code_2:",
     "draw": ":material/draw:",
     "comparison": ":material/ssid_chart:",
     "runs": ":material/database:",

@@ -1,0 +1,57 @@
+"""Bytes against accuracy of tiny networks."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from core.charts.interactive import base
+from core.charts.palette import FAINT, GREY, METHOD_COLORS
+from core.runs import TinyFile, best
+
+_QR_BYTES = 2_953
+
+
+def front(files: Sequence[TinyFile], dense_accuracy: float) -> go.Figure:
+    """The accuracy of each file against its size, and a line through those that no smaller one beats.
+
+    Args:
+        files: what was made, smallest first.
+        dense_accuracy: of the large network on the test images.
+    """
+    figure = base(360)
+    chosen = best(list(files))
+    others = [made for made in files if made not in chosen]
+    for group, name, color, mode in (
+        (others, "others", GREY, "markers"),
+        (chosen, "no smaller one has the same validation accuracy", METHOD_COLORS["weight"], "lines+markers"),
+    ):
+        if group:
+            figure.add_scatter(
+                x=[made.bytes for made in group],
+                y=[made.test_accuracy for made in group],
+                customdata=[[made.val_accuracy, made.weights] for made in group],
+                mode=mode,
+                name=name,
+                line={"color": color},
+                marker={"color": color, "size": 9},
+                hovertemplate="%{x:,} bytes: %{y:.2%} on test images, %{customdata[0]:.2%} on validation images, "
+                "%{customdata[1]:,} numbers not zero<extra></extra>",
+            )
+    figure.add_hline(y=dense_accuracy, line={"color": GREY, "dash": "dash"})
+    figure.add_annotation(
+        x=0,
+        xref="paper",
+        y=dense_accuracy,
+        yanchor="bottom",
+        xanchor="left",
+        showarrow=False,
+        text=f"large network {dense_accuracy:.2%}",
+        font={"color": GREY},
+    )
+    figure.add_vline(
+        x=_QR_BYTES, line={"color": FAINT}, annotation_text="one QR code", annotation_position="bottom right"
+    )
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(title="Whole file in bytes", type="log", dtick="D2", tickformat=",d")
+    figure.update_yaxes(title="Test accuracy", tickformat=".1%")
+    return figure

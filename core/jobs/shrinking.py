@@ -1,0 +1,49 @@
+"""Have tiny networks made in a process of its own, see how far it is, and stop it."""
+
+import threading
+from collections.abc import Sequence
+
+from core.files import clear_errors
+from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.runs import Run, layout
+from core.runs.records import read_json
+
+
+def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> None:
+    """Have tiny networks of a run made, the smallest first; see `core.smallest`.
+
+    Returns as soon as it has begun. Does nothing while others of the run are being made.
+
+    Raises:
+        JobError: if the cache cannot be written, or the process ends before it has begun.
+    """
+    if run.is_busy("tiny"):
+        return
+    arguments = [
+        *("-m", "core.smallest", f"--run={run.id}", f"--bytes={','.join(map(str, sorted(sizes)))}"),
+        *(f"--epochs={epochs}", f"--seed={seed}", f"--output_dir={run.root.resolve()}"),
+    ]
+    state = layout.shrinking(run.root, run.id)
+    with clear_errors(f"write to {run.root}"):
+        state.unlink(missing_ok=True)
+    log = layout.shrinking_log(run.root, run.id)
+    process = logged(arguments, run.root, log)
+    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+    wait_for_begin(process, state.exists, lambda: f"It could not start. {last_line(log.read_text(errors='replace'))}")
+
+
+def shrinking(run: Run) -> dict | None:
+    """How far it is: done and total networks, most_bytes, epoch, epochs, bytes, val_accuracy; None if none is made."""
+    state = read_json(layout.shrinking(run.root, run.id))
+    return state if state and run.is_busy("tiny") else None
+
+
+def stop_shrinking(run: Run) -> None:
+    """Ask it to stop; it looks after every epoch."""
+    with clear_errors(f"write to {run.root}"):
+        layout.shrinking(run.root, run.id).unlink(missing_ok=True)
+
+
+def shrinking_problem(run: Run) -> str | None:
+    """Why the last attempt failed; None if it did not, or one is at work."""
+    return problem_of(run, layout.shrinking_log(run.root, run.id), "tiny")

@@ -1,0 +1,89 @@
+"""The tiny networks that were made from a run: their files, and what is known of each."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from core.files import clear_errors, write_atomic, write_text
+from core.runs import layout
+from core.runs.records import read_json
+from core.runs.run import Run
+
+
+@dataclass(frozen=True)
+class TinyFile:
+    """One tiny network.
+
+    Attributes:
+        most_bytes: what was asked for.
+        epochs, seed: how it was made.
+        bytes: of the file.
+        weights: how many of its numbers are not zero.
+        val_accuracy: on the validation images on which it was chosen.
+        test_accuracy: on the test images, as its decoder reads it.
+        seconds: what it took.
+        source: the run's identity when it was made; see `Run.identity`.
+    """
+
+    most_bytes: int
+    epochs: int
+    seed: int
+    bytes: int
+    weights: int
+    val_accuracy: float
+    test_accuracy: float
+    seconds: float
+    source: str
+
+    @property
+    def name(self) -> str:
+        """By what was asked for, so that the same is made once."""
+        return f"{self.most_bytes}-e{self.epochs}-s{self.seed}"
+
+
+def keep_tiny(run: Run, made: TinyFile, file: bytes) -> None:
+    """Keep a tiny network with its run, unless that has been replaced since.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    path = layout.tiny(run.folder, made.name)
+    with clear_errors(f"write to {path.parent}"), run.lock("sweep", timeout=30):
+        if run.is_still(made.source):
+            path.parent.mkdir(exist_ok=True)
+            write_atomic(path, lambda out: out.write(file))
+            write_text(layout.tiny_record(path), json.dumps(dataclasses.asdict(made), indent=1))
+
+
+def tiny_files(run: Run) -> list[TinyFile]:
+    """Those that were made from the network as it is now, smallest first; one that cannot be read is left out."""
+    identity, found = run.identity(), []
+    for path in (run.folder / layout.TINY).glob("*.json"):
+        try:
+            made = TinyFile(**(read_json(path) or {}))
+            whole = (path.parent / f"{made.name}.tiny").stat().st_size == made.bytes
+        except (TypeError, OSError):
+            continue
+        if whole and made.source == identity:
+            found.append(made)
+    return sorted(found, key=lambda made: (made.bytes, -made.val_accuracy))
+
+
+def read_tiny(run: Run, made: TinyFile) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    path = layout.tiny(run.folder, made.name)
+    with clear_errors(f"read {path}"):
+        return path.read_bytes()
+
+
+def best(files: list[TinyFile]) -> list[TinyFile]:
+    """Those of which no smaller one has as good an accuracy on the validation images."""
+    front = []
+    for made in files:
+        if not front or made.val_accuracy > front[-1].val_accuracy:
+            front.append(made)
+    return front

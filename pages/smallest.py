@@ -1,0 +1,225 @@
+"""Make the smallest file of a trained network that still reads its images."""
+
+import pandas as pd
+import streamlit as st
+
+from core import jobs, runs
+from core.charts import tiny as figures
+from core.charts.interactive import CONFIG
+from core.errors import KnownError
+from core.exports.qr import MOST_BYTES, qr_code
+from core.kernels.tiny import DECODER, EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
+from pages.shared import actions, choice, frame
+
+REFRESH_SECONDS = 1.0
+SIZES = (1_024, 2_048, MOST_BYTES, 4_096, 6_144, 8_192)
+CHOSEN = (2_048, MOST_BYTES, 4_096)
+
+
+def ask(run: runs.Run) -> None:
+    """Which sizes are made, how long each is trained, and the button."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sizes = st.multiselect(
+            "Bytes at most",
+            SIZES,
+            default=CHOSEN,
+            format_func=lambda size: f"{int(size):,}" + (" (one QR code)" if size == MOST_BYTES else ""),
+            accept_new_options=True,
+            key="tiny_bytes",
+            help=f"The size of each whole file. Any other from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} can be typed.",
+        )
+        epochs = st.number_input("Epochs", 1, 10_000, EPOCHS, key="tiny_epochs", help="More take longer and know more.")
+        seed = st.number_input("Seed", 0, 2**32 - 1, 0, key="tiny_seed")
+        wrong = [size for size in sizes if not _is_size(size)]
+        st.button(
+            "Make",
+            type="primary",
+            icon=":material/compress:",
+            key="tiny_make",
+            disabled=bool(wrong or not sizes or jobs.shrinking(run)),
+            on_click=actions.attempt,
+            args=(run, jobs.start_shrinking, run, [int(size) for size in sizes if size not in wrong], epochs, seed),
+        )
+    if wrong:
+        st.warning(
+            f"Expected sizes from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} bytes. Received: "
+            f"{frame.verbatim(', '.join(map(str, wrong)))}",
+            icon=":material/info:",
+        )
+
+
+def _is_size(size: int | str) -> bool:
+    text = str(size)
+    return text.isascii() and text.isdigit() and len(text) < 10 and SMALLEST_BYTES <= int(text) <= LARGEST_BYTES
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def watch(run: runs.Run, known: int) -> None:
+    """How far it is; the page is drawn anew with every network that is ready, and at the end."""
+    far = jobs.shrinking(run)
+    if far is None or len(runs.tiny_files(run)) != known:
+        st.rerun()
+        return
+    text = f"Network {min(far['done'] + 1, far['total'])} of {far['total']}"
+    part = 0.0
+    if "epoch" in far:
+        part = far["epoch"] / far["epochs"]
+        text += (
+            f", at most {far['most_bytes']:,} bytes · epoch {far['epoch']} of {far['epochs']} · now {far['bytes']:,} "
+            f"bytes, {far['val_accuracy']:.2%} on validation images"
+        )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min((far["done"] + part) / far["total"], 1.0), text)
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="tiny_stop",
+            on_click=actions.attempt,
+            args=(run, jobs.stop_shrinking, run),
+        )
+
+
+def show(run: runs.Run, files: list[runs.TinyFile]) -> None:
+    """The chart, the table, and the file that is chosen in it."""
+    large = 4 * run.config().parameter_count
+    st.plotly_chart(
+        figures.front(files, run.result().test_accuracy),
+        key="tiny_front",
+        config=CONFIG,
+        alt="Test accuracy of tiny networks against the bytes of their files",
+    )
+    table = pd.DataFrame(
+        {
+            "bytes": [made.bytes for made in files],
+            "smaller": [large / made.bytes for made in files],
+            "test": [made.test_accuracy for made in files],
+            "validation": [made.val_accuracy for made in files],
+            "weights": [made.weights for made in files],
+            "epochs": [made.epochs for made in files],
+            "seed": [made.seed for made in files],
+            "seconds": [made.seconds for made in files],
+        }
+    )
+    st.dataframe(
+        table.style.format(
+            {
+                "bytes": "{:,}",
+                "smaller": "{:,.0f}×",
+                "test": "{:.2%}",
+                "validation": "{:.2%}",
+                "weights": "{:,}",
+                "seconds": "{:,.0f}",
+            }
+        ),
+        hide_index=True,
+        height="content",
+        column_config={
+            "bytes": "Bytes",
+            "smaller": "Smaller",
+            "test": "Test accuracy",
+            "validation": "Validation accuracy",
+            "weights": "Not zero",
+            "epochs": "Epochs",
+            "seed": "Seed",
+            "seconds": "Seconds",
+        },
+        alt="Tiny networks that were made from this run",
+    )
+    st.caption(
+        f"Smaller: against the {large:,} bytes of the large network's weights in float32. The epoch of each was chosen "
+        "on validation images; test images were scored once, as the decoder reads the file."
+    )
+    chosen = st.selectbox(
+        "File",
+        files,
+        index=files.index(max(files, key=lambda made: made.val_accuracy)),
+        format_func=lambda made: f"{made.bytes:,} bytes, {made.test_accuracy:.2%}",
+        key="tiny_file",
+    )
+    offer(run, chosen)
+
+
+def offer(run: runs.Run, made: runs.TinyFile) -> None:
+    """The file, its decoder, how they are used, and the QR code."""
+    name = f"{run.id}-{made.bytes}"
+    usage, code = st.columns([3, 2], gap="large")
+    with usage:
+        with st.container(horizontal=True):
+            st.download_button(
+                f"Network, {made.bytes:,} bytes",
+                lambda: runs.read_tiny(run, made),
+                file_name=f"{name}.tiny",
+                mime="application/octet-stream",
+                icon=":material/download:",
+                on_click="ignore",
+                key="tiny_download",
+            )
+            st.download_button(
+                f"Decoder, {DECODER.stat().st_size:,} bytes",
+                DECODER.read_bytes,
+                file_name="decoder.py",
+                mime="text/x-python",
+                icon=":material/download:",
+                on_click="ignore",
+                key="tiny_decoder",
+            )
+        st.code(
+            f"""from pathlib import Path
+import numpy as np
+import decoder
+
+*hidden, last = decoder.read(Path("{name}.tiny").read_bytes())
+activations = images  # float32 of shape (n, {run.config().spec.inputs}), from 0 to 1
+for kernel in hidden:
+    activations = np.maximum(activations @ kernel, 0)
+classes = (activations @ last).argmax(axis=1)""",
+            language="python",
+            wrap_lines=True,
+        )
+    with code:
+        if made.bytes <= MOST_BYTES:
+            picture = qr_code(runs.read_tiny(run, made))
+            st.image(picture, caption="The whole network, as any reader of QR codes gives it back", width=300)
+            st.download_button(
+                "QR code",
+                picture,
+                file_name=f"{name}.png",
+                mime="image/png",
+                icon=":material/download:",
+                on_click="ignore",
+                key="tiny_qr",
+            )
+        else:
+            st.caption(f"A QR code holds at most {MOST_BYTES:,} bytes, so this file has none.")
+
+
+frame.page_title("Smallest")
+st.markdown("Train the large network into the smallest file that still reads its images.")
+run = choice.choose_run()
+try:
+    if not run.config().num_valid:
+        st.info("This run has no validation images, on which a network could be chosen.", icon=":material/info:")
+        st.stop()
+    ask(run)
+    actions.show_failure(run)
+    problem = jobs.shrinking_problem(run)
+    if problem and "failure" not in st.session_state:
+        st.warning(frame.verbatim(problem), title="The last attempt ended early", icon=":material/info:")
+    files = runs.tiny_files(run)
+    if jobs.shrinking(run):
+        watch(run, len(files))
+    if files:
+        show(run, files)
+    else:
+        st.info("No file was made of this network yet. Choose sizes and press Make.", icon=":material/compress:")
+    with st.expander("How it is made", icon=":material/help:"):
+        st.markdown(
+            "Two hidden layers of small whole numbers. The first looks at cosine waves over the image, as JPEG does; "
+            "its units are chosen from the large network by least squares. All numbers then learn from the labels and from "
+            "what the large network answers, on training images that are moved and turned a little each time. What a "
+            "number costs in the file is part of the loss, so most become zero. A range coder writes them."
+        )
+except KnownError as error:
+    st.error(str(error), title="This run cannot be made smaller", icon=":material/error:")
+    frame.link_to("training", "Go to Training to retrain or delete it")
+    st.stop()

@@ -28,8 +28,8 @@ def ask(run: runs.Run) -> None:
             key="tiny_bytes",
             help=f"The size of each whole file. Any other from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} can be typed.",
         )
-        epochs = st.number_input("Epochs", 1, 10_000, EPOCHS, key="tiny_epochs", help="More take longer and know more.")
-        seed = st.number_input("Seed", 0, 2**32 - 1, 0, key="tiny_seed")
+        st.number_input("Epochs", 1, 10_000, EPOCHS, key="tiny_epochs", help="More take longer and know more.")
+        st.number_input("Seed", 0, 2**32 - 1, 0, key="tiny_seed")
         wrong = [size for size in sizes if not _is_size(size)]
         st.button(
             "Make",
@@ -37,8 +37,8 @@ def ask(run: runs.Run) -> None:
             icon=":material/compress:",
             key="tiny_make",
             disabled=bool(wrong or not sizes or jobs.shrinking(run)),
-            on_click=actions.attempt,
-            args=(run, jobs.start_shrinking, run, [int(size) for size in sizes if size not in wrong], epochs, seed),
+            on_click=make,
+            args=(run,),
         )
     if wrong:
         st.warning(
@@ -46,6 +46,14 @@ def ask(run: runs.Run) -> None:
             f"{frame.verbatim(', '.join(map(str, wrong)))}",
             icon=":material/info:",
         )
+
+
+def make(run: runs.Run) -> None:
+    """Start with what the boxes say at the click, which may be newer than what was drawn."""
+    asked = st.session_state
+    if all(map(_is_size, asked.tiny_bytes)):
+        sizes = [int(size) for size in asked.tiny_bytes]
+        actions.attempt(run, jobs.start_shrinking, run, sizes, asked.tiny_epochs, asked.tiny_seed)
 
 
 def _is_size(size: int | str) -> bool:
@@ -215,9 +223,9 @@ try:
     with st.expander("How it is made", icon=":material/help:"):
         st.markdown(
             "Two hidden layers of small whole numbers. The first looks at cosine waves over the image, as JPEG does; "
-            "its units are chosen from the large network by least squares. All numbers then learn from the labels and from "
-            "what the large network answers, on training images that are moved and turned a little each time. What a "
-            "number costs in the file is part of the loss, so most become zero. A range coder writes them."
+            "its units are chosen from the large network by least squares. All numbers then learn from the labels and "
+            "from what the large network answers, on training images that are moved and turned a little each time. "
+            "What a number costs in the file is part of the loss, so many become zero. A range coder writes them."
         )
 except KnownError as error:
     st.error(str(error), title="This run cannot be made smaller", icon=":material/error:")

@@ -190,7 +190,7 @@ def test_the_best_are_those_that_no_smaller_one_beats():
 
 
 def page(run, **query):
-    app = AppTest.from_file("pages/smallest.py", default_timeout=60)
+    app = AppTest.from_file(str(PROJECT / "pages" / "smallest.py"), default_timeout=60)
     app.query_params.update({"run": run.id} | query)
     return app.run()
 

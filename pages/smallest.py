@@ -218,7 +218,7 @@ try:
         watch(run, len(files))
     if files:
         show(run, files)
-    else:
+    elif not jobs.shrinking(run):
         st.info("No file was made of this network yet. Choose sizes and press Make.", icon=":material/compress:")
     with st.expander("How it is made", icon=":material/help:"):
         st.markdown(

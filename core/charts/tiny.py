@@ -1,5 +1,6 @@
 """Bytes against accuracy of tiny networks."""
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -48,8 +49,17 @@ def front(files: Sequence[TinyFile], dense_accuracy: float) -> go.Figure:
         text=f"large network {dense_accuracy:.2%}",
         font={"color": GREY},
     )
-    figure.add_vline(
-        x=_QR_BYTES, line={"color": FAINT}, annotation_text="one QR code", annotation_position="bottom right"
+    figure.add_vline(x=_QR_BYTES, line={"color": FAINT})
+    figure.add_annotation(
+        # Annotations on a logarithmic axis take the logarithm.
+        x=math.log10(_QR_BYTES),
+        y=0,
+        yref="paper",
+        yanchor="bottom",
+        xanchor="right",
+        showarrow=False,
+        text="one QR code",
+        font={"color": GREY},
     )
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="Whole file in bytes", type="log", dtick="D2", tickformat=",d")

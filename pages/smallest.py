@@ -91,7 +91,7 @@ def show(run: runs.Run, files: list[runs.TinyFile]) -> None:
     """The chart, the table, and the file that is chosen in it."""
     large = 4 * run.config().parameter_count
     st.plotly_chart(
-        figures.front(files, run.result().test_accuracy),
+        figures.front(files, run.result().test_accuracy, MOST_BYTES),
         key="tiny_front",
         config=CONFIG,
         alt="Test accuracy of tiny networks against the bytes of their files",

@@ -157,6 +157,16 @@ def test_a_head_that_cannot_be_is_refused_at_once(head):
         tiny.decode(file)
 
 
+@pytest.mark.parametrize("size", [decoder.MOST_SIZE, decoder.MOST_SIZE + 1])
+def test_a_number_that_would_go_on_for_ever_is_refused(size):
+    levels = network([np.full((WAVES, 1), -size), np.ones((1, 10), int)])
+    if size > decoder.MOST_SIZE:
+        with pytest.raises(ValueError, match="a number above 1,000"):
+            tiny.encode(levels)
+    else:
+        assert round(float(restored(tiny.decode(tiny.encode(levels)))[0][0, 0])) == -size
+
+
 def test_kernels_that_do_not_fit_each_other_are_not_written():
     with pytest.raises(ValueError, match=r"Expected whole numbers of shape \(3, units\)"):
         tiny.encode(network([np.ones((WAVES, 3), int), np.ones((4, 2), int)]))

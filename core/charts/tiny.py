@@ -9,15 +9,14 @@ from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
 from core.runs import TinyFile, best
 
-_QR_BYTES = 2_953
 
-
-def front(files: Sequence[TinyFile], dense_accuracy: float) -> go.Figure:
+def front(files: Sequence[TinyFile], dense_accuracy: float, qr_bytes: int) -> go.Figure:
     """The accuracy of each file against its size, and a line through those that no smaller one beats.
 
     Args:
         files: what was made, smallest first.
         dense_accuracy: of the large network on the test images.
+        qr_bytes: what one QR code holds.
     """
     figure = base(360)
     chosen = best(list(files))
@@ -49,10 +48,10 @@ def front(files: Sequence[TinyFile], dense_accuracy: float) -> go.Figure:
         text=f"large network {dense_accuracy:.2%}",
         font={"color": GREY},
     )
-    figure.add_vline(x=_QR_BYTES, line={"color": FAINT})
+    figure.add_vline(x=qr_bytes, line={"color": FAINT})
     figure.add_annotation(
         # Annotations on a logarithmic axis take the logarithm.
-        x=math.log10(_QR_BYTES),
+        x=math.log10(qr_bytes),
         y=0,
         yref="paper",
         yanchor="bottom",

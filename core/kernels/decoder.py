@@ -25,6 +25,8 @@ MAGIC = b"TN\1"
 HEAD = struct.Struct("<3sIBBBf")
 MOST_CELLS = 4_000_000
 """Weights that a file may claim to hold: a damaged one must not fill the memory."""
+MOST_SIZE = 1_000
+"""The largest whole number: a damaged file must not go on for ever."""
 SHARE = 1 << 16
 """What a probability is a part of."""
 _WEIGHT, _PRIOR, _LEVELS = 128, 512, 15
@@ -106,6 +108,8 @@ def read_levels(shape: tuple[int, int], bit: Callable[[int], int]) -> np.ndarray
                 size = 1
                 while (counts := more[min(size, _LEVELS) - 1]) and _ask(bit, *counts, counts):
                     size += 1
+                    if size > MOST_SIZE:
+                        raise ValueError(f"This tiny network is damaged: it holds a number above {MOST_SIZE:,}.")
                 levels[i, j] = sign * size
     return levels
 

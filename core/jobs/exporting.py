@@ -1,9 +1,8 @@
 """Have the file of a small network made in a process of its own, and see how far it is."""
 
-import threading
 from collections.abc import Sequence
 
-from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.jobs.processes import begin, problem_of
 from core.runs import Run, layout
 
 
@@ -23,12 +22,12 @@ def start_export(run: Run, name: str, flags: Sequence[str]) -> None:
     if run.is_busy(layout.export_lock(name)):
         return
     log = layout.export_log(layout.exported(run.folder, name))
-    process = logged(["-m", "core.export", *flags], run.root, log)
-    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
-    wait_for_begin(
-        process,
+    begin(
+        ["-m", "core.export", *flags],
+        run.root,
+        log,
         lambda: run.is_busy(layout.export_lock(name)),
-        lambda: f"The file could not be made. {last_line(log.read_text(errors='replace'))}",
+        "The file could not be made.",
     )
 
 

@@ -1,10 +1,9 @@
 """Have the speed of networks measured in a process of its own, see how far it is, and stop it."""
 
-import threading
 from collections.abc import Sequence
 
 from core.files import clear_errors
-from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.jobs.processes import begin, problem_of
 from core.pruning import Sparsity
 from core.runs import Run, layout
 from core.sweep import Criterion, key_of
@@ -27,15 +26,11 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
         f"--sparsity={','.join(key_of(k).replace(',', ':') for k in sparsities)}",
         f"--output_dir={run.root.resolve()}",
     ]
-    layout.measuring(run.root, run.id).unlink(missing_ok=True)
+    state = layout.measuring(run.root, run.id)
+    with clear_errors(f"write to {run.root}"):
+        state.unlink(missing_ok=True)
     log = layout.measuring_log(run.root, run.id)
-    process = logged(arguments, run.root, log)
-    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
-    wait_for_begin(
-        process,
-        lambda: layout.measuring(run.root, run.id).exists(),
-        lambda: f"The measurement could not start. {last_line(log.read_text(errors='replace'))}",
-    )
+    begin(arguments, run.root, log, state.exists, "The measurement could not start.")
 
 
 def measuring(run: Run) -> tuple[float, int] | None:

@@ -267,6 +267,20 @@ def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
         ) from error
 
 
+def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], bool], failed: str) -> None:
+    """Start Python in the background, note at the end of its log why it fails if it does, and wait until it has begun.
+
+    Args:
+        failed: the sentence that comes before what the process said, if it ends before that.
+
+    Raises:
+        JobError: if the log cannot be written, or the process ends before it has begun.
+    """
+    process = logged(arguments, cache, log)
+    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+    wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(log.read_text(errors='replace'))}")
+
+
 def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:
     """Wait until a process has begun, or has ended without complaint.
 

@@ -1,10 +1,9 @@
 """Have tiny networks made in a process of its own, see how far it is, and stop it."""
 
-import threading
 from collections.abc import Sequence
 
 from core.files import clear_errors
-from core.jobs.processes import last_line, logged, note_failure, problem_of, wait_for_begin
+from core.jobs.processes import begin, problem_of
 from core.runs import Run, layout
 from core.runs.records import read_json
 
@@ -27,9 +26,7 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
     with clear_errors(f"write to {run.root}"):
         state.unlink(missing_ok=True)
     log = layout.shrinking_log(run.root, run.id)
-    process = logged(arguments, run.root, log)
-    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
-    wait_for_begin(process, state.exists, lambda: f"It could not start. {last_line(log.read_text(errors='replace'))}")
+    begin(arguments, run.root, log, state.exists, "It could not start.")
 
 
 def shrinking(run: Run) -> dict | None:

@@ -21,7 +21,7 @@
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
     cache/.asked/            what somebody waits for, by run: a k that is repaired (`core.repair`), a measurement
-                             (`core.speed`)
+                             (`core.speed`), tiny networks (`core.smallest`)
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
     cache/.example-adopted   says that the example of the project has been copied into this cache once

@@ -211,9 +211,10 @@ class _Learner:
     def press(self, ratio: float) -> None:
         """Let the file's size count for more or less, as it is larger or smaller than it should be.
 
-        At once by a power of the ratio; and a little for good, so that no difference stays.
+        At once by a power of the ratio; and a little for good, so that no difference stays. A file that is too large
+        counts for more: late in training little moves, and one that is a few bytes too large cannot be kept.
         """
-        self._usual *= float(np.clip(ratio, 0.96, 1.04))
+        self._usual *= float(np.clip(ratio**3, 0.97, 1.1))
         self._pressure.assign(self._usual * float(np.clip(ratio**6, 0.1, 5.0)))
 
     def network(self, side: int, radius: int) -> TinyNetwork:

@@ -78,6 +78,7 @@ def test_files_are_what_was_written_and_scored_again(trained_run):
         back = format.read(format.write(tiny, True))
         assert rows.accuracy[name] == evaluate(back.kernels, test.images[:, back.inputs], test.labels).accuracy
     assert rows.bytes["float32"] > rows.bytes["float16"] > rows.bytes["int8"]
+    assert rows.accuracy["coded"] == rows.accuracy["int8"]
 
 
 def test_what_got_larger_is_said(trained_run):
@@ -125,11 +126,12 @@ def test_a_sweep_counts_multiply_adds(full, method):
 
 def test_a_format_that_costs_accuracy_is_said():
     rows = pd.DataFrame(
-        {"network": "compacted", "format": list(FORMATS), "bytes": 1, "accuracy": [0.98, 0.98, 0.9, 0.98]}
+        {"network": "compacted", "format": list(FORMATS), "bytes": 1, "accuracy": [0.98, 0.98, 0.9, 0.9, 0.98]}
     )
     every = pd.concat(rows.assign(network=name) for name in ("dense", "pruned", "compacted"))
     counts = footprint.operations(by_hand(), by_hand(), compact(by_hand()))
-    assert "int8 costs 8.0 points here." in footprint.in_words(every, counts, Criterion("weight"))
+    said = footprint.in_words(every, counts, Criterion("weight"))
+    assert [words for words in said if "costs" in words] == ["int8 costs 8.0 points here."]
 
 
 def last(steps):

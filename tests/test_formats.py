@@ -14,10 +14,12 @@ from scipy.sparse import csr_array
 from core.datasets import load_dataset
 from core.errors import FormatError
 from core.evaluation import logits, predict
-from core.kernels import Compacted, balance, compact, difference, forward
+from core.kernels import Compacted, balance, coding, compact, difference, forward
 from core.kernels.formats import FORMATS, read, whole
 from core.pruning import METHODS, prune
 
+INT8 = ("int8", "coded")
+CODED = ("rows", "columns", "occurring", "stream")
 WEIGHTS = st.sampled_from([0.0, 0.0, 0.0, 0.5, -0.25, 1.0, -3.0])
 
 
@@ -69,7 +71,7 @@ def test_every_format_gives_the_network_back(name, compressed, kernels):
     back = format.read(data)
     np.testing.assert_array_equal(back.inputs, tiny.inputs)
     # Units say as many times more or less, and what listens to them listens as many times less or more.
-    written = balance(tiny.kernels) if name == "int8" else tiny.kernels
+    written = balance(tiny.kernels) if name in INT8 else tiny.kernels
     for kernel, same in zip(written, back.kernels, strict=True):
         assert same.dtype == np.float32
         assert same.shape == kernel.shape
@@ -102,6 +104,9 @@ def test_others_read_the_files_with_numpy_and_scipy_alone(kernels, method):
         elif name == "int8":
             matrices = [file[f"kernel_{i}"] * file[f"scale_{i}"] for i in range(layers)]
             assert all(np.abs(file[f"kernel_{i}"]).max() == 127 for i in range(layers))
+        elif name == "coded":
+            numbers = [coding.decode(*(file[f"{part}_{i}"] for part in CODED)) for i in range(layers)]
+            matrices = [levels * file[f"scale_{i}"] for i, levels in enumerate(numbers)]
         else:
             assert {file[f"kernel_{i}"].dtype for i in range(layers)} == {np.dtype(name)}
             matrices = [file[f"kernel_{i}"].astype(np.float32) for i in range(layers)]
@@ -109,8 +114,36 @@ def test_others_read_the_files_with_numpy_and_scipy_alone(kernels, method):
         for matrix in matrices[:-1]:
             seen = np.maximum(seen @ matrix, 0)
         found = seen @ matrices[-1]
-        roughly = 0.05 * np.abs(expected).max() if name == "int8" else 0.005 * np.abs(expected).max()
+        roughly = 0.05 * np.abs(expected).max() if name in INT8 else 0.005 * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, atol=1e-4 if format.is_exact else roughly)
+
+
+def test_a_range_coder_needs_little_more_than_the_numbers_are_uncertain():
+    """The same numbers as int8, in about as few bits as Shannon's entropy says, and no other."""
+    random = np.random.default_rng(0)
+    part = 0.1
+    levels = np.where(random.random((400, 300)) < part, random.integers(1, 5, (400, 300)), 0).astype(np.int8)
+    bits = levels.size * -(part * np.log2(part) + (1 - part) * np.log2(1 - part)) + 2 * np.count_nonzero(levels)
+    coded = coding.encode(levels)
+    assert 0.98 * bits < 8 * coded["stream"].nbytes < 1.02 * bits
+    np.testing.assert_array_equal(coding.decode(**coded), levels)
+    # Rows and columns that are fuller than others cost less than if all were alike.
+    uneven = levels.copy()
+    uneven[:, ::2] = 0
+    uneven[::2] = 0
+    where = 1.3 * np.count_nonzero(uneven) * (-np.log2(part) - (1 - part) / part * np.log2(1 - part) + 2)
+    assert 8 * coding.encode(uneven)["stream"].nbytes < where
+
+
+@pytest.mark.parametrize("part", [part for part in CODED if part != "stream"])
+def test_a_coded_kernel_whose_counts_were_changed_is_refused(part):
+    levels = np.random.default_rng(1).integers(-1, 2, (30, 20)).astype(np.int8)
+    coded = coding.encode(levels)
+    for place in range(len(coded[part])):
+        changed = coded[part].copy()
+        changed[place] += 1
+        with pytest.raises(ValueError, match="count"):
+            coding.decode(**coded | {part: changed})
 
 
 def test_one_loud_weight_does_not_cost_int8_the_others(kernels):

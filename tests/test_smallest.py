@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zxingcpp
 from PIL import Image
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
@@ -20,7 +21,7 @@ from core.errors import KnownError
 from core.evaluation import evaluate
 from core.kernels import decoder, tiny
 from core.training.smallest import hidden_units, smallest
-from tests.conftest import PROJECT
+from tests.browsing import PROJECT, Server, download, fill, needs_chromium, settled, visit
 
 BYTES = 1_500
 
@@ -238,3 +239,36 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
     assert app.button(key="tiny_make").disabled
     app.button(key="tiny_stop").click().run()
     assert stopped == [own_run]
+
+
+@needs_chromium
+def test_a_file_is_made_stopped_and_taken_away(trained_run, browser, page, tmp_path, data):
+    """From the button over progress to a file that the decoder reads; what was ready is kept by a stop."""
+    shutil.copytree(trained_run.root, tmp_path / "cache")
+    run = runs.open_run(trained_run.id, tmp_path / "cache")
+    server = Server(run.root)
+    try:
+        visit(page, f"{server.url}/smallest?run={run.id}")
+        expect(page.get_by_text("No file was made of this network yet")).to_be_visible()
+        # The first is soon ready; the others would take a while.
+        fill(page, "Epochs", "40")
+        page.get_by_role("button", name="Make", exact=True).click()
+        expect(page.get_by_text(re.compile("Network 1 of 3.* epoch .* of 40"))).to_be_visible()
+        page.reload()
+        expect(page.get_by_text(re.compile("Network [23] of 3"))).to_be_visible()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_role("button", name="Make", exact=True)).to_be_enabled()
+        settled(page)
+        kept = runs.tiny_files(run)
+        assert kept[0].most_bytes == 2_048
+        made = max(kept, key=lambda each: each.val_accuracy)
+        path = download(page, f"Network, {made.bytes:,} bytes", tmp_path)
+        assert path.name == f"{run.id}-{made.bytes}.tiny"
+        assert evaluate(decoder.read(path.read_bytes()), data.test.images, data.test.labels).accuracy == (
+            made.test_accuracy
+        )
+        expect(page.locator(".js-plotly-plot").filter(has_text="Whole file in bytes")).to_be_visible()
+        code = download(page, "QR code", tmp_path)
+        assert zxingcpp.read_barcodes(Image.open(code))[0].bytes == path.read_bytes()
+    finally:
+        server.stop()

@@ -113,7 +113,8 @@ def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> 
         )
     scored = rows[rows.network == "compacted"].set_index("format").accuracy
     for name, accuracy in scored.items():
-        if accuracy < scored["float32"] - _COSTS:
+        # Range-coded numbers are those of int8.
+        if name != "coded" and accuracy < scored["float32"] - _COSTS:
             said.append(f"{FORMATS[name].title} costs {100 * (scored['float32'] - accuracy):.1f} points here.")
     if pruned >= dense:
         said.append("With the zeros in place, a file that is not compressed is as large as before pruning.")

@@ -9,7 +9,7 @@ from core.charts.palette import GREY, METHOD_COLORS, shades
 from core.kernels.formats import FORMATS
 
 _HEIGHT = 330
-_DASHES = {"float32": "solid", "float16": "dash", "int8": "dot", "sparse": "longdash"}
+_DASHES = {"float32": "solid", "float16": "dash", "int8": "dot", "coded": "dashdot", "sparse": "longdash"}
 _HELD = {"compacted": ("solid", "circle"), "sparse": ("longdash", "diamond")}
 
 
@@ -27,7 +27,7 @@ def bytes_curve(points: pd.DataFrame, column: str, dense: int, method: str, k: f
     _level(figure, "dense, float32", dense, f"{dense:,} bytes")
     for name, color in _colors(method):
         rows = points[points.format == name]
-        _line(figure, rows.k, rows[column], FORMATS[name].title, color, _DASHES.get(name, "dashdot"), "%{y:,} bytes")
+        _line(figure, rows.k, rows[column], FORMATS[name].title, color, _DASHES[name], "%{y:,} bytes")
     figure.update_yaxes(title="File in bytes", type="log", dtick=1, tickformat="~s")
     return figure
 
@@ -63,7 +63,7 @@ def accuracy_curve(points: pd.DataFrame, dense: float, method: str, k: float | N
         if name != "sparse":
             rows = points[points.format == name]
             title = "float32, and sparse" if name == "float32" else FORMATS[name].title
-            _line(figure, rows.k, rows.accuracy, title, color, _DASHES.get(name, "dashdot"), "%{y:.2%}")
+            _line(figure, rows.k, rows.accuracy, title, color, _DASHES[name], "%{y:.2%}")
     figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03])
     return figure
 

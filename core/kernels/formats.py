@@ -5,6 +5,8 @@ first kernel looks at, so that the network still takes whole images. The kernels
 
 - `kernel_0`, `kernel_1`, …: float32 or float16, of shape (inputs, units);
 - the same in int8, with `scale_0`, … float32 of shape (units,): the weight is `kernel * scale`;
+- `rows_0`, `columns_0`, `occurring_0`, `stream_0` and `scale_0`, …: the int8 of before, written by a range coder; see
+  `core.kernels.coding`, which reads it;
 - `data_0`, `indices_0`, `indptr_0` and `shape_0`, …: compressed sparse rows (CSR) of (inputs, units), as
   `scipy.sparse.csr_array((data, indices, indptr), shape)` takes them.
 """
@@ -17,13 +19,15 @@ from itertools import pairwise
 import numpy as np
 
 from core.errors import FormatError
+from core.kernels import coding
 from core.kernels.balancing import balance
 from core.kernels.compaction import Compacted
 from core.pruning import Kernels
 
 Arrays = dict[str, np.ndarray]
 _SCALED, _PLAIN, _SPARSE = ("kernel", "scale"), ("kernel",), ("data", "indices", "indptr", "shape")
-_PARTS = (_SCALED, _PLAIN, _SPARSE)
+_CODED = ("rows", "columns", "occurring", "stream", "scale")
+_PARTS = (_SCALED, _PLAIN, _SPARSE, _CODED)
 """The names of a layer's arrays, by how it is written; each is followed by the layer's number."""
 
 
@@ -95,6 +99,16 @@ def _int8(network: Compacted) -> Arrays:
     return arrays
 
 
+def _coded(network: Compacted) -> Arrays:
+    """The numbers of int8, as few bytes as a range coder needs for them."""
+    arrays, coded = _int8(network), {}
+    for index in range(len(network.kernels)):
+        for name, array in coding.encode(arrays[f"kernel_{index}"]).items():
+            coded[f"{name}_{index}"] = array if name == "stream" else _smallest(array)
+        coded[f"scale_{index}"] = arrays[f"scale_{index}"]
+    return coded
+
+
 def _sparse(network: Compacted) -> Arrays:
     """Compressed sparse rows, each index in the smallest whole numbers that hold it."""
     arrays = {}
@@ -131,11 +145,13 @@ def _kernels(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         raise ValueError("it holds other arrays than a network's")
     if parts == _SPARSE:
         return [_filled(*layer) for layer in layers]
+    if parts == _CODED:
+        layers = [[coding.decode(*coded), scale] for *coded, scale in layers]
     for kernel, *_ in layers:
-        if (kernel.dtype == np.int8) != (parts == _SCALED) or kernel.dtype not in (np.int8, np.float16, np.float32):
+        if (kernel.dtype == np.int8) != (len(layers[0]) > 1) or kernel.dtype not in (np.int8, np.float16, np.float32):
             raise ValueError(f"its kernels are {kernel.dtype}")
     return [
-        np.multiply(*layer, dtype=np.float32) if parts == _SCALED else layer[0].astype(np.float32) for layer in layers
+        np.multiply(*layer, dtype=np.float32) if len(layer) > 1 else layer[0].astype(np.float32) for layer in layers
     ]
 
 
@@ -166,7 +182,7 @@ def _check(network: Compacted) -> None:
 def _damaged(why: object) -> FormatError:
     return FormatError(
         f"The file cannot be read as a network: {why}. Expected an .npz file with `inputs` and kernels in float32, "
-        "float16, int8 or sparse rows. Download or write it again."
+        "float16, int8, range-coded int8 or sparse rows. Download or write it again."
     )
 
 
@@ -179,6 +195,12 @@ FORMATS = {
         _npz(_int8),
         read,
     ),
+    "coded": Format(
+        "int8, range-coded",
+        "The same numbers as int8, written by a range coder: what is likely takes few bits.",
+        _npz(_coded),
+        read,
+    ),
     "sparse": Format(
         "sparse (CSR)",
         "Only the weights that are not zero, 4 bytes each, and in which row and column each is.",
@@ -187,4 +209,4 @@ FORMATS = {
         True,
     ),
 }
-"""By name. Another one, such as a range-coded one, is an entry here."""
+"""By name."""

@@ -18,8 +18,8 @@ def encode(levels: np.ndarray) -> Coded:
         levels: int8 of shape (inputs, units).
 
     Returns:
-        rows, columns: how many in each are not zero, of shape (inputs,) and (units,); occurring: how often -128, …, 127
-        do, of shape (256,), 0 not counted; stream: uint32.
+        counts: how many in each row, then in each column, are not zero, then how often -128, …, 127 occur, 0 not
+        counted; of shape (inputs + units + 256,). stream: uint32.
     """
     nonzero = levels != 0
     values = levels[nonzero].astype(np.int32) + 128
@@ -28,24 +28,26 @@ def encode(levels: np.ndarray) -> Coded:
     coder.encode(nonzero.ravel().astype(np.int32), _MODEL, _likely(rows, columns))
     if len(values):
         coder.encode(values, _values(occurring))
-    return {"rows": rows, "columns": columns, "occurring": occurring, "stream": coder.get_compressed()}
+    return {"counts": np.concatenate([rows, columns, occurring]), "stream": coder.get_compressed()}
 
 
-def decode(rows: np.ndarray, columns: np.ndarray, occurring: np.ndarray, stream: np.ndarray) -> np.ndarray:
+def decode(counts: np.ndarray, stream: np.ndarray, units: int) -> np.ndarray:
     """The inverse of `encode`.
 
     Raises:
         ValueError: if the numbers that are read are not those that were counted.
     """
-    rows, columns, occurring = (each.astype(np.int64) for each in (rows, columns, occurring))
-    if occurring.shape != (256,) or not rows.sum() == columns.sum() == occurring.sum():
+    counts = counts.astype(np.int64)
+    inputs = len(counts) - units - 256
+    if inputs < 0 or counts.min() < 0:
+        raise ValueError("its counts are not those of a kernel")
+    rows, columns, occurring = np.split(counts, [inputs, inputs + units])
+    if not rows.sum() == columns.sum() == occurring.sum():
         raise ValueError("its counts do not fit each other")
-    if min(each.min(initial=0) for each in (rows, columns, occurring)) < 0:
-        raise ValueError("a count is below 0")
-    if rows.max(initial=0) > len(columns) or columns.max(initial=0) > len(rows):
+    if rows.max(initial=0) > units or columns.max(initial=0) > inputs:
         raise ValueError("a count is larger than its row or column")
     coder = constriction.stream.queue.RangeDecoder(stream.astype(np.uint32))
-    nonzero = coder.decode(_MODEL, _likely(rows, columns)).reshape(len(rows), len(columns)).astype(bool)
+    nonzero = coder.decode(_MODEL, _likely(rows, columns)).reshape(inputs, units).astype(bool)
     if (nonzero.sum(axis=1) != rows).any() or (nonzero.sum(axis=0) != columns).any():
         raise ValueError("its stream does not fit its counts")
     values = coder.decode(_values(occurring), int(rows.sum())) if rows.any() else np.zeros(0, np.int32)

@@ -5,8 +5,7 @@ first kernel looks at, so that the network still takes whole images. The kernels
 
 - `kernel_0`, `kernel_1`, …: float32 or float16, of shape (inputs, units);
 - the same in int8, with `scale_0`, … float32 of shape (units,): the weight is `kernel * scale`;
-- `rows_0`, `columns_0`, `occurring_0`, `stream_0` and `scale_0`, …: the int8 of before, written by a range coder; see
-  `core.kernels.coding`, which reads it;
+- `counts_0`, `stream_0` and `scale_0`, …: that int8, written by a range coder; `core.kernels.coding` reads it;
 - `data_0`, `indices_0`, `indptr_0` and `shape_0`, …: compressed sparse rows (CSR) of (inputs, units), as
   `scipy.sparse.csr_array((data, indices, indptr), shape)` takes them.
 """
@@ -26,7 +25,7 @@ from core.pruning import Kernels
 
 Arrays = dict[str, np.ndarray]
 _SCALED, _PLAIN, _SPARSE = ("kernel", "scale"), ("kernel",), ("data", "indices", "indptr", "shape")
-_CODED = ("rows", "columns", "occurring", "stream", "scale")
+_CODED = ("counts", "stream", "scale")
 _PARTS = (_SCALED, _PLAIN, _SPARSE, _CODED)
 """The names of a layer's arrays, by how it is written; each is followed by the layer's number."""
 
@@ -146,7 +145,7 @@ def _kernels(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     if parts == _SPARSE:
         return [_filled(*layer) for layer in layers]
     if parts == _CODED:
-        layers = [[coding.decode(*coded), scale] for *coded, scale in layers]
+        layers = [[coding.decode(counts, stream, len(scale)), scale] for counts, stream, scale in layers]
     for kernel, *_ in layers:
         if (kernel.dtype == np.int8) != (len(layers[0]) > 1) or kernel.dtype not in (np.int8, np.float16, np.float32):
             raise ValueError(f"its kernels are {kernel.dtype}")

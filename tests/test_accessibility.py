@@ -1,0 +1,93 @@
+"""Everybody can use every page: by keyboard, on a phone, with a screen reader, in light and dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browsing import confirmed, needs_chromium, visit
+
+pytestmark = needs_chromium
+PATHS = ("", "training", "grid", "pruning", "size", "smallest", "draw", "comparison", "runs", "present")
+NAME = """() => {
+  let at = document.activeElement;
+  if (at === document.body) return null;
+  while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+  const label = at.labels?.[0] ?? document.getElementById(at.getAttribute("aria-labelledby"));
+  return at.getAttribute("aria-label") || label?.innerText || at.innerText || at.title || at.textContent;
+}"""
+"""The name of what the focus is on; null at the end of the page."""
+
+
+@pytest.fixture(params=["light", "dark"])
+def themed(browser, request):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme=request.param)
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
+def violations(page):
+    """What axe finds that keeps somebody from using the page, and where."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        (each["id"], node["target"], node.get("failureSummary", "")[:300])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def test_axe_finds_nothing_serious(trained_server, themed):
+    found = {}
+    for path in PATHS:
+        visit(themed, f"{trained_server.url}/{path}")
+        found[path] = violations(themed)
+    assert found == {path: [] for path in PATHS}
+
+
+def test_every_page_fits_a_phone(trained_server, browser):
+    context = browser.new_context(viewport={"width": 400, "height": 800})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    wider = {}
+    for path in PATHS:
+        visit(page, f"{trained_server.url}/{path}")
+        wider[path] = page.evaluate("document.querySelector('.stMain').scrollWidth - innerWidth")
+    context.close()
+    assert wider == dict.fromkeys(PATHS, 0)
+
+
+def around(page, element):
+    """A picture of a control and what is around it."""
+    element.evaluate("each => each.scrollIntoView({block: 'center'})")
+    box = element.bounding_box()
+    left, top = max(box["x"] - 8, 0), max(box["y"] - 8, 0)
+    clip = {"x": left, "y": top, "width": box["width"] + 16, "height": box["height"] + 16}
+    return page.screenshot(clip=clip, animations="disabled")
+
+
+def test_what_the_keyboard_reaches_has_a_name_and_is_seen(trained_server, page):
+    """From the top of the page, by Tab alone, to the end of it."""
+    visit(page, f"{trained_server.url}/pruning")
+    confirmed(page, page.locator(".instrument").get_attribute("data-key"))
+    reached, before = [], None
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        name = page.evaluate(NAME)
+        focused = page.evaluate_handle("document.activeElement").as_element()
+        if before:
+            assert around(page, before[0]) != before[1], f"the focus cannot be seen on {reached[-1]}"
+        if name is None:
+            break
+        assert name, f"a control without a name after {reached}"
+        reached.append(name.split("\n")[-1])
+        before = focused, around(page, focused)
+    assert name is None, f"the keyboard does not get past {reached}"
+    for name in (
+        "Pruning",
+        "Copy link",
+        "Run",
+        "weight",
+        "Sparsity k of each hidden layer",
+        "Download the small model",
+    ):
+        assert name in reached, " · ".join(reached)

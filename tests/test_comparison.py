@@ -280,6 +280,18 @@ def test_the_long_table_of_real_runs(trained_run, tmp_path):
     table = comparison.long_table(pair)
     assert len(table) == 2 * len(trained_run.sweep())
     assert set(table.seed) == {0, 1}
+    # Every column says what its name does, of the run and of the row it is of.
+    result, sweep = trained_run.result(), trained_run.sweep()
+    dense = Criterion("weight").select(sweep).iloc[0]
+    assert {*table.dense_accuracy} == {result.test_accuracy} == {dense.accuracy}
+    assert {*table.dense_loss} == {result.test_loss} == {dense.loss}
+    assert {*table.dense_val_accuracy} == {dense.val_accuracy}
+    one = table[table.run == SMALL.run_id].reset_index(drop=True)
+    names = {"k": "sparsity", "ranking_seed": "seed", "recovery_images": "images", "recovery_seconds": "seconds"}
+    for name in (*names, "method", "ranking", "scope", "recovery", "zeroed", "removable", "multiply_adds", "accuracy"):
+        assert one[name].tolist() == sweep[names.get(name, name)].tolist()
+    for name in ("loss", "agreement", "worst_class", "val_accuracy", "val_loss", "sparsity_hidden", "sparsity_network"):
+        np.testing.assert_array_equal(one[name], sweep[name])
     assert table.machine.str.contains("cores").all()
     folded = comparison.fold_seeds(table)
     assert set(folded.n) == {2}

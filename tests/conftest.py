@@ -83,6 +83,13 @@ def kernels() -> list[np.ndarray]:
     return [generator.normal(size=shape).round(1).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `-m "not trained"` leave out what needs a network trained for it."""
+    for item in items:
+        if "trained_cache" in item.fixturenames:
+            item.add_marker("trained")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """Let fixtures know whether their test failed, for a screenshot."""

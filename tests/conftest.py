@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from core import jobs, runs
 from core.config import TrainingConfig
 from tests.browsing import PROJECT, browser, page, server, trained_server
 
 __all__ = ["browser", "page", "server", "trained_server"]  # fixtures, which pytest finds by their names here
+
+# No test fails because the machine is busy.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 SMALL = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(60, 40))
 

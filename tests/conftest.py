@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from core import jobs, runs
 from core.config import TrainingConfig
 from tests.browsing import PROJECT, browser, page, server, trained_server
 
 __all__ = ["browser", "page", "server", "trained_server"]  # fixtures, which pytest finds by their names here
+
+# No test fails because the machine is busy.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 SMALL = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(60, 40))
 
@@ -81,6 +86,13 @@ def kernels() -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     sizes = (20, 30, 25, 10)
     return [generator.normal(size=shape).round(1).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `-m "not trained"` leave out what needs a network trained for it."""
+    for item in items:
+        if "trained_cache" in item.fixturenames:
+            item.add_marker("trained")
 
 
 @pytest.hookimpl(hookwrapper=True)

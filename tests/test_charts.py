@@ -34,3 +34,18 @@ def test_the_classes_that_ever_win_are_named():
     assert named == {"a (true class)", "b"}
     for trace in figure.data:
         np.testing.assert_array_equal(trace.y, rows[:, ["a", "b", "c"].index(trace.name[0])])
+
+
+def test_rows_are_what_the_dense_network_says_and_columns_what_the_pruned_one_does():
+    matrix = np.array([[5, 2, 0], [0, 7, 1], [4, 0, 6]])
+    figure = interactive.confusion(matrix, ["a", "b", "c"])
+    (heat,) = figure.data
+    # What did not change is left blank in colour, and said in numbers.
+    np.testing.assert_array_equal(heat.z, [[np.nan, 2, 0], [0, np.nan, 1], [4, 0, np.nan]])
+    assert [[str(text) for text in row] for row in heat.text] == [["5", "2", ""], ["", "7", "1"], ["4", "", "6"]]
+    assert list(heat.x) == list(heat.y) == ["a", "b", "c"]
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (
+        "Predicted after pruning",
+        "Predicted by the dense network",
+    )
+    assert heat.hovertemplate.startswith("dense: %{y}<br>pruned: %{x}<br>")

@@ -14,12 +14,14 @@ from core.analysis import comparison
 from core.charts.curves import LOOKS, X_AXES, Y_AXES, comparison_curves, x_axis
 from core.charts.palette import GREY
 from core.config import K_VALUES, TrainingConfig
-from core.evaluation import evaluate
+from core.datasets import load_dataset
+from core.evaluation import evaluate, rms_activations
 from core.kernels import compact, live_units
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.runs.predictions import write_predictions
-from core.sweep import Criterion
+from core.scoring import baseline, experiment, score_run
+from core.sweep import ROW_KEY, Criterion
 from pages.shared import downloads
 from tests.conftest import SMALL
 from tests.made_up import scores
@@ -253,10 +255,36 @@ def test_a_configuration_in_words_says_what_differs_but_not_the_seed():
     assert len({TrainingConfig(**each).describe() for each in settings}) == len(settings)
 
 
-def test_removable_is_what_can_be_left_out(trained_run):
+@pytest.fixture(scope="module")
+def scored_run(tmp_path_factory):
+    """A complete run with random weights, scored on the real images: what is asked here holds for good ones and bad."""
+    run = runs.open_run(SMALL.run_id, tmp_path_factory.mktemp("scored"))
+    data = load_dataset(SMALL.dataset, run.root)
+    generator = np.random.default_rng(5)
+    kernels = [generator.normal(size=shape).astype(np.float32) for shape in SMALL.layer_shapes]
+    dense = evaluate(kernels, data.test.images, data.test.labels)
+    with runs.write_run(run, SMALL) as training:
+        training.write_history(pd.DataFrame({"epoch": [1], "loss": [2.0], "accuracy": [0.1], "seconds": [0.5]}))
+        training.write_model(lambda path: path.touch(), kernels, rms_activations(kernels, data.train.images))
+        training.write_sweep(pd.DataFrame(columns=ROW_KEY))
+        training.commit(
+            test_accuracy=dense.accuracy,
+            test_loss=dense.loss,
+            kept_epoch=1,
+            training_seconds=8.0,
+            versions={"python": "3.11.7", "numpy": "2.0.0"},
+            machine="Linux x86_64, 2 cores",
+        )
+    few = [0.0, 0.5, 0.9]
+    others = [(Criterion("unit", "activation"), few), (Criterion("weight", scope="global"), few)]
+    list(score_run(run, [*experiment(), *others, *baseline(few)]))
+    return run
+
+
+def test_removable_is_what_can_be_left_out(scored_run):
     """Taking every dead row and column out changes no output, and leaves just what was counted."""
-    table = trained_run.sweep().set_index(["method", "ranking", "scope", "seed", "sparsity"])
-    kernels = trained_run.kernels()
+    table = scored_run.sweep().set_index(["method", "ranking", "scope", "seed", "sparsity"])
+    kernels = scored_run.kernels()
     total = sum(kernel.size for kernel in kernels)
     for method in METHODS:
         for k in K_VALUES:
@@ -270,17 +298,35 @@ def test_removable_is_what_can_be_left_out(trained_run):
             assert row.removable >= row.zeroed
 
 
-def test_the_long_table_of_real_runs(trained_run, tmp_path):
+def test_the_long_table_of_real_runs(scored_run, tmp_path):
     other = dataclasses.replace(SMALL, seed=1)
     pair = []
     for config in (SMALL, other):
-        shutil.copytree(trained_run.folder, tmp_path / config.run_id)
+        shutil.copytree(scored_run.folder, tmp_path / config.run_id)
         (tmp_path / config.run_id / layout.CONFIG).write_text(json.dumps(config.to_dict()))
         pair.append(runs.open_run(config.run_id, tmp_path))
     table = comparison.long_table(pair)
-    assert len(table) == 2 * len(trained_run.sweep())
+    assert len(table) == 2 * len(scored_run.sweep())
     assert set(table.seed) == {0, 1}
-    assert table.machine.str.contains("cores").all()
+    # Every column says what its name does, of the run and of the row it is of.
+    result, sweep = scored_run.result(), scored_run.sweep()
+    dense = Criterion("weight").select(sweep).iloc[0]
+    assert {*table.dense_accuracy} == {result.test_accuracy} == {dense.accuracy}
+    assert {*table.dense_loss} == {result.test_loss} == {dense.loss}
+    assert {*table.dense_val_accuracy} == {dense.val_accuracy}
+    one = table[table.run == SMALL.run_id].reset_index(drop=True)
+    names = {"k": "sparsity", "ranking_seed": "seed", "recovery_images": "images", "recovery_seconds": "seconds"}
+    for name in (*names, "method", "ranking", "scope", "recovery", "zeroed", "removable", "multiply_adds", "accuracy"):
+        assert one[name].tolist() == sweep[names.get(name, name)].tolist()
+    for name in ("loss", "agreement", "worst_class", "val_accuracy", "val_loss", "sparsity_hidden", "sparsity_network"):
+        np.testing.assert_array_equal(one[name], sweep[name])
+    assert {*table.machine} == {"Linux x86_64, 2 cores"}
+    assert {*table.python} == {"3.11.7"}
+    assert {*table.parameters} == {SMALL.parameter_count}
+    assert {*table.configuration} == {SMALL.describe()}
+    assert {*table.hidden_units} == {"60x40"}
+    assert {*table.epochs} == {SMALL.epochs}
+    assert {*table.state} == {"as pruned"}
     folded = comparison.fold_seeds(table)
     assert set(folded.n) == {2}
     assert set(folded[folded.ranking == "random"].orders) == {3}
@@ -288,22 +334,20 @@ def test_the_long_table_of_real_runs(trained_run, tmp_path):
     assert not set(SMALL.to_dict()) - set(table.columns)
 
 
-def test_scores_agree_with_evaluate(trained_run):
-    from core.datasets import load_dataset
-
-    test = load_dataset(SMALL.dataset, trained_run.root).test
-    folded = comparison.fold_seeds(comparison.long_table([trained_run]))
+def test_scores_agree_with_evaluate(scored_run):
+    test = load_dataset(SMALL.dataset, scored_run.root).test
+    folded = comparison.fold_seeds(comparison.long_table([scored_run]))
     rows = folded[(folded.ranking == "magnitude") & (folded.scope == "layer") & (folded.k == 0.9)]
     for row in rows.itertuples():
-        score = evaluate(prune(trained_run.kernels(), row.method, 0.9), test.images, test.labels)
+        score = evaluate(prune(scored_run.kernels(), row.method, 0.9), test.images, test.labels)
         assert (row.accuracy, row.loss) == pytest.approx((score.accuracy, score.loss))
 
 
 @pytest.fixture
-def family(trained_run, tmp_path, monkeypatch):
+def family(scored_run, tmp_path, monkeypatch):
     """A run with a child that was trained on, beside a run that is none of its children, and one that is damaged."""
-    for name in (trained_run.id, "child", "stranger", "damaged"):
-        shutil.copytree(trained_run.folder, tmp_path / name)
+    for name in (scored_run.id, "child", "stranger", "damaged"):
+        shutil.copytree(scored_run.folder, tmp_path / name)
     (tmp_path / "damaged" / layout.CONFIG).write_text("{")
     child = runs.open_run("child", tmp_path)
     state = json.loads((child.folder / layout.STATE).read_text())
@@ -317,7 +361,7 @@ def family(trained_run, tmp_path, monkeypatch):
     classes[:36] = (classes[:36] + 1) % 10
     write_predictions(child.folder / layout.PREDICTIONS, {Criterion("weight").key(0.0): classes})
     config = SimpleNamespace(
-        parent=trained_run.id,
+        parent=scored_run.id,
         training=SMALL,
         how="gradual",
         method="unit",
@@ -330,7 +374,7 @@ def family(trained_run, tmp_path, monkeypatch):
     )
     of_file = runs.Run.config
     monkeypatch.setattr(runs.Run, "config", lambda run: config if run.id == "child" else of_file(run))
-    return runs.open_run(trained_run.id, tmp_path)
+    return runs.open_run(scored_run.id, tmp_path)
 
 
 def test_children_that_were_trained_on_are_rows_of_their_parent(family):
@@ -358,11 +402,11 @@ def test_agreement_is_not_known_where_predictions_are_not(family):
     assert np.isnan(row["agreement"])
 
 
-def test_validation_of_the_dense_network_is_its_row_at_k_0(trained_run):
-    table = comparison.long_table([trained_run])
-    sweep = trained_run.sweep()
+def test_validation_of_the_dense_network_is_its_row_at_k_0(scored_run):
+    table = comparison.long_table([scored_run])
+    sweep = scored_run.sweep()
     (expected,) = set(sweep[(sweep.sparsity == 0) & (sweep.ranking == "magnitude")].val_accuracy)
     assert set(table.dense_val_accuracy) == {expected}
     assert expected != table.dense_accuracy.iloc[0]
     old = sweep.drop(columns=["val_accuracy", "agreement"])
-    assert comparison.long_table([trained_run], {trained_run.id: old}).dense_val_accuracy.isna().all()
+    assert comparison.long_table([scored_run], {scored_run.id: old}).dense_val_accuracy.isna().all()

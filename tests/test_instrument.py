@@ -14,7 +14,7 @@ from core import runs
 from core.analysis.distributions import Distribution
 from core.datasets import load_dataset
 from core.evaluation import evaluate
-from core.pruning import METHODS, prune, rank
+from core.pruning import METHODS, prune, prune_count, rank
 from core.scoring import fine_curve, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of
@@ -208,6 +208,67 @@ def test_the_browser_knows_what_survives_as_python_does(page):
         expected = Distribution(np.empty(0), np.empty(0), counts).surviving(pruned)
         assert told == expected.tolist()
         assert sum(told) == counts.sum() - pruned
+
+
+# Reads each hidden layer's histogram as a person does: against the axes that Plotly has drawn.
+READ_HISTOGRAMS = """() => {
+  const root = document.querySelector(".instrument");
+  const figure = root.querySelector(".histograms");
+  const paths = [...figure.parentElement.querySelectorAll(".overlay path")];
+  return paths.filter((path) => !path.classList.contains("threshold")).map((path, layer) => {
+    const axis = (letter) => figure._fullLayout[`${letter}axis${layer ? layer + 1 : ""}`];
+    const x = (pixel) => axis("x").p2d(pixel - axis("x")._offset);
+    const y = (pixel) => axis("y").p2d(pixel - axis("y")._offset);
+    const bars = (path.getAttribute("d").match(/M[^Z]*Z/g) ?? []).map((bar) => {
+      const [left, , top, right] = bar.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
+      return [x(left), x(right), y(top)];
+    });
+    const line = paths.filter((path) => path.classList.contains("threshold"))[layer].getAttribute("d");
+    return { bars, threshold: line ? x(Number(line.match(/-?[\\d.]+/)[0])) : null };
+  });
+}"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("key", ["0.29", "0.333", "0.5,0.9", "1"])
+def test_what_is_drawn_is_the_histogram_of_what_survives(trained_server, trained_run, page, method, key):
+    kernels = trained_run.kernels()
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&method={method}&k={key}")
+    confirmed(page, key)
+    settled(page)
+    ks = [float(k) for k in key.split(",")]
+    drawn = page.evaluate(READ_HISTOGRAMS)
+    assert len(drawn) == len(kernels) - 1
+    for layer, k, kernel in zip(drawn, ks * (1 if len(ks) > 1 else len(drawn)), kernels, strict=False):
+        values = np.sort(np.abs(kernel).ravel() if method == "weight" else np.linalg.norm(kernel.astype(float), axis=0))
+        left = values[prune_count(values.size, k) :]
+        counts, edges = np.histogram(left, 60, (0, values[-1]))
+        bars = np.array(layer["bars"]).reshape(-1, 3)
+        width = edges[1]
+        np.testing.assert_allclose(bars[:, 0], edges[:-1][counts > 0] + 0.04 * width, atol=0.01 * width)
+        np.testing.assert_allclose(bars[:, 1], edges[1:][counts > 0] - 0.04 * width, atol=0.01 * width)
+        np.testing.assert_allclose(bars[:, 2], counts[counts > 0], atol=0.02)
+        if 0 < left.size < values.size:
+            assert layer["threshold"] == pytest.approx(float(left[0]), abs=float(0.01 * width))
+        else:
+            assert layer["threshold"] is None
+
+
+def test_a_loss_is_said_as_a_loss_and_a_gain_as_a_gain(trained_server, trained_run, page):
+    scores = Criterion("weight").select(trained_run.sweep()).set_index("sparsity")
+    dense = scores.loc[0.0]
+    more = [k for k in STOPS if scores.accuracy[k] > dense.accuracy or scores.loss[k] < dense.loss]
+    for k in (0.97, *more[-1:]):
+        visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k={key_of(k)}")
+        confirmed(page, key_of(k))
+        for name, gain, scale, unit in (("accuracy", 1, 100, " points"), ("loss", -1, 1, "")):
+            change = scores.loc[k, name] - dense[name]
+            digits = 2 if name == "accuracy" else 4
+            said = metric(page, name).locator("small")
+            sign = "−" if round(scale * change, digits) < 0 else "+"
+            expect(said).to_have_text(f"{sign}{abs(scale * change):.{digits}f}{unit} from dense")
+            look = "better" if gain * change > 0 else "worse" if gain * change < 0 else ""
+            expect(said).to_have_class(look)
 
 
 def keep_busy(seconds: float) -> None:

@@ -18,7 +18,7 @@ from core.charts.curves import X_AXES, Y_AXES
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
 from core.errors import KnownError
-from core.evaluation import evaluate, rms_activations
+from core.evaluation import evaluate, predict, rms_activations
 from core.exports import report
 from core.jobs import Queue, open_queue
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
@@ -210,6 +210,38 @@ def test_every_fold_opens(full, k):
     assert not app.exception, app.exception
     assert not app.error
     assert len(app.get("plotly_chart")) >= 2
+
+
+def test_classes_are_told_with_what_pruning_took_from_each_and_made_of_it(full):
+    test = load_dataset("optdigits").test
+    dense, pruned = (
+        predict(kernels, test.images) for kernels in (full.kernels(), prune(full.kernels(), "weight", 0.9))
+    )
+    app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
+    app.query_params["k"] = "0.9"
+    app.session_state["classes"] = True
+    app.run()
+    (table,) = [element.value for element in app.dataframe if "change" in element.value]
+    right = [
+        np.array([np.mean((said == test.labels)[test.labels == label]) for label in range(10)])
+        for said in (dense, pruned)
+    ]
+    assert table.name.tolist() == list("0123456789")
+    assert table.images.tolist() == np.bincount(test.labels).tolist()
+    np.testing.assert_array_equal(table.dense, right[0])
+    np.testing.assert_array_equal(table.pruned, right[1])
+    # Fewer right is fewer points.
+    np.testing.assert_allclose(table.change, 100 * (right[1] - right[0]))
+    assert table.change.min() < -10
+    (drawn,) = [chart for chart in map(chart_of, app.get("plotly_chart")) if chart["data"][0]["type"] == "heatmap"]
+    counted = np.zeros((10, 10), int)
+    np.add.at(counted, (dense, pruned), 1)
+    assert [[int(text or 0) for text in row] for row in drawn["data"][0]["text"]] == counted.tolist()
+    assert (counted != counted.T).any()
+
+
+def chart_of(element) -> dict:
+    return json.loads(element.proto.spec or element.proto.figure.spec)
 
 
 def test_a_run_deleted_in_another_tab_is_said(full):

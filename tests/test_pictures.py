@@ -191,6 +191,13 @@ def test_what_is_drawn_is_what_survives(method, sizes):
         ):
             np.testing.assert_array_equal(bars.get_data().values, distribution.surviving(pruned))
             np.testing.assert_array_equal(bars.get_data().edges, distribution.edges)
+        # The line stands at the smallest that is left, where something is and something is not.
+        for line, scores, ranks, pruned in zip(
+            histograms.thresholds, ranking.scores, ranking.ranks, ranking.pruned(sparsity), strict=True
+        ):
+            assert line.get_visible() == (0 < pruned < scores.size)
+            if line.get_visible():
+                assert line.get_xdata() == [scores[ranks >= pruned].min()] * 2
         assert np.array(picture).std() > 0
 
 

@@ -53,10 +53,27 @@ def test_pruned_sets_nest(kernels, one, other, method):
         assert not np.any((small == 0) & (smaller != 0))
 
 
-def test_ties_fall_in_stable_order():
-    kernels = [np.ones((2, 5), np.float32), np.ones((5, 3), np.float32)]
-    np.testing.assert_array_equal(prune(kernels, "weight", 0.3)[0], [[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
-    np.testing.assert_array_equal(prune(kernels, "unit", 0.4)[0], [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("method", METHODS)
+def test_ties_fall_in_stable_order(method, scope):
+    """Among equals the earlier goes first; so many of them that a sort that is not stable mixes them up."""
+    generator = np.random.default_rng(4)
+    kernels = [generator.choice(np.array([-2, -1, 1, 2], np.float32), (40, 300))]
+    kernels += [np.ones((300, 200), np.float32), np.ones((200, 3), np.float32)]
+    if method == "unit":
+        # Whole columns of one value each, so that their norms are equal.
+        kernels[0] = np.broadcast_to(kernels[0][0], (40, 300)).copy()
+    layers = [np.abs(kernel if method == "weight" else kernel[0]) for kernel in kernels[:-1]]
+    if method == "unit":
+        layers = [layer * np.sqrt(len(kernel)) for layer, kernel in zip(layers, kernels, strict=False)]
+    pools = [np.concatenate([layer.ravel() for layer in layers])] if scope == "global" else layers
+    expected = []
+    for pool in pools:
+        values = pool.ravel().tolist()
+        place = {index: rank for rank, index in enumerate(sorted(range(len(values)), key=lambda i: (values[i], i)))}
+        expected += [place[index] for index in range(len(values))]
+    ranks = rank(kernels, method, scope=scope).ranks
+    assert np.concatenate([layer.ravel() for layer in ranks]).tolist() == expected
 
 
 def test_weights_that_are_zero_already_are_taken_first():

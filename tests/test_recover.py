@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -18,12 +17,13 @@ from core import jobs, links, runs
 from core.analysis.comparison import fold_seeds, long_table
 from core.config import HOWS, ConfigError, RecoveryConfig, TrainingConfig, is_made_id, read_config
 from core.datasets import load_dataset
-from core.errors import KnownError
+from core.errors import CancelledError, KnownError
 from core.evaluation import evaluate
 from core.exports.archive import archive
 from core.exports.report import report
 from core.pruning import METHODS, prune, prune_count
 from core.runs import Phase, layout
+from core.scoring import experiment
 from tests.conftest import PROJECT, SMALL
 
 K = 0.8
@@ -392,15 +392,32 @@ def test_it_is_started_in_a_process_of_its_own_and_can_be_cancelled(cache, train
     run = runs.open_run(config.run_id)
     jobs.start_recovery(run, config)
     assert run.config() == config
-
-    def wait_for(condition):
-        deadline = time.monotonic() + 90
-        while not condition(run.training()):
-            assert time.monotonic() < deadline, run.log()
-            time.sleep(0.1)
-
-    wait_for(lambda state: state.phase == Phase.TRAINING and state.batch)
+    assert run.is_training()
+    assert run.training().pid != os.getpid()
     run.request_cancel()
-    wait_for(lambda state: state.phase.has_ended)
-    assert run.training().phase == Phase.CANCELLED
+    # The process lets go of the run when it ends.
+    with run.lock(timeout=90):
+        assert run.training().phase == Phase.CANCELLED
+    assert not run.is_complete()
+
+
+def test_it_can_be_cancelled_between_two_batches(cache, trained_run, monkeypatch):
+    from core.training.train import train_run
+
+    shutil.copytree(trained_run.folder, cache / trained_run.id)
+    config = recovery(epochs=10_000)
+    run = runs.open_run(config.run_id)
+    report = runs.RunWriter.update
+
+    def cancel_at_the_first_batch(writer, phase, **values):
+        if values.get("batch"):
+            run.request_cancel()
+        report(writer, phase, **values)
+
+    monkeypatch.setattr(runs.RunWriter, "update", cancel_at_the_first_batch)
+    with pytest.raises(CancelledError):
+        train_run(run, config, experiment())
+    state = run.training()
+    assert state.phase == Phase.CANCELLED
+    assert state.batch >= 1
     assert not run.is_complete()

@@ -12,7 +12,7 @@ from core import files
 from core.config import TrainingConfig
 from core.errors import CancelledError, RunBusyError, RunError, RunIdError
 from core.jobs import progress
-from core.runs import Phase, RunWriter, TrainingState, layout, list_runs, open_run, runs_table, write_run
+from core.runs import Phase, Run, RunWriter, TrainingState, layout, list_runs, open_run, runs_table, write_run
 from core.runs.layout import SWEEP
 
 CONFIG = TrainingConfig(dataset="optdigits", hidden_units=(4, 3))
@@ -143,10 +143,52 @@ def test_a_pickle_is_never_opened(run):
 
 
 def test_scores_are_added_and_replaced(run):
-    more = pd.DataFrame([{**DEFAULT, "sparsity": k, "accuracy": k / 2, "loss": 2.0} for k in (0.9, 0.5)])
-    run.add_to_sweep(more, run.identity())
+    more = pd.DataFrame([{**DEFAULT, "sparsity": k, "accuracy": k, "loss": 3.0} for k in (0.9, 0.5)])
+    assert run.sweep().accuracy.tolist() == [0.25]
+    assert run.add_to_sweep(more, run.identity())
     assert run.sweep().sparsity.tolist() == [0.5, 0.9]
-    assert run.sweep().accuracy.tolist() == [0.25, 0.45]
+    assert run.sweep().accuracy.tolist() == [0.5, 0.9]
+    assert run.sweep().loss.tolist() == [3.0, 3.0]
+
+
+def test_of_scores_that_many_write_at_once_none_is_lost(run):
+    together = threading.Barrier(8)
+
+    def write(writer: int) -> None:
+        together.wait(30)
+        for step in range(4):
+            k = (1 + 4 * writer + step) / 100
+            run.add_to_sweep(ROWS.assign(sparsity=k, accuracy=k), run.identity())
+
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert run.sweep().sparsity.tolist() == [*(percent / 100 for percent in range(1, 33)), 0.5]
+    assert run.sweep().accuracy.tolist() == [*(percent / 100 for percent in range(1, 33)), 0.25]
+
+
+@pytest.mark.parametrize("what", ["sweep", "notes"])
+def test_a_run_is_not_replaced_while_its_scores_or_notes_are_being_written(run, monkeypatch, what):
+    """Without a wait: whoever asks for the lock is told at once that it is taken."""
+    patient = Run.lock
+    monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
+    identity = run.identity()
+    with run.lock(what), pytest.raises(RunError, match="being trained or changed"), write_run(run, CONFIG) as training:
+        fill(training, accuracy=0.75)
+    assert (run.identity(), run.result().test_accuracy) == (identity, 0.5)
+
+
+def test_a_repaired_network_is_not_kept_while_a_run_is_being_replaced(run, monkeypatch):
+    patient = Run.lock
+    monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
+    with run.lock("sweep"), pytest.raises(RunBusyError):
+        run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
+    assert run.network("weight,admm,layer,0,repair,0.5") is None
+    run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
+    for kernel, kept in zip(run.network("weight,admm,layer,0,repair,0.5"), KERNELS, strict=True):
+        np.testing.assert_array_equal(kernel, kept)
 
 
 def test_scores_of_an_earlier_network_are_never_added_to_a_later_one(run):
@@ -178,6 +220,32 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
         write_run(run, CONFIG),
     ):
         pass
+
+
+def test_whoever_has_a_file_open_goes_on_reading_what_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old " * 100_000)
+    # Without a buffer, which would hold the whole file already.
+    with path.open("rb", buffering=0) as reader:
+        begun = reader.read(10)
+        files.write_text(path, "new")
+        assert begun + reader.read() == b"old " * 100_000
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_on_disk_before_it_takes_the_place_of_another(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old")
+    seen = []
+
+    def fsync(handle: int) -> None:
+        (beside,) = [entry for entry in tmp_path.iterdir() if entry != path]
+        seen.append((path.read_text(), beside.read_text()))
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    files.write_text(path, "new")
+    assert seen == [("old", "new")]
 
 
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
@@ -215,6 +283,17 @@ def test_the_table_lists_every_run_without_opening_models(run):
     assert len(table) == 1001
     assert set(table.status) == {"complete"}
     assert table.test_accuracy.eq(0.5).all()
+
+
+def test_the_newest_run_comes_first_and_what_is_not_complete_before_it(run):
+    for name, day in (("a", 1), ("b", 3), ("c", 2), ("d", 3)):
+        shutil.copytree(run.folder, run.root / name)
+        state = json.loads((run.root / name / layout.STATE).read_text())
+        state["finished"] = f"2020-01-0{day}T00:00:00.000+00:00"
+        (run.root / name / layout.STATE).write_text(json.dumps(state))
+    with pytest.raises(ZeroDivisionError), write_run(open_run("z"), CONFIG):
+        raise ZeroDivisionError
+    assert runs_table().run.tolist() == ["z", "one", "b", "d", "c", "a"]
 
 
 def test_an_empty_or_missing_cache_lists_nothing(tmp_path):

@@ -44,7 +44,7 @@ class Histograms:
         for unused in grid[len(names) :]:
             unused.remove()
 
-        self.bars, self._thresholds, self._notes = [], [], []
+        self.bars, self.thresholds, self._notes = [], [], []
         for axes, name, distribution in zip(grid[: len(names)], names, self._distributions, strict=True):
             axes.set_title(name)
             axes.set_xlabel({"weight": "Magnitude |w|", "unit": "L2 norm of the incoming weights"}[ranks.method])
@@ -58,9 +58,9 @@ class Histograms:
             self.bars.append(
                 axes.stairs(distribution.counts, distribution.edges, fill=True, color=color, animated=True)
             )
-            self._thresholds.append(axes.axvline(0, color=INK, linewidth=0.9, linestyle="dashed", animated=True))
+            self.thresholds.append(axes.axvline(0, color=INK, linewidth=0.9, linestyle="dashed", animated=True))
             self._notes.append(axes.set_title(" ", loc="right", fontsize=9, animated=True))
-        key = [Patch(color=color), Patch(color=DENSE), self._thresholds[0]]
+        key = [Patch(color=color), Patch(color=DENSE), self.thresholds[0]]
         legend_below(self.figure, key, [f"{what.capitalize()} left", "Pruned away", "Threshold"])
 
         self.figure.draw_without_rendering()
@@ -77,7 +77,7 @@ class Histograms:
             self._distributions,
             self._ranks.pruned(sparsity),
             self.bars,
-            self._thresholds,
+            self.thresholds,
             self._notes,
             strict=True,
         )
@@ -89,7 +89,7 @@ class Histograms:
             line.set_xdata([threshold or 0] * 2)
             note.set_text(f"{total - pruned:,} of {total:,} left")
         self._canvas.restore_region(self._background)
-        for artist in (self._title, *self.bars, *self._thresholds, *self._notes):
+        for artist in (self._title, *self.bars, *self.thresholds, *self._notes):
             self.figure.draw_artist(artist)
         return Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
 

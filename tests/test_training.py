@@ -1,0 +1,182 @@
+"""What a training does, against Adam written out in NumPy: on which images, at which rate, with which penalties, and
+which epoch is kept. Every epoch is one step over all images, so that their order decides nothing."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.config import TrainingConfig
+from core.datasets import load_dataset
+from core.evaluation import evaluate, rms_activations
+from core.runs import open_run
+from core.scoring import bench_of, experiment
+from core.sweep import Criterion
+
+# Large steps, so that accuracy goes up and down and the best epoch is not the last.
+PLAIN = TrainingConfig(
+    dataset="optdigits", hidden_units=(16,), epochs=11, learning_rate=0.15, num_valid=337, batch_size=1_100, seed=3
+)
+PENALISED = dataclasses.replace(PLAIN, epochs=12, l1_reg=0.002, l2_reg=0.01)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("optdigits")
+
+
+def initial(config: TrainingConfig) -> list[np.ndarray]:
+    from core.training.network import build, kernels_of
+
+    return kernels_of(build(config))
+
+
+def adam_by_hand(config: TrainingConfig, data) -> tuple[pd.DataFrame, list[list[np.ndarray]]]:
+    """The history, and the two kernels after each epoch, in double precision."""
+    images, labels = (part[config.num_valid :] for part in (data.train.images.astype(float), data.train.labels))
+    valid = [part[: config.num_valid] for part in (data.train.images, data.train.labels)]
+    kernels = [kernel.astype(float) for kernel in initial(config)]
+    first, second = ([np.zeros_like(kernel) for kernel in kernels] for _ in range(2))
+    rows, after = [], []
+    for step in range(1, config.epochs + 1):
+        hidden = np.maximum(images @ kernels[0], 0)
+        powers = np.exp(hidden @ kernels[1])
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
+        row = {
+            "loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),
+            "accuracy": np.mean(probabilities.argmax(axis=1) == labels),
+        }
+        slope = (probabilities - np.eye(10)[labels]) / len(labels)
+        penalty = config.l1_reg * np.sign(kernels[0]) + 2 * config.l2_reg * kernels[0]
+        slopes = [images.T @ ((slope @ kernels[1].T) * (hidden > 0)) + penalty, hidden.T @ slope]
+        for index, gradient in enumerate(slopes):
+            first[index] += 0.1 * (gradient - first[index])
+            second[index] += 0.001 * (gradient**2 - second[index])
+            rate = config.learning_rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            kernels[index] = kernels[index] - rate * first[index] / (np.sqrt(second[index]) + 1e-7)
+        score = evaluate([kernel.astype(np.float32) for kernel in kernels], *valid)
+        rows.append(row | {"val_loss": score.loss, "val_accuracy": score.accuracy})
+        after.append([kernel.copy() for kernel in kernels])
+    return pd.DataFrame(rows), after
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+@pytest.mark.parametrize("config", [PLAIN, PENALISED], ids=["plain", "penalised"])
+def test_training_is_adam_over_the_images_that_are_not_held_out(data, config, keep_best):
+    from core.training.fit import fit
+    from core.training.network import build, kernels_of
+
+    config = dataclasses.replace(config, keep_best=keep_best)
+    expected, after = adam_by_hand(config, data)
+    model = build(config)
+    history = fit(model, config, data)
+    for name in expected:
+        # Single precision may tip one or two images over.
+        tolerance = 0.007 if "accuracy" in name else 0.002
+        np.testing.assert_allclose(history[name], expected[name], atol=tolerance, err_msg=name)
+    best = int(history.val_accuracy.idxmax())
+    assert history.val_accuracy.max() > history.val_accuracy.iloc[-1] + 0.01
+    for kernel, by_hand in zip(kernels_of(model), after[best if keep_best else -1], strict=True):
+        np.testing.assert_allclose(kernel, by_hand, atol=5e-3)
+
+
+def test_of_equally_good_epochs_the_first_is_kept(data):
+    """The one that a run then names; steps so small that no prediction changes."""
+    from core.training.fit import fit
+    from core.training.network import build, kernels_of
+
+    config = dataclasses.replace(PLAIN, learning_rate=1e-6, epochs=3)
+    _, after = adam_by_hand(config, data)
+    model = build(config)
+    history = fit(model, config, data)
+    assert history.val_accuracy.nunique() == 1
+    np.testing.assert_allclose(kernels_of(model)[1], after[0][1], atol=2e-7)
+
+
+def test_the_penalty_is_on_the_hidden_kernels_only():
+    from core.training.network import build
+
+    model = build(dataclasses.replace(PENALISED, hidden_units=(5, 4)))
+    kernels = [np.asarray(weights) for weights in model.get_weights()]
+    hidden = np.concatenate([kernel.ravel() for kernel in kernels[:-1]])
+    expected = PENALISED.l1_reg * np.abs(hidden).sum() + PENALISED.l2_reg * (hidden**2).sum()
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_seed_decides_the_initial_weights():
+    one, same, other = initial(PLAIN), initial(PLAIN), initial(dataclasses.replace(PLAIN, seed=4))
+    for kernel, equal, different in zip(one, same, other, strict=True):
+        np.testing.assert_array_equal(kernel, equal)
+        assert (kernel != different).all()
+
+
+def test_images_come_in_batches_of_the_size_asked_for(data):
+    from core.training.fit import fit
+    from core.training.network import build
+
+    config = dataclasses.replace(PLAIN, epochs=2, batch_size=150)
+    steps = []
+    fit(build(config), config, data, on_batch=steps.append)
+    # 1,100 images: seven batches of 150, and the rest.
+    assert [(step.epoch, step.batch, step.batches) for step in steps] == [
+        (epoch, batch, 8) for epoch in (1, 2) for batch in range(1, 9)
+    ]
+    assert config.batches == 8
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A complete run whose kept epoch is not its last, with a rate, a penalty and images held out of its own."""
+    from core.training.train import train_run
+
+    run = open_run("run", tmp_path_factory.mktemp("training"))
+    train_run(run, PENALISED, experiment([0.0, 0.5]))
+    return run
+
+
+def test_a_run_holds_the_kept_epoch_and_says_which_it_is(run, data):
+    history, result = run.history(), run.result()
+    assert history.epoch.tolist() == [*range(1, PENALISED.epochs + 1)]
+    assert result.kept_epoch == history.epoch[history.val_accuracy.idxmax()] < PENALISED.epochs
+    held_out = PENALISED.num_valid
+    valid = evaluate(run.kernels(), data.train.images[:held_out], data.train.labels[:held_out])
+    assert valid.accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-6)
+    assert valid.accuracy != pytest.approx(history.val_accuracy.iloc[-1], abs=1e-6)
+    test = evaluate(run.kernels(), data.test.images, data.test.labels)
+    assert (result.test_accuracy, result.test_loss) == (test.accuracy, test.loss)
+    dense = Criterion("weight").select(run.sweep()).iloc[0]
+    assert (dense.val_accuracy, dense.val_loss) == (valid.accuracy, valid.loss)
+
+
+def test_the_last_epoch_is_kept_and_named_where_the_best_is_not_asked_for(tmp_path, data):
+    from core.training.train import train_run
+
+    config = dataclasses.replace(PENALISED, keep_best=False)
+    run = open_run("last", tmp_path)
+    train_run(run, config, experiment([0.0]))
+    assert run.history().val_accuracy.idxmax() < config.epochs - 1
+    assert run.result().kept_epoch == config.epochs
+
+
+def test_what_activations_rank_by_is_of_training_images(run, data):
+    kept = run.activations()
+    for rms, expected, elsewhere in zip(
+        kept,
+        rms_activations(run.kernels(), data.train.images),
+        rms_activations(run.kernels(), data.test.images),
+        strict=True,
+    ):
+        np.testing.assert_allclose(rms, expected, rtol=1e-6)
+        assert not np.allclose(rms, elsewhere, rtol=1e-3)
+
+
+def test_a_network_is_chosen_repaired_and_scored_on_different_images(run, data):
+    """Validation images are the first ones, for repair are the others, and for scores those of the test."""
+    bench = bench_of(run.kernels(), PENALISED, data)
+    held_out = PENALISED.num_valid
+    np.testing.assert_array_equal(bench.validation[0], data.train.images[:held_out])
+    np.testing.assert_array_equal(bench.validation[1], data.train.labels[:held_out])
+    np.testing.assert_array_equal(bench.unlabelled, data.train.images[held_out:])
+    np.testing.assert_array_equal(bench.images, data.test.images)
+    np.testing.assert_array_equal(bench.labels, data.test.labels)

@@ -6,7 +6,7 @@ import pytest
 from core import datasets
 from core.analysis.distributions import distributions
 from core.config import K_VALUES
-from core.evaluation import evaluate, logits
+from core.evaluation import evaluate, examine, logits
 from core.kernels import live_units
 from core.pruning import METHODS, prune, rank
 from core.sweep import results_table, sweep, zeroed_parts
@@ -54,6 +54,27 @@ def test_large_values_do_not_overflow():
     assert score.loss == pytest.approx(5e7)
 
 
+def test_all_images_are_scored_however_many(kernels):
+    """In more than one batch, and by the definition of mean cross-entropy."""
+    images = np.random.default_rng(5).random((2_300, 20), np.float32)
+    labels = np.arange(2_300) % 10
+    found = examine(kernels, images, labels)
+    expected = slow_logits(kernels, images)
+    np.testing.assert_allclose(logits(kernels, images), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found.predictions, expected.argmax(axis=1))
+    assert found.predictions.dtype == np.uint8
+    assert found.score.accuracy == np.mean(expected.argmax(axis=1) == labels)
+    powers = np.exp(expected)
+    right = powers[np.arange(2_300), labels] / powers.sum(axis=1)
+    assert found.score.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)
+
+
+def test_one_image_is_enough(kernels, images):
+    right = int(slow_logits(kernels, images[:1]).argmax())
+    assert evaluate(kernels, images[:1], [right]).accuracy == 1
+    assert evaluate(kernels, images[:1], np.array([(right + 1) % 10])).accuracy == 0
+
+
 def test_bad_shapes_and_labels_are_refused(kernels, images):
     with pytest.raises(ValueError, match=r"images of shape \(n, 20\)"):
         evaluate(kernels, images[:, :5], np.zeros(50, int))
@@ -61,6 +82,14 @@ def test_bad_shapes_and_labels_are_refused(kernels, images):
         evaluate(kernels, images, np.zeros(49, int))
     with pytest.raises(ValueError, match="labels from 0 to 9"):
         evaluate(kernels, images, np.full(50, 10))
+    with pytest.raises(ValueError, match=r"Received: -1 to 9\."):
+        evaluate(kernels, images, np.arange(50) % 11 - 1)
+    with pytest.raises(ValueError, match="n at least 1"):
+        evaluate(kernels, images[:0], np.zeros(0, int))
+    with pytest.raises(ValueError, match=r"Received: \(20,\) and \(20,\)\."):
+        evaluate(kernels, images[0], np.zeros(20, int))
+    with pytest.raises(ValueError, match="Received shapes"):
+        evaluate(kernels[::-1], images, np.zeros(50, int))
 
 
 def test_a_trained_network_scores_as_keras_scores_it(trained_run):

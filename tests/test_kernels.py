@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from core.evaluation import evaluate, examine, logits, predict
-from core.kernels import compact
+from core.kernels import Compacted, balance, compact, difference, forward
 from core.pruning import METHODS, prune
 
 
@@ -45,3 +45,52 @@ def test_one_pass_tells_score_predictions_and_size(kernels, images):
     np.testing.assert_array_equal(found.predictions, predict(pruned, images))
     assert np.mean(found.predictions == labels) == found.score.accuracy
     assert found.remaining == sum(np.count_nonzero(kernel) for kernel in compact(pruned).kernels)
+    assert found.multiply_adds == sum(kernel.size for kernel in compact(pruned).kernels) < sum(map(np.size, kernels))
+
+
+def test_all_images_are_compared_however_many(kernels):
+    """In more than one batch; and one that only the last of them tells apart."""
+    images = np.zeros((2_300, 20), np.float32)
+    images[-1, 3] = 1
+    changed = [kernel.copy() for kernel in kernels]
+    changed[0][3] = -kernels[0][3]
+    found = difference(kernels, compact(changed), images)
+    whole, small = forward(kernels, images[-1:]), forward(changed, images[-1:])
+    assert whole.argmax() != small.argmax()
+    assert (found.images, found.changed) == (2_300, 1)
+    assert found.logits == pytest.approx(np.abs(whole - small).max() / np.abs(whole).max())
+    first = difference(kernels, compact(changed), images[::-1])
+    assert (first.changed, first.logits) == (1, found.logits)
+
+
+def test_networks_that_say_nothing_differ_by_nothing_and_not_by_what_is_no_number(kernels):
+    silent = [np.zeros_like(kernel) for kernel in kernels]
+    images = np.ones((2, 20), np.float32)
+    assert difference(silent, compact(silent), images).is_rounding
+    assert difference(silent, Compacted(kernels, np.arange(20)), images).logits == pytest.approx(
+        float(np.abs(forward(kernels, images)).max())
+    )
+
+
+def test_balanced_units_hear_as_loudly_as_they_are_heard(kernels, images):
+    generator = np.random.default_rng(8)
+    uneven = [(kernel * 10 ** generator.uniform(-4, 0, kernel.shape[1])).astype(np.float32) for kernel in kernels]
+    uneven[0][:, 2] = 0  # a unit that hears nothing
+    uneven[2][5] = 0  # one that nobody listens to
+    before = [kernel.copy() for kernel in uneven]
+    balanced = balance(uneven)
+    for kernel, kept, new in zip(uneven, before, balanced, strict=True):
+        np.testing.assert_array_equal(kernel, kept)
+        assert (new.dtype, new.shape) == (kernel.dtype, kernel.shape)
+        assert np.isfinite(new).all()
+        np.testing.assert_array_equal(new == 0, kernel == 0)
+    alive = [np.arange(30) != 2, np.arange(25) != 5]
+    for into, out, live in zip(balanced, balanced[1:], alive, strict=False):
+        np.testing.assert_allclose(np.abs(into).max(axis=0)[live], np.abs(out).max(axis=1)[live], rtol=1e-3)
+    # The units that are dead are left as they were, but for what their neighbours' factors do to them.
+    np.testing.assert_allclose(forward(balanced, images), forward(uneven, images), rtol=1e-3, atol=1e-6)
+
+
+def test_a_layer_without_units_is_balanced_too():
+    empty = balance([np.zeros((3, 0), np.float32), np.zeros((0, 2), np.float32)])
+    assert [kernel.shape for kernel in empty] == [(3, 0), (0, 2)]

@@ -109,8 +109,34 @@ def test_bad_methods_and_shapes_are_refused(kernels):
         prune(kernels, "magic", 0.5)
     with pytest.raises(ValueError, match="Received shapes"):
         prune([kernels[0], kernels[2]], "weight", 0.5)
-    with pytest.raises(ValueError, match="Received shapes"):
-        prune([], "weight", 0.5)
+    for wrong in ([], [kernels[0][0]], [kernels[0], kernels[1][0]]):
+        with pytest.raises(ValueError, match="Received shapes"):
+            prune(wrong, "weight", 0.5)
+    with pytest.raises(ValueError, match=r"a scope among layer, global\. Received: 'all'\."):
+        rank(kernels, "weight", scope="all")
+    with pytest.raises(ValueError, match=r"a ranking among magnitude, activation, random, .*\. Received: 'magic'\."):
+        rank(kernels, "weight", "magic")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_what_is_pruned_is_zero_even_if_it_was_no_number(kernels, method, kind):
+    broken = [kernel.astype(kind) for kernel in kernels]
+    broken[0][1, 2], broken[1][0, 0] = np.inf, np.nan
+    for dense, small in zip(broken[:-1], prune(broken, method, 1), strict=False):
+        np.testing.assert_array_equal(small, np.zeros_like(dense))
+        assert small.dtype == kind
+
+
+def test_norms_are_summed_in_double_precision():
+    """In single precision the many small ones beside a large one are lost."""
+    kernel = np.full((40_001, 2), 1e-4, np.float32)
+    kernel[0] = 1
+    kernel[0, 1] = np.nextafter(np.float32(1), np.float32(0))
+    kernel[1:, 1] = 1.01e-4
+    assert rank([kernel, np.ones((2, 1), np.float32)], "unit").ranks[0].tolist() == [0, 1]
+    scores = rank([kernel, np.ones((2, 1), np.float32)], "unit").scores[0]
+    np.testing.assert_allclose(scores, np.sqrt((kernel.astype(float) ** 2).sum(axis=0)), rtol=1e-12)
 
 
 @pytest.fixture
@@ -154,14 +180,26 @@ def test_activation_ranking_is_weight_times_input(kernels, activations):
     np.testing.assert_allclose(weights[1], np.abs(kernels[1]) * activations[1][:, None])
     units = rank(kernels, "unit", "activation", activations=activations).scores
     np.testing.assert_allclose(units[0], activations[1] * np.linalg.norm(kernels[1], axis=1), rtol=1e-6)
-    with pytest.raises(ValueError, match="needs the rms"):
+    np.testing.assert_allclose(weights[0], np.abs(kernels[0]) * activations[0][:, None])
+    np.testing.assert_allclose(units[1], activations[2] * np.linalg.norm(kernels[2], axis=1), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"sizes \[20, 30, 25\]\. Received: None\."):
         rank(kernels, "unit", "activation")
+    for method in METHODS:
+        with pytest.raises(ValueError, match=r"sizes \[20, 30, 25\]\. Received: \[20, 30\]\."):
+            rank(kernels, method, "activation", activations=activations[:2])
 
 
 def test_random_ranking_follows_its_seed(kernels):
     one, same, other = (rank(kernels, "weight", "random", seed=seed).ranks[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+    # Seed 0 is what is taken where none is said; and no layer is like another.
+    np.testing.assert_array_equal(one, rank(kernels, "weight", "random").ranks[0])
+    square = [np.ones((6, 6), np.float32)] * 3
+    for method in METHODS:
+        first, second = rank(square, method, "random").scores
+        assert first.shape == second.shape == ((6, 6) if method == "weight" else (6,))
+        assert len({*first.ravel(), *second.ravel()}) == first.size + second.size
 
 
 @given(networks(), sparsities, sparsities, st.sampled_from(METHODS), st.sampled_from([*SHUFFLED]), st.integers(0, 2))
@@ -188,6 +226,15 @@ def test_shuffled_ranks_are_another_choice_for_each_seed_and_the_same_for_one(ke
         np.testing.assert_array_equal(one[layer], same[layer])
         assert (one[layer] != other[layer]).any()
         assert (one[layer] != theirs[layer]).any()
+    # What is shown of the order is shuffled with it: each rank keeps its score.
+    original, shuffled = rank(kernels, method, scope="global"), rank(kernels, method, "magnitude-shuffled", "global")
+    for before, after in zip(
+        zip(original.ranks, original.scores, strict=True),
+        zip(shuffled.ranks, shuffled.scores, strict=True),
+        strict=True,
+    ):
+        assert dict(zip(*map(np.ravel, before), strict=True)) == dict(zip(*map(np.ravel, after), strict=True))
+    assert (shuffled.method, shuffled.pools) == (method, original.pools)
 
 
 def test_each_layer_can_have_its_own_k(kernels):

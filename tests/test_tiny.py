@@ -1,5 +1,6 @@
 """The tiny file: what is written is read back exactly, by a program that needs only NumPy, and damage is refused."""
 
+import base64
 import io
 import subprocess
 import sys
@@ -55,6 +56,59 @@ def test_every_number_is_read_back(first, units):
         np.testing.assert_array_equal(whole, read)
     for levels, values in zip([first, second], restored(kernels), strict=True):
         np.testing.assert_allclose(levels, values, atol=1e-3)
+
+
+# A file as earlier versions wrote it. Files are kept and passed on: whatever changes here must still be read so.
+EARLIER = base64.b64decode("VE4Bqq8QAgQDAgAAgD4FAAMA9PDjDETM0axHQHyPqq+BxELoEBg=")
+EARLIER_LEVELS = (
+    [
+        [0, 0, 0, 0, 0],
+        [0, -1, 1, 0, 1],
+        [-1, 0, 0, 0, 0],
+        [0, 0, 0, 4, 0],
+        [0, 4, 0, 0, 0],
+        [0, 0, 0, 0, -1],
+        [1, 0, 1, -1, 0],
+        [0, 0, 0, 0, 0],
+        [0, 4, 0, 0, 4],
+    ],
+    [[40, 0, 0], [0, 0, 0], [-1, 1, 0], [1, -1, 0], [0, 0, 0]],
+)
+
+
+def test_a_file_of_an_earlier_version_is_still_the_network_it_was():
+    """Worked out from the description of the format alone, in double precision."""
+    side, radius, scale = 4, 3, 0.25
+    frequencies = [(u, v) for u in range(side) for v in range(side) if u**2 + v**2 < radius**2]
+    frequencies.sort(key=lambda pair: (sum(pair), pair))
+
+    def wave(place, halves):
+        return np.cos(np.pi * halves * (place + 0.5) / side) * np.sqrt((1 if halves == 0 else 2) / side)
+
+    waves = [
+        [wave(y, u) * wave(x, v) * np.exp(2.8 * np.hypot(u, v) / side) / 4 for u, v in frequencies]
+        for y in range(side)
+        for x in range(side)
+    ]
+    first, second = (np.array(levels) for levels in EARLIER_LEVELS)
+    expected = [waves @ first / np.sqrt(len(first)), scale * second / np.sqrt(len(second))]
+    for kernel, values in zip(decoder.read(EARLIER), expected, strict=True):
+        assert kernel.dtype == np.float32
+        np.testing.assert_allclose(kernel, values, atol=1e-5)
+    levels = [np.array(each, np.int32) for each in EARLIER_LEVELS]
+    made = tiny.TinyNetwork(levels, side, radius, scale)
+    assert tiny.encode(made) == EARLIER
+    assert made.weights == 17
+    for kernel, same in zip(made.kernels, tiny.decode(EARLIER), strict=True):
+        np.testing.assert_array_equal(kernel, same)
+
+
+@pytest.mark.parametrize("number", [1, -1, 2, 14, 15, 16, 17, 30, 1_000])
+def test_a_number_of_any_size_is_read_back(number):
+    levels = np.array([[0, number], [number, 0]] * (WAVES // 2) + [[number, 1]] * (WAVES % 2))
+    read = restored(tiny.decode(tiny.encode(network([levels, np.array([[number], [1]])]))))
+    np.testing.assert_array_equal(np.rint(read[0]), levels)
+    np.testing.assert_array_equal(np.rint(read[1]), [[number], [1]])
 
 
 def test_a_network_of_zeros_is_tiny_and_answers_evenly():

@@ -87,7 +87,7 @@ def test_what_the_keyboard_reaches_has_a_name_and_is_seen(trained_server, page):
         "Copy link",
         "Run",
         "weight",
-        "Sparsity k of each hidden layer",
+        "Sparsity k",
         "Download the small model",
     ):
         assert name in reached, " · ".join(reached)

@@ -12,10 +12,12 @@ from core.analysis.comparison import long_table
 from core.analysis.distributions import layer_names
 from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
-from core.errors import ExportError
+from core.errors import ExportError, RunError
 from core.exports.tables import knee_texts
+from core.files import MOST_PICTURE, read_bytes
 from core.pruning import METHODS
 from core.runs import Run, layout
+from core.runs.formats import read_table
 from core.scoring import experiment, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, results_table
@@ -23,10 +25,12 @@ from core.sweep import STOPS, results_table
 
 def results(run: Run) -> pd.DataFrame:
     """A run's results in the columns of the original experiment, at the sparsities that its figures show."""
-    try:
-        return pd.read_csv(run.folder / layout.RESULTS)
-    except FileNotFoundError:
-        return results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+    usual = results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+    with contextlib.suppress(RunError):
+        drawn = read_table(run.folder / layout.RESULTS, list(usual))
+        if len(drawn):
+            return drawn[list(usual)]
+    return usual
 
 
 def report(run: Run) -> bytes:
@@ -86,7 +90,7 @@ def one_network(run: Run) -> Iterator[None]:
 
 def _data_url(path: Path) -> str:
     try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(read_bytes(path, MOST_PICTURE)).decode()}"
     except OSError:
         raise ExportError(
             f"{path.name} of run {path.parent.name} has not been drawn yet. Draw it by "

@@ -195,7 +195,8 @@ def _read_idx(path: Path, part: str) -> np.ndarray:
         raise DatasetError(
             f"{path} is not the IDX file that was expected: magic number {0x800 + dimensions} and "
             f"{dimensions} dimension{'s' if dimensions > 1 else ''}. Received magic number {magic}, shape {shape}, "
-            f"{'more than ' if len(content) > most else ''}{min(len(content), most):,} bytes. Replace it by a fresh copy."
+            f"{'more than ' if len(content) > most else ''}{min(len(content), most):,} bytes. "
+            "Replace it by a fresh copy."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 

@@ -46,7 +46,7 @@ def hold_own(path: Path) -> None:
     Raises:
         OSError: with ELOOP, naming the link.
     """
-    folder = os.path.abspath(path.parent)
+    folder = os.path.normpath(path.parent.absolute())
     if os.path.realpath(folder) != folder:
         linked = next((each for each in reversed(path.absolute().parents) if each.is_symlink()), path.parent)
         raise OSError(errno.ELOOP, f"{linked} is a symbolic link")

@@ -49,6 +49,8 @@ def _rendered(run: Run) -> bytes:
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
     table = long_table([run])
+    if table.empty:
+        raise ExportError(f"Run {run.id} has no scores. Open it on the Pruning page, which scores it, and try again.")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (ASSETS / "report.html").read_text()
     )
@@ -77,6 +79,8 @@ def _rendered(run: Run) -> bytes:
 def one_network(run: Run) -> Iterator[None]:
     """See that all that is read belongs to one network, and not half to the one that replaces it."""
     identity = run.identity()
+    if identity is None:
+        raise ExportError(f"There is no complete run {run.id} in {run.root} that can be read. Choose another run.")
     changed = ExportError(
         f"Run {run.id} was deleted or replaced while it was being read. Reload the page and try again."
     )

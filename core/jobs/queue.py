@@ -65,13 +65,11 @@ class Queue:
         for path, _ in own_files(self.folder):
             if path.suffix != ".json":
                 continue
-            with contextlib.suppress(
-                OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, KnownError
-            ):
+            with contextlib.suppress(OSError, ArithmeticError, ValueError, TypeError, LookupError, KnownError):
                 ticket = parse_json(path)
-                config = TrainingConfig.from_saved(ticket["config"])
-                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), ticket.get("failure"))
-                if path != self._ticket(config.run_id):
+                config, failure = TrainingConfig.from_saved(ticket["config"]), ticket.get("failure")
+                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), failure)
+                if not isinstance(failure, str | None) or path != self._ticket(config.run_id):
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):
                     # Somebody else trained it, or the process was killed that would have removed the ticket.

@@ -16,6 +16,9 @@ _MOST_NUMBER = 10**12
 _MOST_WORDS = 10_000
 """Characters of a text in a record; what is beyond them is left out."""
 
+_TIMES = tuple(f"{how}_{what}" for how in ("one", "many") for what in ("median", "q1", "q3", "faster"))
+"""The columns of a measurement of speed that are numbers; see `core.analysis.latency.measure`."""
+
 
 class Phase(enum.StrEnum):
     """Where a training is. The last three came to nothing; what came to a run is in the run's folder."""
@@ -101,6 +104,25 @@ def read_training(path: Path) -> TrainingState | None:
 def read_result(path: Path) -> Result | None:
     """The record of a complete run; None if there is none, or the file says something else."""
     return _read(Result, path)
+
+
+def read_speed(path: Path) -> dict[str, Any] | None:
+    """A measurement of speed, as `core.speed` writes it; None if there is none, or the file says something else."""
+    values = read_json(path)
+    if values is None or not isinstance(rows := values.get("rows"), list) or not rows:
+        return None
+    words = {**dict.fromkeys(("source", "measured", "machine"), str), "versions": dict[str, str]}
+    try:
+        for name, kind in {**words, "threads": int, "images": int, "batch": int}.items():
+            _as(kind, values[name])
+        for row in rows:
+            for name in ("network", "runtime"):
+                _as(str, row[name])
+            if not all(_as(float, row[name]) > 0 for name in _TIMES):
+                return None
+    except (TypeError, ValueError, LookupError, OverflowError):
+        return None
+    return values
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

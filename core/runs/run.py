@@ -29,7 +29,7 @@ from core.files import (
 from core.runs import layout
 from core.runs.formats import MOST_ROWS, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
-from core.runs.records import Phase, Result, TrainingState, parse_json, read_json, read_result, read_training
+from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
 from core.settings import cache_root
 from core.sweep import merge_scores
 
@@ -60,6 +60,10 @@ class Run:
     @property
     def old(self) -> Path:
         return self.root / f"{self.id}{layout.OLD}"
+
+    def is_link(self) -> bool:
+        """Whether a symbolic link lies in its place. Nothing is read through it, and to delete it removes the link."""
+        return any(folder.is_symlink() for folder in (self.folder, self.part, self.old))
 
     def is_complete(self) -> bool:
         return self.result() is not None
@@ -117,6 +121,11 @@ class Run:
         sparsity."""
         folder = self.part if of_training else self.folder
         history = read_table(folder / layout.HISTORY, _HISTORY)
+        if len(history) and not np.isfinite(history[["epoch", "seconds"]].astype(float)).all(axis=None):
+            raise RunError(
+                f"{folder / layout.HISTORY} of run {self.id} is damaged: it holds epochs that are not a number. "
+                "Retrain the run (--force_train), or delete it."
+            )
         if history.empty and not of_training:
             raise RunError(
                 f"{folder / layout.HISTORY} of run {self.id} is missing or empty. "
@@ -180,7 +189,7 @@ class Run:
     def speed(self, key: str) -> dict | None:
         """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
         `core.speed`. None if it was not, or the file says something else."""
-        return read_json(layout.speed(self.folder, key))
+        return read_speed(layout.speed(self.folder, key))
 
     def keep_speed(self, key: str, record: dict, identity: str | None) -> None:
         """Keep how fast a network was, unless the run has been replaced since.
@@ -298,17 +307,17 @@ class Run:
             RunBusyError: while it is being trained.
             RunError: if the files cannot be removed.
         """
-        was_link = False
+        was_link = self.is_link()
         with clear_errors(f"delete run {self.id}"), self.lock():
             for folder in (self.folder, self.part, self.old):
                 if os.path.lexists(folder):
-                    was_link |= folder.is_symlink()
                     # Renamed first, so that nobody ever lists half a run.
                     trash = layout.trash(self.root, self.id, os.getpid())
                     remove(trash)
                     folder.rename(trash)
                     remove(trash)
-            remove(layout.asked(self.root, self.id).parent)
+            with contextlib.suppress(OSError):
+                remove(layout.asked(self.root, self.id).parent)
         empty_trash(self.root)
         return was_link
 

@@ -5,17 +5,18 @@
 
 import gzip
 import sys
-import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from core.arrays import DAMAGED, open_arrays
 from core.config import DATASETS, DatasetSpec
 from core.errors import DatasetError, KnownError
-from core.files import write_atomic
+from core.files import make_folder, write_atomic
 from core.settings import cache_root, data_folder, quiet_keras
 
 _IDX_FILES = {
@@ -24,6 +25,8 @@ _IDX_FILES = {
     "test_images": "t10k-images-idx3-ubyte.gz",
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
+_MOST_STAMP = 2**16
+"""Bytes of what tells the files that a dataset was decoded from: the path of a folder, and numbers."""
 _KERAS_NAMES = {"digits": "mnist", "fashion": "fashion_mnist"}
 
 
@@ -38,7 +41,7 @@ class Split:
 class Dataset:
     """One dataset; each split is decoded the first time it is asked for."""
 
-    def __init__(self, spec: DatasetSpec, raw: dict[str, np.ndarray] | np.lib.npyio.NpzFile):
+    def __init__(self, spec: DatasetSpec, raw: Mapping[str, np.ndarray]):
         self.spec = spec
         self._raw = raw
 
@@ -51,9 +54,16 @@ class Dataset:
         return self._split("test")
 
     def _split(self, name: str) -> Split:
-        images = self._raw[f"{name}_images"]
+        try:
+            images, labels = self._raw[f"{name}_images"], self._raw[f"{name}_labels"]
+        except DAMAGED as error:
+            raise DatasetError(
+                f"The decoded images of {self.spec.title} in the cache are damaged: {error}. Delete the folder "
+                "datasets in the cache, and they are decoded again."
+            ) from None
+        _check_split(self.spec, name, images, labels, f"The decoded images of {self.spec.title} in the cache")
         pixels = images.reshape(len(images), -1).astype(np.float32) / np.float32(self.spec.max_pixel)
-        labels = self._raw[f"{name}_labels"].astype(np.int64)
+        labels = labels.astype(np.int64)
         # Shared between sessions: nobody may write to them.
         pixels.setflags(write=False)
         labels.setflags(write=False)
@@ -97,24 +107,30 @@ def may_be_missing(name: str, root: Path | None = None) -> bool:
 
 
 def _cached_path(name: str, root: Path | None) -> Path:
-    return (root or cache_root()) / "datasets" / f"{name}.npz"
+    return (root or cache_root()).resolve() / "datasets" / f"{name}.npz"
 
 
 def _open_cached(name: str, root: Path | None) -> Dataset | None:
     """The cached arrays, unless there are none, they are damaged, or the data folder has other files now."""
+    spec = DATASETS[name]
+    images = spec.train_size + spec.test_size
     try:
-        arrays = np.load(_cached_path(name, root), allow_pickle=False)
+        arrays = open_arrays(_cached_path(name, root), images * (spec.inputs + 1) + _MOST_STAMP, 5)
         stamp = _stamp(name)
         if stamp and str(arrays["stamp"]) != stamp:
             return None
-        return Dataset(DATASETS[name], arrays)
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        for split, size in (("train", spec.train_size), ("test", spec.test_size)):
+            for part, shape in (("images", (size, spec.side, spec.side)), ("labels", (size,))):
+                if arrays.kind(f"{split}_{part}")[0] != shape:
+                    return None
+        return Dataset(spec, arrays)
+    except DAMAGED:
         return None
 
 
 def _store(path: Path, raw: dict[str, np.ndarray], stamp: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, lambda file: np.savez(file, stamp=np.array(stamp), **raw))
     except OSError as error:
         # The arrays are in memory, so the work can go on; only the next start will be slower.
@@ -153,9 +169,15 @@ def _read_source(name: str) -> dict[str, np.ndarray]:
 def _read_idx(path: Path, part: str) -> np.ndarray:
     """One IDX file: a magic number, the dimensions as big-endian 32-bit numbers, then the bytes."""
     dimensions = 3 if part.endswith("images") else 1
+    spec = DATASETS[path.parent.name]
+    size = spec.train_size if part.startswith("train") else spec.test_size
+    most = 16 + size * (spec.inputs if part.endswith("images") else 1)
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a file")
         with gzip.open(path) as file:
-            content = file.read()
+            # One more than is expected shows that there is more, however much it is.
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise DatasetError(
             f"Cannot find {path}. NETWORK_PRUNING_DATA must name a folder that holds {path.parent.name}/{path.name}. "
@@ -173,7 +195,8 @@ def _read_idx(path: Path, part: str) -> np.ndarray:
         raise DatasetError(
             f"{path} is not the IDX file that was expected: magic number {0x800 + dimensions} and "
             f"{dimensions} dimension{'s' if dimensions > 1 else ''}. Received magic number {magic}, shape {shape}, "
-            f"{len(content):,} bytes. Replace it by a fresh copy."
+            f"{'more than ' if len(content) > most else ''}{min(len(content), most):,} bytes. "
+            "Replace it by a fresh copy."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -220,20 +243,23 @@ def _read_optdigits() -> dict[str, np.ndarray]:
 
 
 def _check(name: str, raw: dict[str, np.ndarray], what: str) -> None:
-    spec = DATASETS[name]
-    for split, size in (("train", spec.train_size), ("test", spec.test_size)):
-        images, labels = raw[f"{split}_images"], raw[f"{split}_labels"]
-        expected = (size, spec.side, spec.side)
-        if images.shape != expected or labels.shape != (size,):
-            raise DatasetError(
-                f"{what}: expected {split} images of shape {expected} and {size:,} labels. "
-                f"Received {images.shape} and {labels.shape}. Replace the files by a fresh copy."
-            )
-        if labels.max() >= len(spec.classes) or images.max() > spec.max_pixel:
-            raise DatasetError(
-                f"{what}: expected {split} labels from 0 to {len(spec.classes) - 1} and pixels to {spec.max_pixel}. "
-                f"Received labels to {labels.max()} and pixels to {images.max()}. Replace the files by a fresh copy."
-            )
+    for split in ("train", "test"):
+        _check_split(DATASETS[name], split, raw[f"{split}_images"], raw[f"{split}_labels"], what)
+
+
+def _check_split(spec: DatasetSpec, split: str, images: np.ndarray, labels: np.ndarray, what: str) -> None:
+    size = spec.train_size if split == "train" else spec.test_size
+    expected = (size, spec.side, spec.side)
+    if images.shape != expected or labels.shape != (size,) or not images.dtype == labels.dtype == np.uint8:
+        raise DatasetError(
+            f"{what}: expected {split} images of shape {expected} and {size:,} labels, in bytes. "
+            f"Received {images.shape} and {labels.shape}. Replace the files by a fresh copy."
+        )
+    if labels.max() >= len(spec.classes) or images.max() > spec.max_pixel:
+        raise DatasetError(
+            f"{what}: expected {split} labels from 0 to {len(spec.classes) - 1} and pixels to {spec.max_pixel}. "
+            f"Received labels to {labels.max()} and pixels to {images.max()}. Replace the files by a fresh copy."
+        )
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def main(_: list[str]) -> None:
     exported = _exported(subject, form)
     if output:
         with clear_errors(f"write {output}"):
-            write_atomic(output, lambda file: file.write(exported.read()))
+            write_atomic(output.parent.resolve() / output.name, lambda file: file.write(exported.read()))
     path = output or exported.path
     say(summary(exported, subject))
     say(f"\n{usage(subject, form, path.name)}\n\n{path}")

@@ -1,26 +1,161 @@
-"""How files are written so that a reader never sees half of one, and how the system's errors become sentences."""
+"""How files are written so that a reader never sees half of one, why nothing outside a cache is ever touched, and how
+the system's errors become sentences.
+
+A cache may have been made by somebody else. Every function here that takes a path refuses one that a symbolic link
+leads to, so that whatever links lie in a cache, nothing outside is followed, written or removed. The cache itself may
+be named by a link: whoever is given its folder resolves it first, so that any link on the way lies inside.
+"""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
+
+import filelock
 
 from core.errors import RunWriteError
 
+MOST_TEXT = 2**20
+"""Bytes of a record; they take some hundreds."""
+MOST_PICTURE = 2**26
+"""Bytes of a figure or an animation; they take some millions."""
+_ELSEWHERE = "choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)"
+_ADVICE = {
+    errno.ENOSPC: f"Free some space, or {_ELSEWHERE}.",
+    errno.EDQUOT: f"Free some space, or {_ELSEWHERE}.",
+    errno.EACCES: f"Correct the permissions, or {_ELSEWHERE}.",
+    errno.EPERM: f"Correct the permissions, or {_ELSEWHERE}.",
+    errno.EROFS: f"It can only be read: {_ELSEWHERE}.",
+    errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or put in its place what it leads to.",
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL),
+        "Something else lies there in the place of a file or a folder. Move it away, and try again.",
+    ),
+}
+
+
+def hold_own(path: Path) -> None:
+    """Refuse a path whose folder is, or lies in, a symbolic link. What the path itself names is not looked at.
+
+    Raises:
+        OSError: with ELOOP, naming the link.
+    """
+    folder = os.path.normpath(path.parent.absolute())
+    if os.path.realpath(folder) != folder:
+        linked = next((each for each in reversed(path.absolute().parents) if each.is_symlink()), path.parent)
+        raise OSError(errno.ELOOP, f"{linked} is a symbolic link")
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether it is a folder, and no symbolic link leads to it."""
+    try:
+        hold_own(path)
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file, and no symbolic link leads to it."""
+    try:
+        hold_own(path)
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, unless it is there.
+
+    Raises:
+        OSError: if a link leads to it, something else lies in its place, or it cannot be made.
+    """
+    hold_own(path / "file")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_own(path: Path, most: int) -> BinaryIO:
+    """Open a file to read it, once it is known that it is one, and how large.
+
+    Args:
+        most: bytes that it may have.
+
+    Raises:
+        OSError: if there is none, it is a link, a pipe or a device, a link leads to it, or it is larger.
+    """
+    hold_own(path)
+    _hold_regular(path, path.lstat(), most)
+    # It may be another one by now: a pipe must not make anybody wait.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    file = os.fdopen(handle, "rb")
+    try:
+        _hold_regular(path, os.fstat(handle), most)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _hold_regular(path: Path, status: os.stat_result, most: int) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, f"{path} is a symbolic link")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{path} is not a file")
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"{path} has {status.st_size:,} bytes; expected at most {most:,}")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a file; see `open_own`."""
+    with open_own(path, most) as file:
+        return file.read(min(most, sys.maxsize))
+
+
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """The text of a file, with a mark in the place of what is not UTF-8; see `open_own`."""
+    return read_bytes(path, most).decode(errors="replace")
+
+
+def read_log(path: Path) -> str:
+    """As `read_text`, for what a process said; of much the end, which says how it ended."""
+    with open_own(path, sys.maxsize) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_TEXT))
+        return file.read(MOST_TEXT).decode(errors="replace")
+
+
+def own_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """All files in a folder and the folders in it, each with its bytes; what is a link, a pipe or a device is not.
+
+    Files may come and go meanwhile.
+    """
+    if not is_own_folder(folder):
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield path, status.st_size
+
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside `path`, flush to disk, then rename over it.
+    """Write beside `path`, flush to disk, then rename over it; a link in its place is replaced, not followed.
 
     Args:
         path: the file to create or replace. Its folder must exist.
         write: called with the open binary file.
 
     Raises:
-        OSError: if the disk is full or the folder not writable. `path` is then as it was before.
+        OSError: if the disk is full, the folder not writable, or a link leads to it. `path` is then as it was before.
     """
+    hold_own(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -39,6 +174,61 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_atomic` for text, in UTF-8."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+@contextlib.contextmanager
+def new_log(path: Path) -> Iterator[IO[bytes]]:
+    """An empty file for what a process says, in the place of an earlier one; its folder is made."""
+    make_folder(path.parent)
+    # Made anew, never emptied: the earlier one may be a link, or have a second name elsewhere.
+    remove(path)
+    with open(path, "xb") as file:
+        yield file
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there; of a link only the link.
+
+    Raises:
+        OSError: if a link leads to it, or it cannot be removed.
+    """
+    hold_own(path)
+    try:
+        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if is_folder:
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def lock_at(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
+    """The lock that a file is; its folder is made.
+
+    Raises:
+        OSError: if a link leads to it, or something else lies in its place.
+    """
+    make_folder(path.parent)
+    with contextlib.suppress(FileNotFoundError):
+        _hold_regular(path, path.lstat(), MOST_TEXT)
+    return filelock.FileLock(path, timeout=timeout, poll_interval=0.005)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock that a file is."""
+    if not path.exists():
+        return False
+    try:
+        lock = lock_at(path, timeout=0.05)
+    except OSError:
+        return False  # whoever wants to hold it is refused, too
+    try:
+        # Others look by taking it, too, for an instant.
+        with lock:
+            return False
+    except (filelock.Timeout, OSError):
+        return True
 
 
 def fsync(path: Path) -> None:
@@ -76,7 +266,9 @@ def clear_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunWriteError(
-            f"Cannot {what}: {error.strerror or error}. Free some space or correct the permissions, "
-            "or choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)."
-        ) from error
+        raise RunWriteError(f"Cannot {what}: {error.strerror or error}. {advice(error)}") from error
+
+
+def advice(error: OSError) -> str:
+    """What to do about it, in a sentence."""
+    return _ADVICE.get(error.errno, f"Free some space or correct the permissions, or {_ELSEWHERE}.")

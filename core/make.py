@@ -9,8 +9,9 @@ from absl import flags
 from core import config as configuration
 from core.config import Config, ConfigError
 from core.errors import RunBusyError, RunError
+from core.files import advice
 from core.pruning import METHODS, SHUFFLED
-from core.runs import Run, open_run
+from core.runs import Run, damage, open_run
 from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored_of
 from core.settings import cache_root
 from core.sweep import results_table
@@ -70,6 +71,12 @@ def make(run: Run, config: Config) -> None:
     """
     values = flags.FLAGS
     sparsities = configuration.parse_k_values(values.k_vals)
+    reason = damage(run)
+    if reason and not values.force_train:
+        raise RunError(
+            f"Run {run.id} in {run.root} cannot be read: {reason} Train it again with --force_train, which replaces "
+            "it, or delete it on the page Runs."
+        )
     trained = run.is_complete() and not values.force_train
     if not trained and not values.train:
         raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
@@ -140,8 +147,8 @@ def draw(run: Run, sparsities: list[float]) -> None:
             pictures.save_all(run, sparsities, lambda path: bar.update())
         except OSError as error:
             raise RunError(
-                f"Cannot draw into {run.folder}: {error.strerror or error}. Free some space or correct the "
-                "permissions; the scores are safe. Run the same command again to draw."
+                f"Cannot draw into {run.folder}: {error.strerror or error}. {advice(error)} "
+                "The scores are safe. Run the same command again to draw."
             ) from error
 
 

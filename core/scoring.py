@@ -15,7 +15,7 @@ import pandas as pd
 from core.config import K_VALUES, Config
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
-from core.files import clear_errors, write_text
+from core.files import clear_errors, make_folder, read_text, write_text
 from core.pruning import METHODS, SHUFFLED, Kernels
 from core.runs import Predictions, Run, layout
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored
@@ -224,14 +224,14 @@ def ask(run: Run, asked: Asked) -> None:
     """
     path = layout.asked(run.root, run.id)
     with clear_errors(f"write to {path.parent}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, asked.criterion.key(asked.sparsity) + ("\ncurve" if asked.curve else ""))
 
 
 def read_asked(run: Run) -> Asked | None:
     """What of a run somebody waits for, if anything."""
     try:
-        key, *rest = layout.asked(run.root, run.id).read_text().splitlines()
+        key, *rest = read_text(layout.asked(run.root, run.id)).splitlines()
         return Asked(*Criterion.parse(key), curve=rest == ["curve"])
     except (OSError, ValueError):
         return None

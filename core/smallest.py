@@ -25,7 +25,7 @@ from core.datasets import Dataset, load_dataset
 from core.errors import CancelledError, KnownError, RunError
 from core.evaluation import Score, evaluate
 from core.exports.qr import MOST_BYTES, qr_code
-from core.files import clear_errors, write_atomic, write_text
+from core.files import clear_errors, make_folder, remove, write_atomic, write_text
 from core.kernels import tiny
 from core.kernels.tiny import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
 from core.runs import Run, TinyFile, keep_tiny, layout, open_run, read_tiny, tiny_files
@@ -120,12 +120,12 @@ def _state(run: Run) -> Iterator[dict]:
     path = layout.shrinking(run.root, run.id)
     state = {"done": 0, "total": 1}
     with clear_errors(f"write to {path.parent}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, json.dumps(state))
     try:
         yield state
     finally:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _made(run: Run, data: Dataset, most_bytes: int, state: dict) -> TinyFile:
@@ -197,6 +197,7 @@ def _in_words(run: Run, made: TinyFile) -> str:
 
 
 def _write(output: Path, file: bytes) -> None:
+    output = output.parent.resolve() / output.name
     decoder, picture = output.with_name(f"decode_{output.stem}.py"), output.with_name(f"{output.stem}.png")
     with clear_errors(f"write {output}"):
         write_atomic(output, lambda out: out.write(file))

@@ -20,7 +20,7 @@ from core.analysis.recovered import TRAINED, network, source
 from core.datasets import load_dataset
 from core.errors import CancelledError, RunError
 from core.exports.models import runtimes
-from core.files import clear_errors, write_text
+from core.files import clear_errors, make_folder, remove, write_text
 from core.kernels import SUPPORTS, compact
 from core.kernels.formats import whole
 from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
@@ -151,7 +151,7 @@ def told(run: Run, total: int) -> Iterator:
     """
     path = layout.measuring(run.root, run.id)
     with clear_errors(f"write to {path.parent}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, f"0 {total} {os.getpid()}")
 
     def tell(done: float) -> None:
@@ -163,7 +163,7 @@ def told(run: Run, total: int) -> Iterator:
     try:
         yield tell
     finally:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def readable(table: pd.DataFrame) -> str:

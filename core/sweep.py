@@ -295,6 +295,8 @@ def results_table(table: pd.DataFrame, sparsities: Iterable[float]) -> pd.DataFr
     Returns:
         Columns sparsity, accuracy_weight, accuracy_unit, loss_weight, loss_unit.
     """
+    if table.empty:
+        table = pd.DataFrame(columns=[*ROW_KEY, "accuracy", "loss"])
     by_method = {method: Criterion(method).select(table).set_index("sparsity") for method in METHODS}
     results = pd.DataFrame({"sparsity": sorted(sparsities)})
     for measure in ("accuracy", "loss"):

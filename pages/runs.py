@@ -23,6 +23,7 @@ FILTERS = {"search": "", "datasets": [], "statuses": []}
 # What people vary comes first.
 SETTINGS = sorted(PARAMETERS.keys() - {"dataset"}, key=lambda name: (PARAMETERS[name].vary is None, name))
 REFRESH_SECONDS = 3.0
+SEVERAL_DAMAGED, MOST_DAMAGED = 4, 100  # above which their list scrolls, and is cut
 LONG_LIST = 8  # runs to delete, above which their list scrolls
 
 
@@ -50,6 +51,29 @@ def choose_filters() -> tuple[str, list[str], list[str]]:
             "Status", list(STATUSES), selection_mode="multi", key="statuses", bind="query-params", width="content"
         )
     return search.strip(), datasets, statuses
+
+
+def show_damaged(damaged: list[runs.Damaged]) -> None:
+    """Runs that cannot be read, each with the reason and a button that deletes it."""
+    with st.container(border=True):
+        st.markdown(
+            f":material/broken_image: **{frame.counted(len(damaged), 'damaged run')}.** "
+            f"{'It' if len(damaged) == 1 else 'They'} cannot be read and "
+            f"{'is' if len(damaged) == 1 else 'are'} left out everywhere else; all the others are as they were. "
+            "Delete what is damaged, or train it again on the Training page."
+        )
+        with st.container(height=320 if len(damaged) > SEVERAL_DAMAGED else "content", border=False):
+            for each in damaged[:MOST_DAMAGED]:
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    with st.container():
+                        st.text(each.run.id)
+                        st.text(each.reason)
+                    if st.button("Delete…", icon=":material/delete:", key=f"delete_damaged_{each.run.id}"):
+                        confirm_delete([each.run.id])
+        if len(damaged) > MOST_DAMAGED:
+            st.caption(f"The first {MOST_DAMAGED} of them are listed.")
+        if len(damaged) > 1 and st.button("Delete all damaged…", icon=":material/delete:", key="delete_damaged"):
+            confirm_delete([each.run.id for each in damaged])
 
 
 def clear_filters() -> None:
@@ -228,6 +252,8 @@ def confirm_delete(ids: list[str]) -> None:
             f"{'is' if len(idle) == 1 else 'are'} removed from the cache. **This cannot be undone.**"
         )
         list_runs(idle)
+        if any(runs.open_run(run_id).is_link() for run_id in idle):
+            st.caption("Of a symbolic link only the link is removed, not what it leads to.")
     if busy:
         st.warning(
             f"{frame.counted(len(busy), 'run')} {'is' if len(busy) == 1 else 'are'} being trained and cannot be "
@@ -251,14 +277,16 @@ def list_runs(ids: list[str]) -> None:
 
 def delete(ids: list[str]) -> None:
     """Delete runs; what came of it is kept for the rerun that follows the click."""
-    failures = []
+    failures, links = [], []
     for run_id in ids:
         try:
-            runs.open_run(run_id).delete()
+            if runs.open_run(run_id).delete():
+                links.append(run_id)
         except KnownError as error:
             failures.append(str(error))
     st.session_state.deleted = len(ids) - len(failures)
     st.session_state.failures = failures
+    st.session_state.links = links
 
 
 def show_outcome() -> None:
@@ -266,6 +294,13 @@ def show_outcome() -> None:
     deleted = st.session_state.pop("deleted", 0)
     if deleted:
         st.success(f"Deleted {frame.counted(deleted, 'run')}.", icon=":material/check:")
+    links = st.session_state.pop("links", [])
+    if links:
+        st.info(
+            f"{', '.join(frame.verbatim(run_id) for run_id in links)}: a symbolic link lay there. Only the link was "
+            "removed; what it leads to is untouched.",
+            icon=":material/link_off:",
+        )
     for failure in st.session_state.pop("failures", []):
         st.error(failure, icon=":material/error:")
 
@@ -287,6 +322,9 @@ def show_no_match(search: str) -> None:
 
 frame.page_title("Runs")
 show_outcome()
+damaged = runs.damaged_runs()
+if damaged:
+    show_damaged(damaged)
 table = ordered(runs.runs_table())
 if table.empty:
     with st.container(border=True):

@@ -9,7 +9,7 @@ from core import datasets, jobs, runs
 from core.analysis.distributions import layer_names
 from core.charts import interactive
 from core.config import TrainingConfig
-from core.errors import KnownError
+from core.errors import KnownError, RunError
 from core.runs import Phase, Result, TrainingState
 from pages.shared import actions, downloads, frame, networks, progress, settings
 
@@ -42,6 +42,10 @@ def show_architecture(config: TrainingConfig) -> None:
 def show_status(run: runs.Run, config: TrainingConfig) -> None:
     """Where this configuration stands, and what can be done with it."""
     actions.show_failure(run)
+    reason = runs.damage(run)
+    if reason:
+        show_damage(run, config, reason)
+        return
     training, result = run.training(), run.result()
     if training and not training.phase.has_ended:
         watch(run)
@@ -127,6 +131,26 @@ def show_progress(run: runs.Run, state: TrainingState) -> None:
     show_curves(run.history(of_training=True), state.epochs or 1)
 
 
+def show_damage(run: runs.Run, config: TrainingConfig, reason: str) -> None:
+    """What lies in the place of this run and cannot be read, and the ways out."""
+    st.error(
+        f"{frame.verbatim(reason)} Train the run again, which replaces what is there, or delete it.",
+        title="This run is damaged",
+        icon=":material/broken_image:",
+    )
+    with st.container(horizontal=True):
+        st.button(
+            "Train again",
+            type="primary",
+            icon=":material/replay:",
+            key="train_again",
+            on_click=actions.attempt,
+            args=(run, jobs.start_training, run, config, True),
+        )
+        if st.button("Delete…", icon=":material/delete:", key="delete"):
+            actions.confirm_delete(run)
+
+
 def show_early_end(run: runs.Run, state: TrainingState) -> None:
     """A training that failed, was cancelled, or whose process died."""
     titles = {
@@ -165,12 +189,16 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
 
 
 def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
-    history = run.history()
+    problem, history = None, pd.DataFrame()
+    try:
+        history = run.history()
+    except RunError as error:
+        problem = error
     accuracy, loss, seconds, kept = st.columns(4)
     accuracy.metric("Test accuracy", f"{result.test_accuracy:.2%}")
     loss.metric("Test loss", f"{result.test_loss:.4f}")
     seconds.metric("Training time", f"{result.training_seconds:,.0f} s")
-    kept.metric("Kept epoch", f"{result.kept_epoch} of {len(history)}")
+    kept.metric("Kept epoch", f"{result.kept_epoch} of {len(history) or config.epochs}")
     with st.container(horizontal=True):
         if st.button("Prune it", type="primary", icon=":material/content_cut:", key="open"):
             st.switch_page("pruning.py", query_params={"run": run.id})
@@ -180,7 +208,10 @@ def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
             confirm_retrain(run, config)
         if st.button("Delete…", icon=":material/delete:", key="delete"):
             actions.confirm_delete(run)
-    show_curves(history, len(history), result.kept_epoch)
+    if problem:
+        st.error(str(problem), icon=":material/error:")
+    else:
+        show_curves(history, len(history), result.kept_epoch)
 
 
 def show_curves(history: pd.DataFrame, epochs: int, kept_epoch: int | None = None) -> None:

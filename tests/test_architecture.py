@@ -13,6 +13,7 @@ from tests.conftest import PROJECT
 FLOORS = [
     {"core.settings", "core.errors"},
     {"core.files", "core.terminal", "core.parameters"},
+    {"core.arrays"},
     {"core.config"},
     {"core.datasets", "core.pruning"},
     {"core.kernels"},

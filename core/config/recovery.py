@@ -236,6 +236,8 @@ class RecoveryConfig:
         names = ["parent", "training", *cls.parameters()]
         if set(values) - set(names) or not isinstance(values.get("training"), dict) or "parent" not in values:
             raise ConfigError(f"Expected fields among {', '.join(names)}. Received: {', '.join(values)}.")
+        if not isinstance(values["parent"], str):
+            raise ConfigError(f"parent: expected a run id. Received: {values['parent']!r}.")
         return cls(**values | {"training": TrainingConfig.from_saved(values["training"])})
 
     def to_flags(self) -> list[str]:

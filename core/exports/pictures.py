@@ -9,7 +9,7 @@ from core.analysis.distributions import layer_names
 from core.charts import printed
 from core.charts.histograms import GIF_WIDTH, Histograms, few_colors, to_gif, to_png
 from core.errors import RunError
-from core.files import write_atomic
+from core.files import make_folder, remove, write_atomic
 from core.pruning import METHODS
 from core.runs import Run, layout
 from core.sweep import Criterion, results_table
@@ -62,7 +62,7 @@ def save_all(
         printed.to_bytes(printed.training_curves(run.history(), result.kept_epoch or None), "png"),
     )
     save(layout.PRUNING_FIGURE, printed.to_bytes(printed.pruning_curves(results), "png"))
-    (run.folder / layout.HISTOGRAMS).mkdir(exist_ok=True)
+    make_folder(run.folder / layout.HISTOGRAMS)
     for method in METHODS:
         histograms = Histograms(Criterion(method).rank(kernels), layer_names(kernels)[:-1])
         frames = []
@@ -75,5 +75,5 @@ def save_all(
             frames.append(few_colors(small, method))
         save(layout.GIFS[method], to_gif(frames))
     for earlier in {*(run.folder / layout.HISTOGRAMS).glob("*.png")} - {*written}:
-        earlier.unlink(missing_ok=True)
+        remove(earlier)
     return written

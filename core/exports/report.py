@@ -12,10 +12,12 @@ from core.analysis.comparison import long_table
 from core.analysis.distributions import layer_names
 from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
-from core.errors import ExportError
+from core.errors import ExportError, RunError
 from core.exports.tables import knee_texts
+from core.files import MOST_PICTURE, read_bytes
 from core.pruning import METHODS
 from core.runs import Run, layout
+from core.runs.formats import read_table
 from core.scoring import experiment, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, results_table
@@ -23,10 +25,12 @@ from core.sweep import STOPS, results_table
 
 def results(run: Run) -> pd.DataFrame:
     """A run's results in the columns of the original experiment, at the sparsities that its figures show."""
-    try:
-        return pd.read_csv(run.folder / layout.RESULTS)
-    except FileNotFoundError:
-        return results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+    usual = results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+    with contextlib.suppress(RunError):
+        drawn = read_table(run.folder / layout.RESULTS, list(usual))
+        if len(drawn):
+            return drawn[list(usual)]
+    return usual
 
 
 def report(run: Run) -> bytes:
@@ -45,6 +49,8 @@ def _rendered(run: Run) -> bytes:
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
     table = long_table([run])
+    if table.empty:
+        raise ExportError(f"Run {run.id} has no scores. Open it on the Pruning page, which scores it, and try again.")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (ASSETS / "report.html").read_text()
     )
@@ -73,6 +79,8 @@ def _rendered(run: Run) -> bytes:
 def one_network(run: Run) -> Iterator[None]:
     """See that all that is read belongs to one network, and not half to the one that replaces it."""
     identity = run.identity()
+    if identity is None:
+        raise ExportError(f"There is no complete run {run.id} in {run.root} that can be read. Choose another run.")
     changed = ExportError(
         f"Run {run.id} was deleted or replaced while it was being read. Reload the page and try again."
     )
@@ -86,7 +94,7 @@ def one_network(run: Run) -> Iterator[None]:
 
 def _data_url(path: Path) -> str:
     try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(read_bytes(path, MOST_PICTURE)).decode()}"
     except OSError:
         raise ExportError(
             f"{path.name} of run {path.parent.name} has not been drawn yet. Draw it by "

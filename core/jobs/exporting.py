@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from core.files import read_log
 from core.jobs.processes import begin, problem_of
 from core.runs import Run, layout
 
@@ -36,7 +37,7 @@ def exporting(run: Run, name: str) -> list[str] | None:
     if not run.is_busy(layout.export_lock(name)):
         return None
     try:
-        return layout.export_log(layout.exported(run.folder, name)).read_text(errors="replace").splitlines()
+        return read_log(layout.export_log(layout.exported(run.folder, name))).splitlines()
     except OSError:
         return []  # somebody else makes it, in a terminal
 

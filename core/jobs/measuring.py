@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.files import clear_errors
+from core.files import clear_errors, read_text, remove
 from core.jobs.processes import begin, problem_of
 from core.pruning import Sparsity
 from core.runs import Run, layout
@@ -28,7 +28,7 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
     ]
     state = layout.measuring(run.root, run.id)
     with clear_errors(f"write to {run.root}"):
-        state.unlink(missing_ok=True)
+        remove(state)
     log = layout.measuring_log(run.root, run.id)
     begin(arguments, run.root, log, state.exists, "The measurement could not start.")
 
@@ -36,7 +36,7 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
 def measuring(run: Run) -> tuple[float, int] | None:
     """How many networks of how many a measurement at work has timed; None if there is none."""
     try:
-        done, total, _ = layout.measuring(run.root, run.id).read_text().split()
+        done, total, _ = read_text(layout.measuring(run.root, run.id)).split()
         return (float(done), int(total)) if run.is_busy("speed") else None
     except (OSError, ValueError):
         return None
@@ -45,7 +45,7 @@ def measuring(run: Run) -> tuple[float, int] | None:
 def stop_measuring(run: Run) -> None:
     """Ask a measurement to stop; it looks after every round."""
     with clear_errors(f"write to {run.root}"):
-        layout.measuring(run.root, run.id).unlink(missing_ok=True)
+        remove(layout.measuring(run.root, run.id))
 
 
 def measuring_problem(run: Run) -> str | None:

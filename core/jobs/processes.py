@@ -15,13 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from core import scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError
-from core.files import clear_errors
+from core.files import advice, clear_errors, lock_at, new_log, read_log, write_text
 from core.runs import Run, layout
 from core.sweep import Criterion
 
@@ -124,9 +122,7 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
     """
     command = ["-m", "core.grid", "--work", f"--jobs={at_once}", f"--output_dir={root.resolve()}"]
     process = logged(command, root, log)
-    wait_for_begin(
-        process, has_begun, lambda: f"The queue could not start. {last_line(log.read_text(errors='replace'))}"
-    )
+    wait_for_begin(process, has_begun, lambda: f"The queue could not start. {last_line(read_log(log))}")
 
 
 def start_scoring(run: Run, *flags: str) -> None:
@@ -165,7 +161,7 @@ def repair_problem(run: Run) -> str | None:
 def problem_of(run: Run, log: Path, what: str) -> str | None:
     """Why the last process that wrote this log failed; None if it did not, or one holds that lock of the run."""
     try:
-        said = log.read_text(errors="replace").splitlines()
+        said = read_log(log).splitlines()
     except OSError:
         return None
     failed = said and said[-1].startswith(_FAILED)
@@ -176,10 +172,9 @@ def note_failure(process: subprocess.Popen, log: Path) -> None:
     """Wait for a process, and write down at the end of its log why it failed, if it did; a warning is no failure."""
     code = process.wait()
     with contextlib.suppress(OSError):
-        failure = _failure(code, log.read_text(errors="replace"))
+        failure = _failure(code, read_log(log))
         if failure is not None:
-            with open(log, "a") as file:
-                file.write(f"\n{_FAILED}{failure}")
+            write_text(log, f"{read_log(log)}\n{_FAILED}{failure}")
 
 
 def ensure_pictures(run: Run) -> None:
@@ -211,12 +206,10 @@ def prepare_dataset(name: str, root: Path) -> None:
     Raises:
         JobError: if it cannot be had; the message says why and what to do.
     """
-    lock = layout.lock(root, name, "dataset")
-    with clear_errors(f"write to {root}"):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(lock):
-            if not is_cached(name, root):
-                _decode(name, root)
+    lock = layout.lock(Path(os.path.realpath(root)), name, "dataset")
+    with clear_errors(f"write to {root}"), lock_at(lock):
+        if not is_cached(name, root):
+            _decode(name, root)
 
 
 def prepare_in_background(name: str, root: Path) -> None:
@@ -257,13 +250,11 @@ def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
         JobError: if the file cannot be written.
     """
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "w") as file:
+        with new_log(log) as file:
             return _python(arguments, cache, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
         raise JobError(
-            f"Cannot start a process that writes to {cache}: {error.strerror or error}. Free some space or correct "
-            "the permissions, or name another cache folder in NETWORK_PRUNING_CACHE."
+            f"Cannot start a process that writes to {cache}: {error.strerror or error}. {advice(error)}"
         ) from error
 
 
@@ -278,7 +269,7 @@ def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], 
     """
     process = logged(arguments, cache, log)
     threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
-    wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(log.read_text(errors='replace'))}")
+    wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(read_log(log))}")
 
 
 def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:

@@ -20,10 +20,11 @@ import filelock
 from core import settings
 from core.config import TrainingConfig
 from core.errors import KnownError
-from core.files import clear_errors, write_text
+from core.files import clear_errors, is_held, lock_at, make_folder, own_files, remove, write_text
 from core.jobs.cluster import executor_for
 from core.jobs.processes import Outcome, start_queue, train_and_wait
 from core.runs import Run, layout, open_run
+from core.runs.records import parse_json
 from core.settings import cache_root
 
 _POLL_SECONDS = 0.5
@@ -61,16 +62,18 @@ class Queue:
     def entries(self) -> list[Entry]:
         """What waits, is being trained, or failed, in the order in which it was added."""
         entries = []
-        for path in self.folder.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, KnownError):
-                ticket = json.loads(path.read_text())
-                config = TrainingConfig.from_saved(ticket["config"])
-                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), ticket.get("failure"))
-                if path != self._ticket(config.run_id):
+        for path, _ in own_files(self.folder):
+            if path.suffix != ".json":
+                continue
+            with contextlib.suppress(OSError, ArithmeticError, ValueError, TypeError, LookupError, KnownError):
+                ticket = parse_json(path)
+                config, failure = TrainingConfig.from_saved(ticket["config"]), ticket.get("failure")
+                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), failure)
+                if not isinstance(failure, str | None) or path != self._ticket(config.run_id):
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):
                     # Somebody else trained it, or the process was killed that would have removed the ticket.
-                    path.unlink(missing_ok=True)
+                    remove(path)
                     continue
                 entries.append(entry)
         return sorted(entries, key=lambda entry: entry.added)
@@ -96,7 +99,7 @@ class Queue:
         now = time.time_ns()
         with clear_errors(f"write to {self.folder}"):
             if missing:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
             for index, config in enumerate(missing):
                 self._write(config, now + index)
         return len(missing)
@@ -113,19 +116,13 @@ class Queue:
         with clear_errors(f"write to {self.folder}"):
             # All tickets go before any training ends, so that no other one begins in its place.
             for run in chosen:
-                self._ticket(run.id).unlink(missing_ok=True)
+                remove(self._ticket(run.id))
             for run in chosen:
                 run.request_cancel()
 
     def is_working(self) -> bool:
         """Whether a process works off the queue."""
-        if not self._lock_path.exists():
-            return False
-        try:
-            with filelock.FileLock(self._lock_path, timeout=0.05, poll_interval=0.005):
-                return False
-        except (filelock.Timeout, OSError):
-            return True
+        return is_held(self._lock_path)
 
     def is_stuck(self) -> bool:
         """Whether something waits, but no process works off the queue."""
@@ -155,9 +152,8 @@ class Queue:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
                 with clear_errors(f"write to {self.folder}"):
-                    self._lock_path.parent.mkdir(parents=True, exist_ok=True)
                     try:
-                        with filelock.FileLock(self._lock_path, timeout=1):
+                        with lock_at(self._lock_path, timeout=1):
                             self._work_off(executor)
                     except filelock.Timeout:
                         return
@@ -195,11 +191,11 @@ class Queue:
             _note(f"{config.run_id} failed: {failure}")
         ticket = self._ticket(config.run_id)
         if failure is None:
-            ticket.unlink(missing_ok=True)
+            remove(ticket)
         else:
             # Whoever has removed the ticket meanwhile does not want to hear of it.
             with contextlib.suppress(FileNotFoundError):
-                self._write(config, json.loads(ticket.read_text())["added"], failure)
+                self._write(config, parse_json(ticket)["added"], failure)
 
     def _write(self, config: TrainingConfig, added: int, failure: str | None = None) -> None:
         values = {"added": added, "failure": failure, "config": config.to_dict()}

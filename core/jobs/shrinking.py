@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.files import clear_errors
+from core.files import clear_errors, remove
 from core.jobs.processes import begin, problem_of
 from core.runs import Run, layout
 from core.runs.records import read_json
@@ -24,7 +24,7 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
     ]
     state = layout.shrinking(run.root, run.id)
     with clear_errors(f"write to {run.root}"):
-        state.unlink(missing_ok=True)
+        remove(state)
     log = layout.shrinking_log(run.root, run.id)
     begin(arguments, run.root, log, state.exists, "It could not start.")
 
@@ -38,7 +38,7 @@ def shrinking(run: Run) -> dict | None:
 def stop_shrinking(run: Run) -> None:
     """Ask it to stop; it looks after every epoch."""
     with clear_errors(f"write to {run.root}"):
-        layout.shrinking(run.root, run.id).unlink(missing_ok=True)
+        remove(layout.shrinking(run.root, run.id))
 
 
 def shrinking_problem(run: Run) -> str | None:

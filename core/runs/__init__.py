@@ -1,5 +1,6 @@
 """The cache: one folder a run."""
 
+from core.runs.damage import Damaged, damage, damaged_runs
 from core.runs.example import adopt_example
 from core.runs.notes import Notes, read_notes, write_notes
 from core.runs.predictions import Predictions
@@ -10,6 +11,7 @@ from core.runs.tiny import TinyFile, best, keep_tiny, read_tiny, tiny_files
 from core.runs.writer import RunWriter, write_run
 
 __all__ = [
+    "Damaged",
     "Notes",
     "Phase",
     "Predictions",
@@ -20,6 +22,8 @@ __all__ = [
     "TrainingState",
     "adopt_example",
     "best",
+    "damage",
+    "damaged_runs",
     "keep_tiny",
     "list_runs",
     "open_run",

@@ -5,8 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+from core.errors import RunError
+from core.files import remove, write_text
 from core.runs import layout
-from core.runs.run import Run, list_runs, open_run
+from core.runs.run import Run, empty_trash, list_runs, open_run
 from core.settings import EXAMPLE
 
 
@@ -19,18 +21,21 @@ def adopt_example(root: Path) -> list[Run]:
     Returns:
         The runs that were copied now.
     """
+    root = Path(os.path.realpath(root))
     marker = root / layout.EXAMPLE_MARKER
-    if marker.exists() or list_runs(root):
+    empty_trash(root)
+    if os.path.lexists(marker) or list_runs(root):
         return []
     adopted = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunError):
         root.mkdir(parents=True, exist_ok=True)
         for folder in sorted(EXAMPLE.iterdir()):
             run = open_run(folder.name, root)
-            beside = layout.trash(root, run.id, os.getpid())
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(folder, beside)
-            beside.rename(run.folder)
+            with run.lock():
+                beside = layout.trash(root, run.id, os.getpid())
+                remove(beside)
+                shutil.copytree(folder, beside)
+                beside.rename(run.folder)
             adopted.append(run)
-        marker.touch()
+        write_text(marker, "")
     return adopted

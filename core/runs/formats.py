@@ -1,48 +1,132 @@
 """How arrays and tables lie in files of a run, and what is said where one is damaged."""
 
-import zipfile
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from core.arrays import DAMAGED, open_arrays
 from core.errors import RunError
+from core.files import read_bytes
+from core.pruning import METHODS, SCOPES
 from core.runs import layout
+from core.sweep import RECOVERIES
+
+MOST_ROWS = 20_000
+"""Of a table. The longest training has 10,000 epochs; everything that the app scores of a network makes some hundreds,
+and the longest list of sparsities with every baseline 4,000."""
+_BEFORE = {"recovery": "none", "images": 0, "epochs": 0, "seconds": 0.0}
+"""Columns of a sweep that earlier versions did not write, and what their rows mean by that."""
+_MOST_LINE = 2_000
+"""Characters in a line of a table; they have some hundreds."""
 
 
-def read_arrays(path: Path) -> list[np.ndarray]:
+def read_arrays(path: Path, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """The arrays `kernel_0`, `kernel_1`, … of an `.npz` file.
 
+    Args:
+        shapes: what is expected; a file that is larger than this takes is not read.
+
+    Returns:
+        float32, all finite.
+
     Raises:
-        RunError: if the file is missing or damaged.
+        RunError: if the file is missing or damaged, or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        most = 4 * sum(int(np.prod(shape)) for shape in shapes)
+        arrays = open_arrays(path, most, len(shapes))
+        if len(arrays) != len(shapes):
+            raise ValueError(f"it holds {len(arrays)} arrays; expected {len(shapes)}")
+        found = [arrays[f"kernel_{index}"] for index in range(len(arrays))]
+        for array, shape in zip(found, shapes, strict=True):
+            if array.dtype != np.float32 or array.shape != tuple(shape):
+                raise ValueError(
+                    f"expected float32 of shape {tuple(shape)}, received {array.dtype} of shape {array.shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError("it holds infinite values, or some that are not a number")
+        return found
+    except DAMAGED as error:
         raise RunError(
             f"Run {path.parent.name} cannot be read: {path} is missing or damaged ({error}). "
             "Retrain the run (--force_train), or delete it."
         ) from None
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, numbers: Sequence[str]) -> pd.DataFrame:
     """A table; an empty one if there is none.
 
+    Args:
+        numbers: columns that it must have, each of numbers.
+
     Raises:
-        RunError: if the file is damaged.
+        RunError: if the file is damaged, or larger than a table can be.
     """
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        data = read_bytes(path, MOST_ROWS * 500)
+        if max(map(len, data.splitlines()), default=0) > _MOST_LINE:
+            raise ValueError(f"it has lines of more than {_MOST_LINE:,} characters")
+        table = pd.read_csv(
+            io.BytesIO(data), float_precision="round_trip", nrows=MOST_ROWS + 1, encoding_errors="replace"
+        )
+        if len(table) > MOST_ROWS:
+            raise ValueError(f"it has more than {MOST_ROWS:,} rows")
+        for name in numbers:
+            if name not in table or not _is_numeric(table[name]):
+                raise ValueError(f"it has no column {name} of numbers")
+        return table
     except FileNotFoundError:
         return pd.DataFrame()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         way_out = (
             "Delete that file, and everything is scored again; the network is not affected."
             if path.name == layout.SWEEP
             else "Retrain the run (--force_train), or delete it."
         )
         raise RunError(f"{path} of run {path.parent.name} is damaged ({error}). {way_out}") from None
+
+
+def read_sweep(path: Path) -> pd.DataFrame:
+    """The scores of a run; see `core.sweep.Bench.score`. An empty table if there are none.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    table = read_table(path, ())
+    if table.empty:
+        return pd.DataFrame()
+    table = table.assign(**{name: value for name, value in _BEFORE.items() if name not in table})
+    if not _is_sweep(table):
+        raise RunError(
+            f"{path} of run {path.parent.name} is damaged: it holds something else than scores. "
+            "Delete that file, and everything is scored again; the network is not affected."
+        )
+    return table
+
+
+def _is_sweep(table: pd.DataFrame) -> bool:
+    """Whether a table holds scores and nothing else."""
+    texts = {"method": METHODS, "scope": SCOPES, "recovery": RECOVERIES}
+    if not all(name in table and table[name].isin([*known]).all() for name, known in texts.items()):
+        return False
+    numbers = table.drop(columns=[*texts, "ranking"], errors="ignore")
+    if not {"seed", "sparsity", "accuracy", "loss"} <= {*numbers} or "ranking" not in table:
+        return False
+    return (
+        all(isinstance(name, str) for name in table.ranking)
+        and all(_is_numeric(numbers[name]) for name in numbers)
+        and numbers.seed.dtype.kind == "i"
+        and all(numbers[name].between(0, 1).all() for name in ("sparsity", "accuracy"))
+        and all((numbers[name] >= 0).all() for name in ("seed", "loss"))
+    )
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether it holds numbers; what was never measured is empty throughout."""
+    return column.dtype.kind in "iuf" or bool(column.isna().all())
 
 
 def to_csv(table: pd.DataFrame) -> str:

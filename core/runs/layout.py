@@ -30,6 +30,7 @@ A run whose `.part` folder exists but whose lock nobody holds was interrupted.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
@@ -142,3 +143,11 @@ def asked_log(root: Path, run_id: str) -> Path:
 def trash(root: Path, name: str, pid: int) -> Path:
     """Where a run is moved to before its files are removed, so that nobody ever lists half of one."""
     return root / f".trash-{name}-{pid}"
+
+
+def all_trash(root: Path) -> Iterator[tuple[Path, str]]:
+    """What a process left that was killed while it deleted: each folder, and the name of its run."""
+    for path in root.glob(".trash-*"):
+        name = path.name.removeprefix(".trash-").rpartition("-")[0]
+        if is_run_id(name):
+            yield path, name

@@ -1,11 +1,23 @@
 """What `state.json` says, as typed records: how a training goes, and what a complete run came to."""
 
 import dataclasses
+import datetime
 import enum
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+
+from core.files import read_text
+
+_MOST_NUMBER = 10**12
+"""Of any count or duration in a record; larger ones would not even go into a table."""
+_MOST_WORDS = 10_000
+"""Characters of a text in a record; what is beyond them is left out."""
+
+_TIMES = tuple(f"{how}_{what}" for how in ("one", "many") for what in ("median", "q1", "q3", "faster"))
+"""The columns of a measurement of speed that are numbers; see `core.analysis.latency.measure`."""
 
 
 class Phase(enum.StrEnum):
@@ -94,30 +106,92 @@ def read_result(path: Path) -> Result | None:
     return _read(Result, path)
 
 
+def read_speed(path: Path) -> dict[str, Any] | None:
+    """A measurement of speed, as `core.speed` writes it; None if there is none, or the file says something else."""
+    values = read_json(path)
+    if values is None or not isinstance(rows := values.get("rows"), list) or not rows:
+        return None
+    words = {**dict.fromkeys(("source", "measured", "machine"), str), "versions": dict[str, str]}
+    try:
+        for name, kind in {**words, "threads": int, "images": int, "batch": int}.items():
+            _as(kind, values[name])
+        for row in rows:
+            for name in ("network", "runtime"):
+                _as(str, row[name])
+            if not all(_as(float, row[name]) > 0 for name in _TIMES):
+                return None
+    except (TypeError, ValueError, LookupError, OverflowError):
+        return None
+    return values
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object; None if there is no such file, or it is damaged."""
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return parse_json(path)
+    except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+
+
+def parse_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        OSError, ValueError: if there is no such file, or it is damaged; each says why.
+    """
+    text = read_text(path)
+    try:
+        values = json.loads(text)
+        if "\\ud" in text.lower():
+            # Half a surrogate pair is no character, and no page can show it.
+            values = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="replace"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ValueError("it is not a JSON object")
+    return values
 
 
 def _read(kind: type[_Record], path: Path) -> _Record | None:
-    values = read_json(path)
-    if values is None:
-        return None
-    types = get_type_hints(kind)
     try:
-        return kind(
-            **{
-                item.name: _as(types[item.name], values[item.name])
-                for item in dataclasses.fields(kind)
-                if item.name in values
-            }
-        )
-    except (TypeError, ValueError):
+        return parse_record(kind, path)
+    except (OSError, ValueError):
         return None
+
+
+def parse_record(kind: type[_Record], path: Path) -> _Record:
+    """What a file says, as a record of that kind.
+
+    Raises:
+        OSError, ValueError: if there is no such file, or it says something else; each says why.
+    """
+    values, types = parse_json(path), get_type_hints(kind)
+    given = {}
+    for item in dataclasses.fields(kind):
+        if item.name in values:
+            try:
+                given[item.name] = _as(types[item.name], values[item.name])
+            except (TypeError, ValueError, OverflowError):
+                raise ValueError(f"{item.name} is not what it can be: {_shown(values[item.name])}") from None
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise ValueError(f"it does not say {item.name}")
+    record = kind(**given)
+    if isinstance(record, Result):
+        _hold_result(record)
+    return record
+
+
+def _hold_result(result: Result) -> None:
+    year = datetime.datetime.fromisoformat(result.finished).year
+    if not 1970 <= year < 2200:
+        raise ValueError(f"it finished in the year {year}")
+    if not 0 <= result.test_accuracy <= 1 or result.test_loss < 0:
+        raise ValueError(f"test_accuracy is {result.test_accuracy}, test_loss {result.test_loss}")
+
+
+def _shown(value: Any) -> str:
+    """A value as a message says it, of any size."""
+    return repr(value)[:100] if isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _as(kind: Any, value: Any) -> Any:
@@ -125,7 +199,13 @@ def _as(kind: Any, value: Any) -> Any:
     if kind is Phase:
         return Phase(value)
     if kind is float and isinstance(value, int):
-        return float(value)
+        value = float(value)
     if not isinstance(value, getattr(kind, "__origin__", kind)) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"Expected {kind}. Received: {value!r}.")
-    return value
+        raise TypeError
+    if kind in (int, float) and not (math.isfinite(value) and abs(value) <= _MOST_NUMBER):
+        raise ValueError
+    if kind is int and value < 0:
+        raise ValueError
+    if isinstance(value, dict) and not all(isinstance(each, str) for each in value.values()):
+        raise TypeError
+    return value[:_MOST_WORDS] if kind is str else value

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,31 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
-from core.config import Config, read_config
-from core.errors import RunBusyError, RunError, RunIdError
-from core.files import clear_errors, write_atomic, write_text
+from core.config import Config, is_made_id, read_config
+from core.errors import KnownError, RunBusyError, RunError, RunIdError
+from core.files import (
+    clear_errors,
+    is_file,
+    is_held,
+    lock_at,
+    make_folder,
+    own_files,
+    read_log,
+    remove,
+    write_atomic,
+    write_text,
+)
 from core.runs import layout
-from core.runs.formats import read_arrays, read_table, to_csv
+from core.runs.formats import MOST_ROWS, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
-from core.runs.records import Phase, Result, TrainingState, read_json, read_result, read_training
+from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
 from core.settings import cache_root
 from core.sweep import merge_scores
 
-_BEFORE = {"recovery": "none", "images": 0, "epochs": 0, "seconds": 0.0}
-"""Columns of a sweep that earlier versions did not write, and what their rows mean by that."""
+_HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+SIGNS = (layout.CONFIG, layout.STATE, layout.KERNELS, layout.MODEL)
+"""The files by which a folder is known for a run."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,10 @@ class Run:
 
     root: Path
     id: str
+
+    def __post_init__(self) -> None:
+        # The cache may be named by a link. What is below it may not be one: see `core.files`.
+        object.__setattr__(self, "root", Path(os.path.realpath(self.root)))
 
     @property
     def folder(self) -> Path:
@@ -47,20 +61,16 @@ class Run:
     def old(self) -> Path:
         return self.root / f"{self.id}{layout.OLD}"
 
+    def is_link(self) -> bool:
+        """Whether a symbolic link lies in its place. Nothing is read through it, and to delete it removes the link."""
+        return any(folder.is_symlink() for folder in (self.folder, self.part, self.old))
+
     def is_complete(self) -> bool:
-        return (self.folder / layout.STATE).exists()
+        return self.result() is not None
 
     def is_busy(self, what: str = "run") -> bool:
         """Whether somebody holds that lock of the run."""
-        path = self._lock_path(what)
-        if not path.exists():
-            return False
-        try:
-            # Others look by taking it, too, for an instant.
-            with filelock.FileLock(path, timeout=0.05, poll_interval=0.005):
-                return False
-        except (filelock.Timeout, OSError):
-            return True
+        return is_held(self._lock_path(what))
 
     def training(self) -> TrainingState | None:
         """The state of the training in progress, or of one that ended early; None if there is none."""
@@ -91,36 +101,52 @@ class Run:
         Raises:
             RunError: if there is no such run or its configuration is damaged.
         """
+        problem = "is not there"
         for folder in (self.folder, self.part):
-            values = read_json(folder / layout.CONFIG)
-            if values is not None:
-                return read_config(values)
+            try:
+                return read_config(parse_json(folder / layout.CONFIG))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror or error})"
+            except ValueError as error:
+                problem = f"is damaged ({str(error)[:500]})"
         raise RunError(
-            f"There is no run {self.id} in {self.root}, or its {layout.CONFIG} is damaged. "
+            f"There is no run {self.id} in {self.root} that can be read: its {layout.CONFIG} {problem}. "
             "Train it, or choose another run."
         )
 
     def history(self, of_training: bool = False) -> pd.DataFrame:
         """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds; of a run that was trained on also
         sparsity."""
-        return read_table((self.part if of_training else self.folder) / layout.HISTORY)
+        folder = self.part if of_training else self.folder
+        history = read_table(folder / layout.HISTORY, _HISTORY)
+        if len(history) and not np.isfinite(history[["epoch", "seconds"]].astype(float)).all(axis=None):
+            raise RunError(
+                f"{folder / layout.HISTORY} of run {self.id} is damaged: it holds epochs that are not a number. "
+                "Retrain the run (--force_train), or delete it."
+            )
+        if history.empty and not of_training:
+            raise RunError(
+                f"{folder / layout.HISTORY} of run {self.id} is missing or empty. "
+                "Retrain the run (--force_train), or delete it; the network and its scores can be used without it."
+            )
+        return history
 
     def sweep(self) -> pd.DataFrame:
-        """One row for each criterion and sparsity scored so far; see `core.sweep.Bench.score`."""
-        table = read_table(self.folder / layout.SWEEP)
-        if len(table):
-            table = table.assign(**{name: value for name, value in _BEFORE.items() if name not in table})
-        numbers = ("seed", "sparsity", "accuracy", "loss")
-        if len(table) and not all(name in table and is_numeric_dtype(table[name]) for name in numbers):
-            raise RunError(
-                f"{self.folder / layout.SWEEP} of run {self.id} is damaged: it holds something else than "
-                "scores. Delete that file, and everything is scored again; the network is not affected."
-            )
-        return table
+        """One row for each criterion and sparsity scored so far; see `core.sweep.Bench.score`.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        return read_sweep(self.folder / layout.SWEEP)
 
     def predictions(self) -> Predictions:
         """The predicted class of every test image, for what has been scored since they are kept."""
-        return read_predictions(self.folder / layout.PREDICTIONS)
+        try:
+            return read_predictions(self.folder / layout.PREDICTIONS, self.config().spec.test_size)
+        except KnownError:
+            return {}
 
     def network(self, key: str) -> list[np.ndarray] | None:
         """The kernels of the repaired network of that key (`core.sweep.Criterion.key`); None if it is not kept.
@@ -132,7 +158,7 @@ class Run:
         if not path.exists():
             return None
         try:
-            return read_arrays(path)
+            return read_arrays(path, self.config().layer_shapes)
         except RunError:
             raise RunError(
                 f"{path} of run {self.id} is damaged. Delete that file, and the network is repaired again."
@@ -155,7 +181,7 @@ class Run:
         path = layout.repaired(self.folder, key)
         with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
-                path.parent.mkdir(exist_ok=True)
+                make_folder(path.parent)
                 named = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
                 # Most of it is zeros.
                 write_atomic(path, lambda file: np.savez_compressed(file, **named))
@@ -163,7 +189,7 @@ class Run:
     def speed(self, key: str) -> dict | None:
         """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
         `core.speed`. None if it was not, or the file says something else."""
-        return read_json(layout.speed(self.folder, key))
+        return read_speed(layout.speed(self.folder, key))
 
     def keep_speed(self, key: str, record: dict, identity: str | None) -> None:
         """Keep how fast a network was, unless the run has been replaced since.
@@ -174,7 +200,7 @@ class Run:
         path = layout.speed(self.folder, key)
         with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
-                path.parent.mkdir(exist_ok=True)
+                make_folder(path.parent)
                 write_text(path, json.dumps(record, indent=1))
 
     def speed_version(self) -> int:
@@ -197,14 +223,7 @@ class Run:
         Raises:
             RunError: if the file is missing or damaged.
         """
-        shapes = self.config().layer_shapes
-        kernels = read_arrays(self.folder / layout.KERNELS)
-        if [kernel.shape for kernel in kernels] != shapes:
-            raise RunError(
-                f"The kernels of run {self.id} do not fit its configuration. Expected shapes {shapes}. "
-                f"Received {[kernel.shape for kernel in kernels]}. Retrain the run (--force_train), or delete it."
-            )
-        return kernels
+        return read_arrays(self.folder / layout.KERNELS, self.config().layer_shapes)
 
     def activations(self) -> list[np.ndarray]:
         """The rms of every kernel's inputs over training images; see `core.evaluation.rms_activations`.
@@ -212,35 +231,31 @@ class Run:
         Raises:
             RunError: if the file is missing or damaged.
         """
-        return read_arrays(self.folder / layout.ACTIVATIONS)
+        inputs = [(inputs,) for inputs, _ in self.config().layer_shapes]
+        return read_arrays(self.folder / layout.ACTIVATIONS, inputs)
 
     def is_drawn(self) -> bool:
         """Whether its figures and animations are there."""
         return all(
-            (self.folder / name).exists()
+            is_file(self.folder / name)
             for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE, *layout.GIFS.values())
         )
 
     def histogram_pictures(self, method: str) -> list[Path]:
         """The pictures of what a method leaves, by sparsity."""
-        return sorted((self.folder / layout.HISTOGRAMS).glob(f"{method}s-*.png"))
+        pictures = own_files(self.folder / layout.HISTOGRAMS)
+        return sorted(path for path, _ in pictures if path.match(f"{method}s-*.png"))
 
     def log(self) -> str:
         """What the training process printed, if it was started by the app."""
         try:
-            return (self.part / layout.LOG).read_text(errors="replace")
+            return read_log(self.part / layout.LOG)
         except OSError:
             return ""
 
     def size(self) -> int:
         """Bytes on disk, with what a training in progress, or one that ended early, takes."""
-        total = 0
-        for folder in (self.folder, self.part):
-            for path in folder.rglob("*"):
-                # Files come and go while a training writes them.
-                with contextlib.suppress(OSError):
-                    total += path.stat().st_size if path.is_file() else 0
-        return total
+        return sum(size for folder in (self.folder, self.part) for _, size in own_files(folder))
 
     def add_to_sweep(self, rows: pd.DataFrame, identity: str | None, predictions: Predictions | None = None) -> bool:
         """Add scored sparsities to those already known; a later score replaces an earlier one.
@@ -259,10 +274,16 @@ class Run:
         with clear_errors(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if not self.is_still(identity):
                 return False
+            scores = merge_scores(self.sweep(), rows)
+            if len(scores) > MOST_ROWS:
+                raise RunError(
+                    f"Run {self.id} would have {len(scores):,} scores. Expected at most {MOST_ROWS:,}. Delete "
+                    f"{self.folder / layout.SWEEP} to begin anew; the network is not affected."
+                )
             # The scores last: whoever sees a new version of them finds their predictions.
             if predictions:
                 write_predictions(self.folder / layout.PREDICTIONS, self.predictions() | predictions)
-            write_text(self.folder / layout.SWEEP, to_csv(merge_scores(self.sweep(), rows)))
+            write_text(self.folder / layout.SWEEP, to_csv(scores))
             return True
 
     def is_still(self, identity: str | None) -> bool:
@@ -274,29 +295,36 @@ class Run:
         if self.is_training():
             # The training may end, and its folder go, between the two lines.
             with contextlib.suppress(FileNotFoundError):
-                (self.part / layout.CANCEL).touch()
+                write_text(self.part / layout.CANCEL, "")
 
-    def delete(self) -> None:
+    def delete(self) -> bool:
         """Remove the run and whatever an early end left of it.
+
+        Returns:
+            Whether it was a symbolic link: then only that was removed, and not what it leads to.
 
         Raises:
             RunBusyError: while it is being trained.
             RunError: if the files cannot be removed.
         """
+        was_link = self.is_link()
         with clear_errors(f"delete run {self.id}"), self.lock():
             for folder in (self.folder, self.part, self.old):
-                if folder.exists():
+                if os.path.lexists(folder):
                     # Renamed first, so that nobody ever lists half a run.
                     trash = layout.trash(self.root, self.id, os.getpid())
-                    shutil.rmtree(trash, ignore_errors=True)
+                    remove(trash)
                     folder.rename(trash)
-                    shutil.rmtree(trash)
-            shutil.rmtree(layout.asked(self.root, self.id).parent, ignore_errors=True)
+                    remove(trash)
+            with contextlib.suppress(OSError):
+                remove(layout.asked(self.root, self.id).parent)
+        empty_trash(self.root)
+        return was_link
 
     def discard_training(self) -> None:
         """Remove what a training that ended early left; a complete run stays."""
         with clear_errors(f"clear {self.part}"), self.lock():
-            shutil.rmtree(self.part, ignore_errors=True)
+            remove(self.part)
 
     @contextlib.contextmanager
     def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:
@@ -314,10 +342,9 @@ class Run:
         """
         path = self._lock_path(what)
         with clear_errors(f"write to {path.parent}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(path, poll_interval=0.02)
+            held = lock_at(path)
         try:
-            held.acquire(timeout=timeout)
+            held.acquire(timeout=timeout, poll_interval=0.02)
         except filelock.Timeout:
             raise RunBusyError(
                 f"Run {self.id} is being trained or changed by another process. "
@@ -361,15 +388,26 @@ def list_runs(root: Path | None = None) -> list[Run]:
     Example:
         `[run.result() for run in list_runs() if run.is_complete()]`
     """
-    root = root or cache_root()
+    root = Path(os.path.realpath(root or cache_root()))
     try:
         names = os.listdir(root)
     except OSError:
         return []
     ids = {name.removesuffix(layout.PART).removesuffix(layout.OLD) for name in names}
-    return [
-        open_run(run_id, root)
-        for run_id in sorted(ids)
-        if layout.is_run_id(run_id)
-        and any((root / f"{run_id}{suffix}" / layout.CONFIG).exists() for suffix in ("", layout.PART, layout.OLD))
-    ]
+    return [open_run(run_id, root) for run_id in sorted(ids) if layout.is_run_id(run_id) and _is_run(root, run_id)]
+
+
+def _is_run(root: Path, run_id: str) -> bool:
+    """Whether what is called so in a cache is a run, or was meant as one, and not something else that lies there."""
+    for folder in (root / f"{run_id}{suffix}" for suffix in ("", layout.PART, layout.OLD)):
+        if folder.is_symlink() or any(os.path.lexists(folder / name) for name in SIGNS):
+            return True
+    return is_made_id(run_id) and (root / run_id).exists()
+
+
+def empty_trash(root: Path) -> None:
+    """Remove what is left of runs that were being deleted by a process that was killed."""
+    for path, run_id in layout.all_trash(root):
+        # Whoever is deleting holds the run.
+        with contextlib.suppress(OSError, KnownError), Run(root, run_id).lock(timeout=0):
+            remove(path)

@@ -1,5 +1,6 @@
 """All runs of a cache as one table."""
 
+import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -27,16 +28,16 @@ _TABLE_COLUMNS = [
 def runs_table(root: Path | None = None) -> pd.DataFrame:
     """All runs, one row each, newest first: run, status, every hyper-parameter, the parent of one that was trained on
     and how it was (else "none"), size in bytes, and of complete runs the test accuracy and loss, when they finished
-    (UTC), and the name and note somebody gave them, or ""."""
+    (UTC), and the name and note somebody gave them, or "". Those that cannot be read are left out."""
     rows = []
     for run in list_runs(root):
         try:
             config = run.config()
         except KnownError:
-            continue
+            continue  # see `core.runs.damaged_runs`
         training, result = run.training(), run.result()
         if not training and not result:
-            continue  # it is just being started or deleted
+            continue  # it is just being started or deleted, or damaged
         if training and not training.phase.has_ended:
             status = "training"
         else:
@@ -49,12 +50,12 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
                 **config.to_row(),
                 "test_accuracy": result and result.test_accuracy,
                 "test_loss": result and result.test_loss,
-                "finished": result and result.finished,
+                "finished": result and datetime.datetime.fromisoformat(result.finished),
                 "size": run.size(),
                 "name": notes.name,
                 "note": notes.note,
             }
         )
     table = pd.DataFrame(rows, columns=_TABLE_COLUMNS)
-    table["finished"] = pd.to_datetime(table.finished)
+    table["finished"] = pd.to_datetime(table.finished, utc=True)
     return table.sort_values(["finished", "run"], ascending=[False, True], na_position="first", ignore_index=True)

@@ -1,12 +1,15 @@
 """The tiny networks that were made from a run: their files, and what is known of each."""
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass
 
-from core.files import clear_errors, write_atomic, write_text
+from core.errors import RunError
+from core.files import clear_errors, make_folder, own_files, read_bytes, write_atomic, write_text
+from core.kernels.tiny import LARGEST_BYTES
 from core.runs import layout
-from core.runs.records import read_json
+from core.runs.records import parse_record
 from core.runs.run import Run
 
 
@@ -50,7 +53,7 @@ def keep_tiny(run: Run, made: TinyFile, file: bytes) -> None:
     path = layout.tiny(run.folder, made.name)
     with clear_errors(f"write to {path.parent}"), run.lock("sweep", timeout=30):
         if run.is_still(made.source):
-            path.parent.mkdir(exist_ok=True)
+            make_folder(path.parent)
             write_atomic(path, lambda out: out.write(file))
             write_text(layout.tiny_record(path), json.dumps(dataclasses.asdict(made), indent=1))
 
@@ -58,14 +61,13 @@ def keep_tiny(run: Run, made: TinyFile, file: bytes) -> None:
 def tiny_files(run: Run) -> list[TinyFile]:
     """Those that were made from the network as it is now, smallest first; one that cannot be read is left out."""
     identity, found = run.identity(), []
-    for path in (run.folder / layout.TINY).glob("*.json"):
-        try:
-            made = TinyFile(**(read_json(path) or {}))
-            whole = (path.parent / f"{made.name}.tiny").stat().st_size == made.bytes
-        except (TypeError, OSError):
+    for path, _ in own_files(run.folder / layout.TINY):
+        if path.suffix != ".json":
             continue
-        if whole and made.source == identity:
-            found.append(made)
+        with contextlib.suppress(OSError, ValueError, RunError):
+            made = parse_record(TinyFile, path)
+            if made.source == identity and len(read_tiny(run, made)) == made.bytes:
+                found.append(made)
     return sorted(found, key=lambda made: (made.bytes, -made.val_accuracy))
 
 
@@ -77,7 +79,7 @@ def read_tiny(run: Run, made: TinyFile) -> bytes:
     """
     path = layout.tiny(run.folder, made.name)
     with clear_errors(f"read {path}"):
-        return path.read_bytes()
+        return read_bytes(path, 2 * LARGEST_BYTES)
 
 
 def best(files: list[TinyFile]) -> list[TinyFile]:

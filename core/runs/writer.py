@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +14,13 @@ import pandas as pd
 
 from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
-from core.files import clear_errors, fsync, write_atomic, write_text
+from core.files import clear_errors, fsync, is_own_folder, make_folder, remove, write_atomic, write_text
 from core.runs import layout
 from core.runs.formats import to_csv
 from core.runs.notes import carry_notes
 from core.runs.predictions import Predictions, write_predictions
 from core.runs.records import Phase
-from core.runs.run import Run
+from core.runs.run import Run, empty_trash
 
 
 @contextlib.contextmanager
@@ -37,10 +36,13 @@ def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
     """
     what = f"write to {run.root}"
     with clear_errors(what), run.lock():
-        run.part.mkdir(exist_ok=True)
+        empty_trash(run.root)
+        if not is_own_folder(run.part):
+            remove(run.part)
+        make_folder(run.part)
         for left in run.part.iterdir():
             if left.name != layout.LOG:
-                left.unlink()
+                remove(left)
         writer = RunWriter(run)
         try:
             with clear_errors(what):
@@ -67,7 +69,7 @@ class RunWriter:
         """
         self.state |= values | {"phase": phase, "updated": _now()}
         write_text(self.run.part / layout.STATE, json.dumps(self.state, indent=2))
-        if (self.run.part / layout.CANCEL).exists():
+        if os.path.lexists(self.run.part / layout.CANCEL):
             raise CancelledError(f"Training of {self.run.id} was cancelled.")
 
     def write_history(self, history: pd.DataFrame) -> None:
@@ -96,25 +98,26 @@ class RunWriter:
         """
         self.update(Phase.COMPLETE, finished=_now(), **result)
         run = self.run
-        (run.part / layout.LOG).unlink(missing_ok=True)
+        remove(run.part / layout.LOG)
         fsync(run.part)
-        shutil.rmtree(run.old, ignore_errors=True)
+        remove(run.old)
         try:
             # Held so that scores of the earlier network are never written into the folder of the new one, and no
             # note into the folder of the old one after it was copied.
             with run.lock("sweep", timeout=30), run.lock("notes", timeout=30):
                 carry_notes(run)
-                if run.folder.exists():
+                if os.path.lexists(run.folder):
                     run.folder.rename(run.old)
                 run.part.rename(run.folder)
         except RunBusyError as error:
             raise RunError(str(error)) from None
         fsync(run.root)
-        shutil.rmtree(run.old, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(run.old)
 
     def discard(self) -> None:
         """Leave no trace."""
-        shutil.rmtree(self.run.part)
+        remove(self.run.part)
 
     def end(self, error: BaseException) -> None:
         """Write down why the training ended early."""

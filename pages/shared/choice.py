@@ -13,7 +13,7 @@ from core.jobs import open_queue
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import Criterion
-from pages.shared.frame import known_errors, link_to
+from pages.shared.frame import known_errors, link_to, verbatim
 
 STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
 """What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
@@ -236,6 +236,13 @@ def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
     """Say that a link names a run this cache does not have, and offer to train exactly that configuration."""
     # As code, and not longer than an id can be: whoever sends a link must not write on this page.
     name = f"`{run_id[:100].replace('`', '')}`"
+    with contextlib.suppress(KnownError):
+        reason = runs.damage(runs.open_run(run_id))
+        if reason:
+            with st.container(border=True):
+                st.markdown(f"**The run {name} is damaged.** {verbatim(reason)}")
+                link_to("runs", "Delete it, or see all runs")
+            return
     with st.container(border=True):
         if config is None:
             st.markdown(

@@ -1,6 +1,7 @@
 """Buttons that hand out files."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -10,6 +11,7 @@ from core.analysis import comparison
 from core.charts import interactive
 from core.charts.curves import Axis, Curve
 from core.exports import archive, figures, report, tables
+from core.files import MOST_PICTURE, read_bytes
 from core.runs import layout
 from pages.shared.choice import run_labels
 from pages.shared.frame import counted, known_errors, verbatim
@@ -55,7 +57,10 @@ def offer_run(run: runs.Run) -> None:
         for method, name in layout.GIFS.items():
             picture = run.folder / name
             download(
-                f"{method.capitalize()}s GIF", picture.read_bytes, f"{run.id}-{name.replace('_', '-')}", "image/gif"
+                f"{method.capitalize()}s GIF",
+                partial(read_bytes, picture, MOST_PICTURE),
+                f"{run.id}-{name.replace('_', '-')}",
+                "image/gif",
             )
         download("Report", lambda: report.report(run), f"{run.id}-report.html", "text/html")
         download("Everything (ZIP)", lambda: archive.archive(run), f"{run.id}.zip", "application/zip")

@@ -13,10 +13,11 @@ from core.errors import ExportError, RunError
 from core.exports.models import keras
 from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, hold_about, hold_same
-from core.files import clear_errors, write_atomic, write_text
+from core.files import clear_errors, make_folder, read_bytes, write_atomic, write_text
 from core.kernels import Compacted, compact
 from core.pruning import Kernels, Sparsity
 from core.runs import Run, layout
+from core.runs.records import parse_json
 from core.scoring import repaired_curve, score_run
 from core.sweep import Criterion, key_of
 
@@ -73,6 +74,10 @@ class Subject:
         return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
 
 
+MOST_BYTES = 2**33
+"""Of a file: somewhat more than the widest network takes in float32."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """A file that was verified, and is kept with its run.
@@ -109,7 +114,7 @@ class Exported:
             ExportError: if the file was damaged or deleted since.
         """
         try:
-            data = self.path.read_bytes()
+            data = read_bytes(self.path, self.bytes)
         except OSError as error:
             raise ExportError(f"{self.path} cannot be read: {error.strerror}. Export it again.") from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -121,11 +126,20 @@ def find(subject: Subject, form: str) -> Exported | None:
     """The file that is kept with the run; None if there is none, or it is no longer what was verified."""
     path = layout.exported(subject.run.folder, subject.kept_name(form))
     try:
-        exported = Exported(path=path, **json.loads(layout.export_record(path).read_text()))
+        exported = Exported(path=path, **parse_json(layout.export_record(path)))
+        _hold_record(exported)
         exported.read()
-    except (OSError, ValueError, TypeError, ExportError):
+    except (OSError, ValueError, TypeError, KeyError, ExportError):
         return None
     return exported
+
+
+def _hold_record(exported: Exported) -> None:
+    """Raise TypeError, KeyError or ValueError for a record that nobody can have written here."""
+    if not all(0 < int(size) == size <= MOST_BYTES for size in (exported.bytes, exported.dense_bytes)):
+        raise ValueError
+    if not 0 <= float(exported.about["test_accuracy"]) <= 1:
+        raise ValueError
 
 
 def export(subject: Subject, form: str, report: Callable[[str], object] = lambda stage: None) -> Exported:
@@ -161,7 +175,7 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
         if not run.is_still(identity):
             raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
         path = layout.exported(run.folder, subject.kept_name(form))
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, lambda file: file.write(data))
         write_text(layout.export_record(path), json.dumps(record, indent=2))
     return Exported(path=path, **record)

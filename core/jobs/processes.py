@@ -244,8 +244,8 @@ def _decode(name: str, root: Path) -> None:
 
 
 def _launch(run: Run, config: Config, *flags: str) -> subprocess.Popen:
-    """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
-    run.discard_training()
+    """Start the command that trains a run; the state that an earlier attempt left would read as that of this one."""
+    run.forget_training()
     command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     return logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
 

@@ -21,12 +21,14 @@ from core import scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError
-from core.files import clear_errors
+from core.files import clear_errors, require_space
 from core.runs import Run, layout
 from core.sweep import Criterion
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
+_BYTES_A_WEIGHT, _BYTES_BESIDE = 16, 1_000_000
+"""What a run takes: the Keras model with two moments of Adam, and the kernels; and everything else, at least."""
 _FAILED = "failed: "
 """How the last line of a log begins, if the process failed."""
 
@@ -88,10 +90,12 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
             cancelled from any machine that sees the cache.
 
     Raises:
+        DiskFullError: if the disk has no room for the run; nothing is begun then.
         KnownError: if the cache cannot be written.
     """
     failure = None
     while ticket.exists() and not run.is_complete():
+        require_room(run, config)
         try:
             process = None if run.is_training() else _launch(run, config)
         except RunBusyError:
@@ -108,6 +112,15 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
         failure = None if run.is_complete() else _failure(process.returncode, run.log())
         break
     return Outcome(failure, socket.gethostname(), os.getpid())
+
+
+def require_room(run: Run, config: Config) -> None:
+    """Say so if the disk has no room for a run.
+
+    Raises:
+        DiskFullError: if it has none.
+    """
+    require_space(run.root, _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count, f"a training of {run.id}")
 
 
 def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], bool]) -> None:

@@ -382,5 +382,9 @@ def list_runs(root: Path | None = None) -> list[Run]:
         open_run(run_id, root)
         for run_id in sorted(ids)
         if layout.is_run_id(run_id)
-        and any((root / f"{run_id}{suffix}" / layout.CONFIG).exists() for suffix in ("", layout.PART, layout.OLD))
+        and (
+            any((root / f"{run_id}{suffix}" / layout.CONFIG).exists() for suffix in ("", layout.OLD))
+            # Of one that is just beginning there is nothing to say yet; its state is written last.
+            or all((root / f"{run_id}{layout.PART}" / name).exists() for name in (layout.CONFIG, layout.STATE))
+        )
     ]

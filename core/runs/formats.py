@@ -1,6 +1,7 @@
 """How arrays and tables lie in files of a run, and what is said where one is damaged."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def read_arrays(path: Path) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[f"kernel_{index}"] for index in range(len(arrays.files))]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
             f"Run {path.parent.name} cannot be read: {path} is missing or damaged ({error}). "
             "Retrain the run (--force_train), or delete it."

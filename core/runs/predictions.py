@@ -1,6 +1,7 @@
 """The predicted class of every test image at every sparsity scored, as a file of a run."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def read_predictions(path: Path) -> Predictions:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             keys, rows = arrays["keys"], arrays["predictions"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
     if keys.dtype.kind != "U" or rows.dtype != np.uint8 or rows.ndim != 2 or keys.shape != rows.shape[:1]:
         return {}

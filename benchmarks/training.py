@@ -50,10 +50,11 @@ def ours(config: TrainingConfig, data: Dataset) -> float:
     with tempfile.TemporaryDirectory() as root:
         run = runs.open_run(config.run_id, Path(root))
         with runs.write_run(run, config) as training, tqdm(total=2 * config.batches, leave=False) as bar:
-            report = Reporter(training, config, bar)
-            fit(model, config, data, report.batch, report.epoch)
+            report = Reporter(training, config, bar, {})
+            callbacks = report.batch, report.epoch
+            fit(model, config, data, *callbacks, on_checkpoint=report.checkpoint)
             began = time.perf_counter()
-            fit(model, config, data, report.batch, report.epoch)
+            fit(model, config, data, *callbacks, on_checkpoint=report.checkpoint)
             return time.perf_counter() - began
 
 

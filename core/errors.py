@@ -29,6 +29,10 @@ class RunWriteError(RunError):
     """The cache cannot be written: it is full, or not ours to write."""
 
 
+class DiskFullError(RunWriteError):
+    """The disk of the cache has too little room for what was to be begun."""
+
+
 class RunIdError(RunError, ValueError):
     """A name cannot be a run's folder."""
 

@@ -20,7 +20,7 @@ from absl import flags
 
 from core import command
 from core.config import ConfigError, TrainingConfig
-from core.errors import CancelledError, KnownError
+from core.errors import CancelledError, JobError, KnownError
 from core.jobs import Queue, open_queue
 from core.runs import Run, open_run
 from core.settings import SCHEDULER, cache_root
@@ -108,10 +108,23 @@ def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
 
 
 def _follow(queue: Queue, runs: list[Run], jobs: int) -> list[tuple[Run, str]]:
-    """Say when each run starts and ends, keeping the queue at work until all have ended; return how each did."""
-    starts, ends = set(), {run: "complete" for run in runs if run.is_complete()}
+    """Say when each run starts and ends, keeping the queue at work until all have ended; return how each did.
+
+    Raises:
+        JobError: if the process that works off the queue ends without ending any training.
+    """
+    stuck_with, starts, ends = None, set(), {run: "complete" for run in runs if run.is_complete()}
     while len(ends) < len(runs):
         if queue.is_stuck():
+            waiting = {entry.run for entry in queue.entries() if entry.status == "waiting"}
+            if waiting == stuck_with:
+                # Started once more it would end the same way, and so on for ever.
+                raise JobError(
+                    "The process that works off the queue ended before any training did. "
+                    f"{queue.problem() or f'It said nothing, as happens if {queue.root} is full.'} "
+                    "What waits stays in the queue; run the same command again to go on."
+                )
+            stuck_with = waiting
             queue.start(jobs)
         # In this order: a run without a ticket has ended, and what it ended as is in its folder by then.
         tickets = {entry.run: entry for entry in queue.entries()}

@@ -118,7 +118,8 @@ def show_queue(queue: Queue, seen: tuple) -> None:
             )
     if queue.is_stuck():
         st.warning(
-            "The process that worked off the queue is gone: it was killed, or the machine restarted.",
+            queue.problem()
+            or "The process that worked off the queue is gone: it was killed, or the machine or its disk failed it.",
             title="Nobody is working off the queue",
             icon=":material/info:",
         )

@@ -127,6 +127,8 @@ def watch(run: runs.Run) -> None:
 
 def show_progress(run: runs.Run, state: TrainingState) -> None:
     progress.show_bar(run, state)
+    if state.note:
+        st.caption(state.note)
     st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
     show_curves(run.history(of_training=True), state.epochs or 1)
 
@@ -164,17 +166,19 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
         "interrupted": "The process that was training this network is gone: it was killed, or the machine restarted. "
         f"It had reached epoch {state.epoch} of {state.epochs or '?'}.",
     }
+    kept = run.kept_epochs()
+    goes_on = f" It goes on from the end of epoch {kept}." if kept else ""
     box = st.error if state.phase == Phase.FAILED else st.warning
     box(
-        reasons[state.phase] + (" The earlier network is untouched." if run.is_complete() else ""),
+        reasons[state.phase] + goes_on + (" The earlier network is untouched." if run.is_complete() else ""),
         title=titles[state.phase],
         icon=":material/error:" if state.phase == Phase.FAILED else ":material/info:",
     )
     with st.container(horizontal=True):
         st.button(
-            "Train again",
+            "Go on" if kept else "Train again",
             type="primary",
-            icon=":material/replay:",
+            icon=":material/play_arrow:" if kept else ":material/replay:",
             key="train_again",
             on_click=actions.attempt,
             args=(run, jobs.start_training, run, run.config(), run.is_complete()),

@@ -155,4 +155,4 @@ def test_training_survives_its_server_and_can_be_cancelled(server, page):
     expect(page.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Training was cancelled")).to_be_visible()
-    expect(page.get_by_role("button", name="Train again")).to_be_visible()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()

@@ -1,5 +1,10 @@
+import collections
+import concurrent.futures
+import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +15,7 @@ import pytest
 
 from core import jobs, runs
 from core.config import PARAMETERS, ConfigError, TrainingConfig
-from core.errors import CancelledError, JobError, KnownError, RunError
+from core.errors import CancelledError, DiskFullError, JobError, KnownError, RunError
 from core.grid import expand
 from core.jobs import open_queue
 from core.runs import Phase, layout, write_run
@@ -187,6 +192,81 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="Cannot write to"):
         open_queue(tmp_path / "file" / "cache").add([tiny(0)])
+
+
+@pytest.fixture
+def almost_full(monkeypatch):
+    """A disk with 8 KB left."""
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 8192, 8192))
+
+
+def test_on_an_almost_full_disk_nothing_is_started_and_one_sentence_says_why(queue, almost_full, monkeypatch):
+    monkeypatch.setattr("core.jobs.processes.logged", lambda *_: pytest.fail("A process was started."))
+    queue.add([tiny(seed) for seed in range(3)])
+    for ask in (queue.start, queue.work):
+        with pytest.raises(DiskFullError, match=r"too full for a training of optdigits-.* 0\.01 MB are free"):
+            ask()
+    assert {entry.failure for entry in queue.entries()} == {None}
+
+
+def test_a_failure_that_cannot_be_written_down_ends_the_queue(queue, monkeypatch):
+    handed = []
+
+    class OneAtATime:
+        """Has ended the first training, and not begun the others."""
+
+        def submit(self, function, *arguments):
+            handed.append(concurrent.futures.Future())
+            if len(handed) == 1:
+                handed[0].set_result(jobs.Outcome("It failed.", "here", 1))
+            return handed[-1]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    queue.add([tiny(seed) for seed in range(5)])
+    monkeypatch.setattr("core.jobs.queue.executor_for", lambda jobs: contextlib.nullcontext(OneAtATime()))
+    monkeypatch.setattr("core.jobs.queue.write_text", full)
+    with pytest.raises(RunError, match=r"Cannot write to .*No space left"):
+        queue.work()
+    assert [future.cancelled() for future in handed] == [False, True, True, True, True]
+    assert len(queue.entries()) == 5
+
+
+def test_tickets_are_added_all_or_none(queue, monkeypatch):
+    from core.jobs import queue as module
+
+    write, written = module.write_text, []
+
+    def nearly_full(path, text):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write(path, text)
+
+    monkeypatch.setattr(module, "write_text", nearly_full)
+    with pytest.raises(RunError, match="No space left"):
+        queue.add([tiny(seed) for seed in range(5)])
+    assert len(written) == 2
+    assert queue.entries() == []
+
+
+def test_a_worker_that_fails_at_once_is_not_started_again(queue, monkeypatch):
+    from core import grid
+
+    started = []
+
+    def start(root, jobs, log, has_begun):
+        started.append(jobs)
+        log.write_text("error: The disk is broken.\n")
+
+    monkeypatch.setattr("core.jobs.queue.start_queue", start)
+    monkeypatch.setattr(grid, "_POLL_SECONDS", 0)
+    with pytest.raises(JobError, match=r"before any training did. The disk is broken. What waits stays"):
+        grid._train(queue, [tiny(0), tiny(1)], 1)
+    assert len(started) == 1
+    assert len(queue.entries()) == 2
 
 
 @pytest.mark.parametrize(

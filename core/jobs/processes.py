@@ -19,12 +19,14 @@ from core import scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError
-from core.files import advice, clear_errors, lock_at, new_log, read_log, write_text
+from core.files import advice, clear_errors, lock_at, new_log, read_log, require_space, write_text
 from core.runs import Run, layout
 from core.sweep import Criterion
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
+_BYTES_A_WEIGHT, _BYTES_BESIDE = 16, 1_000_000
+"""What a run takes: the Keras model with two moments of Adam, and the kernels; and everything else, at least."""
 _FAILED = "failed: "
 """How the last line of a log begins, if the process failed."""
 
@@ -86,10 +88,12 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
             cancelled from any machine that sees the cache.
 
     Raises:
+        DiskFullError: if the disk has no room for the run; nothing is begun then.
         KnownError: if the cache cannot be written.
     """
     failure = None
     while ticket.exists() and not run.is_complete():
+        require_room(run, config)
         try:
             process = None if run.is_training() else _launch(run, config)
         except RunBusyError:
@@ -106,6 +110,15 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
         failure = None if run.is_complete() else _failure(process.returncode, run.log())
         break
     return Outcome(failure, socket.gethostname(), os.getpid())
+
+
+def require_room(run: Run, config: Config) -> None:
+    """Say so if the disk has no room for a run.
+
+    Raises:
+        DiskFullError: if it has none.
+    """
+    require_space(run.root, _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count, f"a training of {run.id}")
 
 
 def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], bool]) -> None:
@@ -237,8 +250,8 @@ def _decode(name: str, root: Path) -> None:
 
 
 def _launch(run: Run, config: Config, *flags: str) -> subprocess.Popen:
-    """Start the command that trains a run; what an earlier attempt left would read as the state of this one."""
-    run.discard_training()
+    """Start the command that trains a run; the state that an earlier attempt left would read as that of this one."""
+    run.forget_training()
     command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     return logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
 

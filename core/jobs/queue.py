@@ -4,7 +4,8 @@
     cache/.queue/log.txt          what the process that works off the queue said
 
 A ticket is removed when its training has ended, and whoever removes it earlier cancels the training. So a
-queue whose process was killed is whole, and the next process goes on with it.
+queue whose process was killed is whole, and the next process goes on with it. What cannot be written down, because the
+disk is full, say, ends the process with a sentence; the tickets stay, and no process is started before there is room.
 """
 
 import concurrent.futures
@@ -19,10 +20,10 @@ import filelock
 
 from core import settings
 from core.config import TrainingConfig
-from core.errors import KnownError
+from core.errors import DiskFullError, KnownError
 from core.files import clear_errors, is_held, lock_at, make_folder, own_files, remove, write_text
 from core.jobs.cluster import executor_for
-from core.jobs.processes import Outcome, start_queue, train_and_wait
+from core.jobs.processes import Outcome, last_line, require_room, start_queue, train_and_wait
 from core.runs import Run, layout, open_run
 from core.runs.records import parse_json
 from core.settings import cache_root
@@ -100,8 +101,14 @@ class Queue:
         with clear_errors(f"write to {self.folder}"):
             if missing:
                 make_folder(self.folder)
-            for index, config in enumerate(missing):
-                self._write(config, now + index)
+            try:
+                for index, config in enumerate(missing):
+                    self._write(config, now + index)
+            except OSError:
+                # All or none: whoever is told that it failed does not expect some of them to be trained.
+                for config in missing:
+                    self._ticket(config.run_id).unlink(missing_ok=True)
+                raise
         return len(missing)
 
     def cancel(self, run_ids: Iterable[str] | None = None) -> None:
@@ -133,9 +140,20 @@ class Queue:
 
         Raises:
             JobError: if the process ends before it has begun.
+            DiskFullError: if the disk has no room for the next training; nothing is started then.
         """
         if not self.is_working():
-            start_queue(self.root, jobs, self.folder / "log.txt", self.is_working)
+            for entry in [entry for entry in self.entries() if entry.status == "waiting"][:1]:
+                require_room(entry.run, entry.config)
+            start_queue(self.root, jobs, self._log, self.is_working)
+
+    def problem(self) -> str:
+        """Why the process that worked off the queue ended, as far as it said so; else empty."""
+        try:
+            said = self._log.read_text(errors="replace")
+        except OSError:
+            return ""
+        return last_line(said) if said.rstrip().rsplit("\n", 1)[-1].startswith("error: ") else ""
 
     def work(self, jobs: int = 1) -> None:
         """Train until nothing waits, looking for new tickets all the while; return if another process is at it.
@@ -146,7 +164,9 @@ class Queue:
             jobs: how many trainings run beside each other, if no Dask scheduler decides.
 
         Raises:
-            KnownError: if the Dask scheduler cannot be reached, or the cache cannot be written.
+            KnownError: if the Dask scheduler cannot be reached.
+            RunWriteError: if the cache cannot be written, or its disk has no room for the next training. What has begun
+                is waited for, nothing more is begun, and what waits stays in the queue.
         """
         with executor_for(jobs) as executor:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
@@ -160,16 +180,22 @@ class Queue:
 
     def _work_off(self, executor: concurrent.futures.Executor) -> None:
         running: dict[TrainingConfig, concurrent.futures.Future] = {}
-        while True:
-            for entry in self.entries():
-                if entry.failure is None and entry.config not in running:
-                    arguments = entry.run, entry.config, self._ticket(entry.run.id)
-                    running[entry.config] = executor.submit(train_and_wait, *arguments)
-            if not running:
-                return
-            concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)
-            for config in [config for config, future in running.items() if future.done()]:
-                self._end(config, running.pop(config))
+        try:
+            while True:
+                for entry in self.entries():
+                    if entry.failure is None and entry.config not in running:
+                        arguments = entry.run, entry.config, self._ticket(entry.run.id)
+                        running[entry.config] = executor.submit(train_and_wait, *arguments)
+                if not running:
+                    return
+                concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)
+                for config in [config for config, future in running.items() if future.done()]:
+                    self._end(config, running.pop(config))
+        except BaseException:
+            # The executor waits for all that was handed to it; what has not begun must not begin.
+            for future in running.values():
+                future.cancel()
+            raise
 
     def _end(self, config: TrainingConfig, future: concurrent.futures.Future) -> None:
         """Remove the ticket of a training that has ended, or write down on it why it failed."""
@@ -180,6 +206,9 @@ class Queue:
                 f"The Dask scheduler at {settings.scheduler()} is gone. What waits stays in the queue. "
                 "Start the scheduler, and then the queue again."
             ) from None
+        except DiskFullError:
+            # Every other training would end the same way.
+            raise
         except KnownError as error:
             failure = str(error)
         except Exception as error:  # whatever can happen to a worker: it was killed, or lacks a package
@@ -203,6 +232,10 @@ class Queue:
 
     def _ticket(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.json"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.txt"
 
     @property
     def _lock_path(self) -> Path:

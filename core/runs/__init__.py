@@ -1,5 +1,6 @@
 """The cache: one folder a run."""
 
+from core.runs.checkpoint import Checkpoint
 from core.runs.damage import Damaged, damage, damaged_runs
 from core.runs.example import adopt_example
 from core.runs.notes import Notes, read_notes, write_notes
@@ -11,6 +12,7 @@ from core.runs.tiny import TinyFile, best, keep_tiny, read_tiny, tiny_files
 from core.runs.writer import RunWriter, write_run
 
 __all__ = [
+    "Checkpoint",
     "Damaged",
     "Notes",
     "Phase",

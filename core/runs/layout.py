@@ -18,6 +18,9 @@
         *.png, *.gif         figures and animations, drawn after scoring
         histograms/          one picture a method and sparsity
     cache/<run_id>.part/     the same files while they come to be, or where a training ended early
+        checkpoint.npy       what that training goes on from, as it was after its last completed epoch
+        log.txt              what its process said, if the app or the queue started it
+        cancel               asks it to stop
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
     cache/.asked/            what somebody waits for, by run: a k that is repaired (`core.repair`), a measurement
@@ -36,7 +39,7 @@ from pathlib import Path
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
 MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
 PREDICTIONS = "predictions.npz"
-LOG, CANCEL = "log.txt", "cancel"
+LOG, CANCEL, CHECKPOINT = "log.txt", "cancel", "checkpoint.npy"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"
 REPAIRED = "repaired"

@@ -49,6 +49,7 @@ class TrainingState:
         batch, batches: likewise within the epoch; 0 before the first report.
         scored, to_score: likewise for the sparsities scored after training.
         message: why it failed.
+        note: what it goes on from, or why it does not.
     """
 
     phase: Phase
@@ -63,6 +64,7 @@ class TrainingState:
     scored: int = 0
     to_score: int = 0
     message: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from core.files import (
     write_text,
 )
 from core.runs import layout
+from core.runs.checkpoint import last_epoch
 from core.runs.formats import MOST_ROWS, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
 from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
@@ -85,6 +86,10 @@ class Run:
     def is_training(self) -> bool:
         state = self.training()
         return state is not None and not state.phase.has_ended
+
+    def kept_epochs(self) -> int:
+        """After which epoch a training that ended early left what another one goes on from; 0 if it left nothing."""
+        return last_epoch(self.part / layout.CHECKPOINT)
 
     def result(self) -> Result | None:
         """What a complete run ended with: scores, dates, versions. None if not complete."""
@@ -325,6 +330,12 @@ class Run:
         """Remove what a training that ended early left; a complete run stays."""
         with clear_errors(f"clear {self.part}"), self.lock():
             remove(self.part)
+
+    def forget_training(self) -> None:
+        """Remove what says how a training ended that ended early; what another one goes on from stays."""
+        with clear_errors(f"clear {self.part}"), self.lock():
+            for name in (layout.STATE, layout.CANCEL):
+                (self.part / name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:

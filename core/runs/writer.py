@@ -16,6 +16,7 @@ from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
 from core.files import clear_errors, fsync, is_own_folder, make_folder, remove, write_atomic, write_text
 from core.runs import layout
+from core.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from core.runs.formats import to_csv
 from core.runs.notes import carry_notes
 from core.runs.predictions import Predictions, write_predictions
@@ -41,7 +42,7 @@ def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
             remove(run.part)
         make_folder(run.part)
         for left in run.part.iterdir():
-            if left.name != layout.LOG:
+            if left.name not in (layout.LOG, layout.CHECKPOINT):
                 remove(left)
         writer = RunWriter(run)
         try:
@@ -75,6 +76,25 @@ class RunWriter:
     def write_history(self, history: pd.DataFrame) -> None:
         write_text(self.run.part / layout.HISTORY, to_csv(history))
 
+    def keep(self, checkpoint: Checkpoint, origin: dict[str, Any]) -> None:
+        """Keep what the training goes on from if it is interrupted; see `core.runs.checkpoint`.
+
+        Raises:
+            OSError: if it cannot be written. An earlier one is then as it was.
+        """
+        write_checkpoint(self.run.part / layout.CHECKPOINT, checkpoint, origin)
+
+    def kept(self, origin: dict[str, Any], weights: int) -> Checkpoint | None:
+        """What an interrupted training of the same origin left to go on from.
+
+        Raises:
+            RunError: if it is damaged.
+        """
+        return read_checkpoint(self.run.part / layout.CHECKPOINT, origin, weights)
+
+    def drop_checkpoint(self) -> None:
+        (self.run.part / layout.CHECKPOINT).unlink(missing_ok=True)
+
     def write_model(
         self, save: Callable[[Path], object], kernels: list[np.ndarray], activations: list[np.ndarray]
     ) -> None:
@@ -106,6 +126,8 @@ class RunWriter:
             # note into the folder of the old one after it was copied.
             with run.lock("sweep", timeout=30), run.lock("notes", timeout=30):
                 carry_notes(run)
+                # As late as can be: until here a killed process loses no epoch.
+                self.drop_checkpoint()
                 if os.path.lexists(run.folder):
                     run.folder.rename(run.old)
                 run.part.rename(run.folder)

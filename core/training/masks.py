@@ -21,6 +21,7 @@ class Masks(keras.callbacks.Callback):
 
     Attributes:
         kept: as it is now.
+        step: how many steps were seen, where that matters.
         constraints: one for the kernel of each hidden layer.
         sparsity: as it is now.
         are_final: whether as much is pruned as will be.
@@ -31,6 +32,14 @@ class Masks(keras.callbacks.Callback):
         self.kept = [np.array(mask, bool) for mask in kept]
         self.constraints = [_Masked(mask) for mask in self.kept]
         self.sparsity, self.are_final = sparsity, True
+        self.step = 0
+
+    def go_on(self, kept: Sequence[np.ndarray], step: int) -> None:
+        """Be as after so many steps, when that was not pruned; `kept` and `step` of then."""
+        self.step = step
+        for mine, theirs, constraint in zip(self.kept, kept, self.constraints, strict=True):
+            mine[...] = theirs
+            constraint.mask.assign(theirs)
 
 
 class TighteningMasks(Masks):
@@ -53,16 +62,20 @@ class TighteningMasks(Masks):
     ):
         super().__init__(kept, 0.0)
         self._method, self._each, self._end = method, weights_each, sparsity
-        self._first, self._steps, self._step = self._pruned(), steps, 0
+        self._first, self._steps = self._pruned(), steps
         self._apart = max(1, min(_STEPS_APART, steps // _STAGES))
         self.sparsity, self.are_final = self._sparsity(), False
+
+    def go_on(self, kept: Sequence[np.ndarray], step: int) -> None:
+        super().go_on(kept, step)
+        self.sparsity, self.are_final = self._sparsity(), step >= self._steps
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.are_final:
             return
-        self._step += 1
-        self.are_final = self._step >= self._steps
-        if self.are_final or self._step % self._apart == 0:
+        self.step += 1
+        self.are_final = self.step >= self._steps
+        if self.are_final or self.step % self._apart == 0:
             self._tighten()
             self.sparsity = self._sparsity()
 
@@ -83,7 +96,7 @@ class TighteningMasks(Masks):
         """How many of each hidden layer are to be pruned now; never fewer than before."""
         if self.are_final:
             return [prune_count(kept.size, self._end) for kept in self.kept]
-        left = (1 - self._step / self._steps) ** 3
+        left = (1 - self.step / self._steps) ** 3
         ends = [self._end * kept.size for kept in self.kept]
         wanted = [int(end + (first - end) * left) for end, first in zip(ends, self._first, strict=True)]
         return [max(before, count) for before, count in zip(self._pruned(), wanted, strict=True)]

@@ -32,6 +32,7 @@ from core.kernels import Repairer
 from core.kernels.compaction import live_units
 from core.kernels.layer import none_zero
 from core.pruning import Kernels, prune_count, rank
+from core.runs import Checkpoint
 from core.training import distillation
 from core.training.fit import Step, fit
 from core.training.masks import Masks, TighteningMasks, part_zero
@@ -79,6 +80,8 @@ def recover(
     data: Dataset,
     on_batch: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Recovered:
     """Prune a network and train it on.
 
@@ -86,7 +89,7 @@ def recover(
         config: how.
         kernels: of the parent, arrays of shape (inputs, units), hidden layers first, output layer last; only read.
         data: the dataset it was trained on.
-        on_batch, on_epoch: see `core.training.fit.fit`.
+        on_batch, on_epoch, on_checkpoint, checkpoint: see `core.training.fit.fit`.
 
     Example:
         `recover(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.kernels(), data).kernels`
@@ -117,7 +120,7 @@ def recover(
     model.set_weights([kernel[place] for kernel, place in zip(start.kernels, places, strict=True)])
     targets = distillation.targets_of(kernels, data.train.images, data.train.labels)
     pixels = None if live[0].all() else live[0]
-    history = fit(model, config, data, on_batch, on_epoch, masks, pixels, targets)
+    history = fit(model, config, data, on_batch, on_epoch, masks, pixels, targets, on_checkpoint, checkpoint)
     trained = [kernel.copy() for kernel in start.kernels]
     for kernel, place, values in zip(trained, places, kernels_of(model), strict=True):
         kernel[place] = values

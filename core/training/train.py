@@ -7,9 +7,11 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -17,7 +19,7 @@ from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import Dataset, load_dataset
 from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
-from core.runs import Phase, Run, RunWriter, open_run, write_run
+from core.runs import Checkpoint, Phase, Run, RunWriter, open_run, write_run
 from core.scoring import Wanted, bench_of, count, predictions_of, score_bench, unscored
 from core.terminal import progress_bar, say
 
@@ -92,7 +94,7 @@ def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
         kept_epoch=int(history.epoch[kept]),
         **more,
         versions=_versions(),
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        machine=_machine(),
     )
 
 
@@ -102,9 +104,17 @@ def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted
 
     model = build(config)
     began = time.perf_counter()
-    with _reporting(writer, config) as report:
-        history = fit(model, config, data, report.batch, report.epoch)
-    return model, history, {"training_seconds": round(time.perf_counter() - began, 3)}
+    with _reporting(writer, config, _origin(config, data)) as report:
+        history = fit(
+            model,
+            config,
+            data,
+            report.batch,
+            report.epoch,
+            on_checkpoint=report.checkpoint,
+            checkpoint=report.kept,
+        )
+    return model, history, {"training_seconds": round(report.seconds_before + time.perf_counter() - began, 3)}
 
 
 def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
@@ -114,9 +124,9 @@ def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fit
     from core.training.recover import recover
 
     began = time.perf_counter()
-    with _reporting(writer, config) as report:
-        recovered = recover(config, kernels, data, report.batch, report.epoch)
-    seconds = round(time.perf_counter() - began, 3)
+    with _reporting(writer, config, _origin(config, data, kernels)) as report:
+        recovered = recover(config, kernels, data, report.batch, report.epoch, report.checkpoint, report.kept)
+    seconds = round(report.seconds_before + time.perf_counter() - began, 3)
     # Without masks, and of the parent's shape, so that it opens as every other network does.
     model = build(config.training)
     model.set_weights(recovered.kernels)
@@ -126,18 +136,61 @@ def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fit
 
 
 @contextlib.contextmanager
-def _reporting(writer: RunWriter, config: Config) -> Iterator["Reporter"]:
-    writer.update(Phase.TRAINING, epoch=1, batch=0)
+def _reporting(writer: RunWriter, config: Config, origin: dict[str, Any]) -> Iterator["Reporter"]:
+    kept, note = _kept(writer, config, origin)
+    if note:
+        say(note)
+    if kept:
+        writer.write_history(kept.history)
+    done = kept.epoch if kept else 0
+    writer.update(Phase.TRAINING, epoch=min(done + 1, config.epochs), batch=0, note=note)
     with progress_bar("Training", config.epochs * config.batches, "batch") as bar:
-        yield Reporter(writer, config, bar)
+        bar.update(done * config.batches)
+        yield Reporter(writer, config, bar, origin, kept)
+
+
+def _kept(writer: RunWriter, config: Config, origin: dict[str, Any]) -> tuple[Checkpoint | None, str]:
+    """What an interrupted training left, and what is said of it."""
+    try:
+        kept = writer.kept(origin, config.training.parameter_count)
+    except RunError as error:
+        writer.drop_checkpoint()
+        return None, f"{error} Training starts from the beginning."
+    if kept:
+        return kept, f"An earlier training was interrupted; this one goes on from the end of epoch {kept.epoch}."
+    if writer.run.kept_epochs():
+        writer.drop_checkpoint()
+        return None, (
+            "An earlier training was interrupted, but with other images or versions, or on another machine. "
+            "Training starts from the beginning."
+        )
+    return None, ""
+
+
+def _origin(config: Config, data: Dataset, parent: Iterable[np.ndarray] = ()) -> dict[str, Any]:
+    """Everything that decides the network, bit for bit."""
+    checksum = 0
+    for array in (data.train.images, data.train.labels, *parent):
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+    return {"config": config.to_dict(), "arrays": checksum, "versions": _versions(), "machine": _machine()}
 
 
 class Reporter:
-    """Tells the cache and the terminal how a fit goes; `batch` and `epoch` are callbacks of `core.training.fit.fit`."""
+    """Tells the cache and the terminal how a fit goes, and keeps what an interrupted one goes on from.
 
-    def __init__(self, writer: RunWriter, config: Config, bar: tqdm):
-        self._writer, self._config, self._bar = writer, config, bar
-        self._reported = time.monotonic()
+    `batch`, `epoch` and `checkpoint` are callbacks of `core.training.fit.fit`.
+
+    Attributes:
+        kept: what this fit goes on from, if anything.
+        seconds_before: what its epochs took.
+    """
+
+    def __init__(
+        self, writer: RunWriter, config: Config, bar: tqdm, origin: dict[str, Any], kept: Checkpoint | None = None
+    ):
+        self._writer, self._config, self._bar, self._origin = writer, config, bar, origin
+        self.kept, self.seconds_before = kept, float(kept.history.seconds.sum()) if kept else 0.0
+        self._reported, self._warned = time.monotonic(), False
 
     def batch(self, step: "Step") -> None:
         if time.monotonic() - self._reported >= _HEARTBEAT:
@@ -154,7 +207,6 @@ class Reporter:
                 f"Training of {self._writer.run.id} diverged: the loss is no longer a number after epoch "
                 f"{last.epoch:.0f}. Choose a learning rate below {self._config.learning_rate:g}."
             )
-        self._writer.update(Phase.TRAINING, epoch=int(last.epoch))
         say(
             f"Epoch {last.epoch:.0f}/{self._config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
             + (
@@ -164,6 +216,20 @@ class Reporter:
             )
             + f"  {last.seconds:.1f} s"
         )
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._writer.keep(checkpoint, self._origin)
+        except OSError as error:
+            # The network itself needs less room than this, and what an earlier epoch left takes some of it.
+            self._writer.drop_checkpoint()
+            if not self._warned:
+                say(
+                    f"warning: cannot keep what this training would go on from: {error.strerror or error}. "
+                    "If it is interrupted, it starts from the beginning."
+                )
+                self._warned = True
+        self._writer.update(Phase.TRAINING, epoch=checkpoint.epoch)
 
 
 def _wait_for(run: Run) -> None:
@@ -184,6 +250,10 @@ def _wait_for(run: Run) -> None:
 def _versions() -> dict[str, str]:
     names = ("keras", "tensorflow", "numpy")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 @contextlib.contextmanager

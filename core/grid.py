@@ -23,7 +23,7 @@ from core.config import ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.jobs import Queue, open_queue
 from core.runs import Run, open_run
-from core.settings import SCHEDULER, cache_root
+from core.settings import MAX_TRAININGS, SCHEDULER, cache_root
 from core.terminal import say
 
 LIMIT = 1000
@@ -59,7 +59,10 @@ def _define_flags() -> None:
     # In a function, because core.train defines flags of the same names.
     command.define_lists()
     flags.DEFINE_integer(
-        "jobs", 1, f"How many trainings run beside each other. With {SCHEDULER} its workers decide.", lower_bound=1
+        "jobs",
+        1,
+        f"How many trainings run beside each other, at most {MAX_TRAININGS}. With {SCHEDULER} its workers decide.",
+        lower_bound=1,
     )
     flags.DEFINE_list("cancel", None, "Train nothing, but cancel these runs in the queue; all: every one.")
     flags.DEFINE_bool("list", False, "Train nothing, but list the queue.")

@@ -5,6 +5,8 @@ import streamlit as st
 from core import grid, links, runs
 from core.config import DATASETS, PARAMETERS, ConfigError, TrainingConfig
 from core.jobs import Entry, Queue, open_queue
+from core.limits import limit
+from core.settings import MAX_TRAININGS
 from pages.shared import actions, choice, frame, progress, settings
 
 QUEUE_SECONDS = 2.0
@@ -68,13 +70,13 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
         at_once = st.number_input(
             "At a time",
             1,
-            64,
+            limit(MAX_TRAININGS),
             key="grid_jobs",
             width=120,
             disabled=queue.is_working(),
             help="How many trainings run beside each other. Holds until the queue is empty.",
         )
-        st.button(
+        actions.button(
             f"Queue {frame.counted(len(missing), 'training')}" if missing else "Nothing to queue",
             type="primary",
             icon=":material/playlist_add:",
@@ -109,7 +111,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
         # No dialog: the page is run again whenever a training begins or ends, which would close it.
         with st.popover("Cancel all…", icon=":material/stop:", key="queue_cancel_all"):
             st.markdown("What waits leaves the queue, and what is being trained is stopped. Trained networks stay.")
-            st.button(
+            actions.button(
                 "Cancel all",
                 type="primary",
                 key="queue_cancel_confirmed",
@@ -122,7 +124,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
             title="Nobody is working off the queue",
             icon=":material/info:",
         )
-        st.button(
+        actions.button(
             "Resume",
             type="primary",
             icon=":material/play_arrow:",

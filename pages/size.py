@@ -95,7 +95,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
             ),
             ("curve", "Measure at every point of the curves", "ssid_chart", sorted(curve)),
         ):
-            st.button(
+            actions.button(
                 label,
                 icon=f":material/{icon}:",
                 type="primary" if name == "here" and not record else "secondary",
@@ -123,7 +123,7 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
         which = f" network {min(int(done) + 1, total)} of {total}" if total > 1 else ""
         with st.container(horizontal=True, vertical_alignment="center"):
             st.progress(min(done / total, 1.0), f"Measuring{which}, in a process of its own")
-            st.button(
+            actions.button(
                 "Stop",
                 icon=":material/stop:",
                 key="stop_measuring",

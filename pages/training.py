@@ -58,7 +58,7 @@ def offer_training(run: runs.Run, config: TrainingConfig) -> None:
     """The button that trains, once it is known that the images can be had."""
     st.markdown("This configuration has **not been trained** yet.")
     problem = images_problem(config)
-    st.button(
+    actions.button(
         "Train",
         type="primary" if problem is None else "secondary",
         icon=":material/play_arrow:",
@@ -123,7 +123,9 @@ def watch(run: runs.Run) -> None:
 
 def show_progress(run: runs.Run, state: TrainingState) -> None:
     progress.show_bar(run, state)
-    st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
+    actions.button(
+        "Cancel", icon=":material/stop:", key="cancel", on_click=actions.attempt, args=(run, run.request_cancel)
+    )
     show_curves(run.history(of_training=True), state.epochs or 1)
 
 
@@ -147,7 +149,7 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
         icon=":material/error:" if state.phase == Phase.FAILED else ":material/info:",
     )
     with st.container(horizontal=True):
-        st.button(
+        actions.button(
             "Train again",
             type="primary",
             icon=":material/replay:",
@@ -155,7 +157,7 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
             on_click=actions.attempt,
             args=(run, jobs.start_training, run, run.config(), run.is_complete()),
         )
-        st.button(
+        actions.button(
             "Discard",
             icon=":material/close:",
             key="discard",
@@ -176,9 +178,9 @@ def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
             st.switch_page("pruning.py", query_params={"run": run.id})
         with st.popover("Take away", icon=":material/download:", key="take_away"):
             downloads.offer_run(run)
-        if st.button("Retrain…", icon=":material/replay:", key="retrain"):
+        if actions.button("Retrain…", icon=":material/replay:", key="retrain"):
             confirm_retrain(run, config)
-        if st.button("Delete…", icon=":material/delete:", key="delete"):
+        if actions.button("Delete…", icon=":material/delete:", key="delete"):
             actions.confirm_delete(run)
     show_curves(history, len(history), result.kept_epoch)
 
@@ -201,7 +203,7 @@ def confirm_retrain(run: runs.Run, config: TrainingConfig) -> None:
     )
     with st.container(horizontal=True):
         retrain = (run, jobs.start_training, run, config, True)
-        if st.button("Retrain", type="primary", key="retrain_confirmed", on_click=actions.attempt, args=retrain):
+        if actions.button("Retrain", type="primary", key="retrain_confirmed", on_click=actions.attempt, args=retrain):
             st.rerun()
         if st.button("Keep it", key="retrain_dismissed"):
             st.rerun()

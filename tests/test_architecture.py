@@ -14,7 +14,7 @@ FLOORS = [
     {"core.settings", "core.errors"},
     {"core.files", "core.terminal", "core.parameters"},
     {"core.config"},
-    {"core.datasets", "core.pruning"},
+    {"core.datasets", "core.pruning", "core.limits"},
     {"core.kernels"},
     {"core.evaluation"},
     {"core.sweep"},

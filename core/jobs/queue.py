@@ -17,12 +17,12 @@ from pathlib import Path
 
 import filelock
 
-from core import settings
+from core import limits, settings
 from core.config import TrainingConfig
 from core.errors import KnownError
 from core.files import clear_errors, write_text
 from core.jobs.cluster import executor_for
-from core.jobs.processes import Outcome, start_queue, train_and_wait
+from core.jobs.processes import Outcome, start_queue, train_and_wait, train_without_limit
 from core.runs import Run, layout, open_run
 from core.settings import cache_root
 
@@ -70,7 +70,8 @@ class Queue:
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):
                     # Somebody else trained it, or the process was killed that would have removed the ticket.
-                    path.unlink(missing_ok=True)
+                    if not settings.is_read_only():
+                        path.unlink(missing_ok=True)
                     continue
                 entries.append(entry)
         return sorted(entries, key=lambda entry: entry.added)
@@ -91,8 +92,14 @@ class Queue:
 
         Raises:
             RunError: if the cache cannot be written.
+            NotAllowedError: if nothing may be trained here, one is too large, or the disk is almost full.
         """
+        limits.check_may_change("queue a training")
         missing = self.missing(configs)
+        for config in missing:
+            limits.check_size(config)
+        if missing:
+            limits.check_disk(self.root)
         now = time.time_ns()
         with clear_errors(f"write to {self.folder}"):
             if missing:
@@ -106,7 +113,9 @@ class Queue:
 
         Raises:
             RunError: if the cache cannot be written.
+            NotAllowedError: where nothing but scores may be written.
         """
+        limits.check_may_change("cancel a training")
         if run_ids is None:
             run_ids = [entry.run.id for entry in self.entries()]
         chosen = [open_run(run_id, self.root) for run_id in run_ids]
@@ -149,8 +158,10 @@ class Queue:
             jobs: how many trainings run beside each other, if no Dask scheduler decides.
 
         Raises:
-            KnownError: if the Dask scheduler cannot be reached, or the cache cannot be written.
+            KnownError: if nothing may be trained here, the Dask scheduler cannot be reached, or the cache cannot be
+                written.
         """
+        limits.check_may_change("train")
         with executor_for(jobs) as executor:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
@@ -167,8 +178,10 @@ class Queue:
         while True:
             for entry in self.entries():
                 if entry.failure is None and entry.config not in running:
+                    # A cluster has as many at work as it has workers.
+                    train = train_and_wait if settings.scheduler() is None else train_without_limit
                     arguments = entry.run, entry.config, self._ticket(entry.run.id)
-                    running[entry.config] = executor.submit(train_and_wait, *arguments)
+                    running[entry.config] = executor.submit(train, *arguments)
             if not running:
                 return
             concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)

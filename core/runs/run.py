@@ -15,8 +15,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from core.config import Config, read_config
-from core.errors import RunBusyError, RunError, RunIdError
+from core.errors import NotAllowedError, RunBusyError, RunError, RunIdError
 from core.files import clear_errors, write_atomic, write_text
+from core.limits import check_may_change
 from core.runs import layout
 from core.runs.formats import read_arrays, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
@@ -24,6 +25,8 @@ from core.runs.records import Phase, Result, TrainingState, read_json, read_resu
 from core.settings import cache_root
 from core.sweep import merge_scores
 
+_SCORING = ("sweep", "curve", "repair")
+"""The locks of whoever only scores, which is done where nothing else may be changed, too."""
 _BEFORE = {"recovery": "none", "images": 0, "epochs": 0, "seconds": 0.0}
 """Columns of a sweep that earlier versions did not write, and what their rows mean by that."""
 
@@ -270,7 +273,12 @@ class Run:
         return identity is not None and self.identity() == identity
 
     def request_cancel(self) -> None:
-        """Ask the training process to stop; it looks at every report, several times a second while it fits."""
+        """Ask the training process to stop; it looks at every report, several times a second while it fits.
+
+        Raises:
+            NotAllowedError: where nothing but scores may be written.
+        """
+        check_may_change(f"cancel the training of {self.id}")
         if self.is_training():
             # The training may end, and its folder go, between the two lines.
             with contextlib.suppress(FileNotFoundError):
@@ -311,7 +319,10 @@ class Run:
 
         Raises:
             RunBusyError: if somebody else holds it for longer than `timeout` seconds.
+            NotAllowedError: where nothing but scores may be written, unless it is held to score.
         """
+        if what not in _SCORING:
+            check_may_change(f"change run {self.id}")
         path = self._lock_path(what)
         with clear_errors(f"write to {path.parent}"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +360,7 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
     run = Run(root or cache_root(), run_id)
     if run.old.exists() and not run.folder.exists():
         # A replacement was cut off between its two renames: the earlier run is whole, so it comes back.
-        with contextlib.suppress(OSError, RunBusyError), run.lock(timeout=0):
+        with contextlib.suppress(OSError, RunBusyError, NotAllowedError), run.lock(timeout=0):
             if run.old.exists() and not run.folder.exists():
                 run.old.rename(run.folder)
     return run

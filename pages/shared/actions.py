@@ -5,10 +5,21 @@ from typing import Any
 
 import streamlit as st
 
-from core import runs
+from core import runs, settings
 from core.errors import KnownError
 from core.exports.models import Subject
 from core.jobs import Queue
+from pages.shared import frame
+
+
+def button(label: str, **options: Any) -> bool:
+    """`st.button` for what changes the cache; it cannot be pressed where nothing may be changed.
+
+    That only says so in time: what it does refuses by itself (`core.limits`).
+    """
+    if settings.is_read_only():
+        options |= {"disabled": True, "help": frame.READ_ONLY}
+    return st.button(label, **options)
 
 
 def attempt(about: runs.Run | Queue | Subject, action: Callable[..., None], *arguments: Any) -> None:
@@ -31,7 +42,7 @@ def show_failure(about: runs.Run | Queue | Subject) -> None:
 def confirm_delete(run: runs.Run) -> None:
     st.markdown(f"`{run.id}`, its network, history and scores are removed from the cache. This cannot be undone.")
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
+        if button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
             st.rerun()
         if st.button("Keep it", key="delete_dismissed"):
             st.rerun()

@@ -13,6 +13,7 @@ from core.jobs import open_queue
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import Criterion
+from pages.shared import actions
 from pages.shared.frame import known_errors, link_to
 
 STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
@@ -250,7 +251,7 @@ def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
         run = runs.open_run(run_id)
         if run.is_training():
             watch_missing_run(run)
-        elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
+        elif actions.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
             with known_errors():
                 jobs.start_training(run, config)
                 st.rerun()

@@ -10,7 +10,8 @@ import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
 from core.errors import KnownError
-from core.settings import ASSETS
+from core.settings import ASSETS, is_read_only
+from pages.shared import address
 
 ICONS = {
     "overview": ":material/home:",
@@ -25,6 +26,7 @@ ICONS = {
 }
 HIDDEN = {"present": ":material/slideshow:"}
 """Pages that are not in the menu."""
+READ_ONLY = "For looking only: move every slider, open every page. Nothing is trained, changed or deleted here."
 copy_link = st.components.v2.component(
     "copy_link",
     html=(ASSETS / "copy_link.html").read_text(),
@@ -37,7 +39,9 @@ def page_title(title: str) -> None:
     """The heading of a page, and a button that copies the link to what it shows."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(title, width="content")
-        copy_link(key="copy_link", width="content")
+        copy_link(key="copy_link", data={"host": address.reachable_host(), "why": address.CLOSED}, width="content")
+    if is_read_only():
+        st.caption(f":material/visibility: {READ_ONLY}")
 
 
 def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:

@@ -149,17 +149,18 @@ def show_entry(queue: Queue, entry: Entry) -> None:
         with state:
             progress.show_bar(run, training)
     elif status == "failed":
-        state.markdown(f":red[Failed.] {entry.failure}")
+        state.markdown(f":red[Failed.] {frame.verbatim(entry.failure)}")
     else:
         state.caption("Trained; drawing its figures" if status == "drawing" else "Waiting")
-    button.button(
-        "Dismiss" if status == "failed" else "Cancel",
-        key=f"queue_cancel_{run.id}",
-        type="tertiary",
-        icon=":material/close:",
-        on_click=actions.attempt,
-        args=(queue, queue.cancel, [run.id]),
-    )
+    with button:
+        actions.button(
+            "Dismiss" if status == "failed" else "Cancel",
+            key=f"queue_cancel_{run.id}",
+            type="tertiary",
+            icon=":material/close:",
+            on_click=actions.attempt,
+            args=(queue, queue.cancel, [run.id]),
+        )
 
 
 frame.page_title("Grid")

@@ -8,10 +8,12 @@ import streamlit as st
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from core import jobs
+from core import jobs, log
 from core.runs import adopt_example
 from core.settings import PROJECT, cache_root
 from pages.shared import frame, instrument, wall
+
+log.set_up()
 
 
 def plotly_library(_: object) -> FileResponse:

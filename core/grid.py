@@ -12,7 +12,6 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -73,7 +72,7 @@ def _define_flags() -> None:
 def main(_: list[str]) -> int:
     """The command: queue what is missing, have it trained, and tell how it goes."""
     values = flags.FLAGS
-    queue = open_queue(Path(values.output_dir).expanduser())
+    queue = open_queue(command.chosen_path("output_dir"))
     if values.work:
         # Ctrl-C ends this process at once, as a kill does; trainings that have begun go on by themselves.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -86,7 +86,7 @@ def chosen_sparsities() -> list[float]:
     try:
         return configuration.parse_k_values(text, "Sparsities k")
     except configuration.ConfigError as error:
-        st.error(f"{error} Showing {DEFAULT_K} instead.", icon=":material/error:")
+        frame.error_box(f"{error} Showing {DEFAULT_K} instead.")
         return list(K_VALUES)
 
 
@@ -265,7 +265,7 @@ for run_id in chosen:
     try:
         sweeps[run_id] = gather(run_id, criteria, states, sparsities, x)
     except KnownError as error:
-        st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
+        frame.error_box(error, f"{run_id} cannot be shown")
 shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]
 scopes = list(dict.fromkeys(scope for _, scope in criteria)) if "repaired" in states else []
 repairs = [

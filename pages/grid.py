@@ -61,7 +61,7 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
     try:
         configs = choose_grid(config)
     except ConfigError as error:
-        st.error(str(error), title="This grid cannot be trained", icon=":material/error:")
+        frame.error_box(error, "This grid cannot be trained")
         return
     missing = queue.missing(configs)
     trained = sum(runs.open_run(config.run_id).is_complete() for config in configs)

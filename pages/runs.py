@@ -268,7 +268,7 @@ def show_outcome() -> None:
     if deleted:
         st.success(f"Deleted {frame.counted(deleted, 'run')}.", icon=":material/check:")
     for failure in st.session_state.pop("failures", []):
-        st.error(failure, icon=":material/error:")
+        frame.error_box(failure)
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

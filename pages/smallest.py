@@ -228,6 +228,6 @@ try:
             "What a number costs in the file is part of the loss, so many become zero. A range coder writes them."
         )
 except KnownError as error:
-    st.error(str(error), title="This run cannot be made smaller", icon=":material/error:")
+    frame.error_box(error, "This run cannot be made smaller")
     frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()

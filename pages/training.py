@@ -9,7 +9,6 @@ from core import datasets, jobs, runs
 from core.analysis.distributions import layer_names
 from core.charts import interactive
 from core.config import TrainingConfig
-from core.errors import KnownError
 from core.runs import Phase, Result, TrainingState
 from pages.shared import actions, downloads, frame, networks, progress, settings
 
@@ -87,7 +86,7 @@ def offer_training(run: runs.Run, config: TrainingConfig) -> None:
     )
     st.caption("They come with the project and train in seconds.")
     with st.expander("Why, and how to get the others"):
-        st.markdown(problem)
+        st.markdown(frame.plain(problem))
 
 
 def images_problem(config: TrainingConfig) -> str | None:
@@ -99,7 +98,7 @@ def images_problem(config: TrainingConfig) -> str | None:
         wait_for_images(config.spec.title, attempt)
         return None
     error = attempt.exception()
-    return str(error) if isinstance(error, KnownError) else None
+    return None if error is None else str(error) or type(error).__name__
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -144,7 +143,7 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
     }
     box = st.error if state.phase == Phase.FAILED else st.warning
     box(
-        reasons[state.phase] + (" The earlier network is untouched." if run.is_complete() else ""),
+        frame.plain(reasons[state.phase]) + (" The earlier network is untouched." if run.is_complete() else ""),
         title=titles[state.phase],
         icon=":material/error:" if state.phase == Phase.FAILED else ":material/info:",
     )

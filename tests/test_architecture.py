@@ -12,7 +12,7 @@ from tests.conftest import PROJECT
 
 FLOORS = [
     {"core.settings", "core.errors"},
-    {"core.files", "core.terminal", "core.parameters"},
+    {"core.files", "core.terminal", "core.parameters", "core.log"},
     {"core.config"},
     {"core.datasets", "core.pruning", "core.limits"},
     {"core.kernels"},
@@ -46,6 +46,7 @@ CLOSED = {
         "core.speed",
         "core.export",
         "core.smallest",
+        "core.make",
     },
     "core.make": {"core.train", "core.recover"},
     "core.train": set(),

@@ -6,7 +6,7 @@ import zipfile
 
 from core.analysis.comparison import long_table
 from core.exports.report import one_network, report, results
-from core.exports.tables import csv_bytes, markdown_bytes
+from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
 from core.runs import Run, layout
 
 
@@ -35,6 +35,10 @@ def _packed(run: Run) -> bytes:
             # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
             again = path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
             if path.is_file() and not path.name.startswith(".") and not again:
+                if path.suffix == ".csv":
+                    name = f"{run.id}/{path.relative_to(run.folder).as_posix()}"
+                    archived.writestr(name, safe_csv(path.read_bytes()))
+                    continue
                 packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.write(
                     path,

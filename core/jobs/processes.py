@@ -17,7 +17,7 @@ from pathlib import Path
 
 import filelock
 
-from core import limits, scoring, settings
+from core import limits, log, scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooManyError
@@ -250,7 +250,7 @@ def _decode(name: str, root: Path) -> None:
     )
     _, errors = process.communicate()
     if process.returncode or not is_cached(name, root):
-        raise JobError(last_line(errors))
+        raise JobError(_failure(process.returncode, errors) or last_line(errors))
 
 
 def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) -> subprocess.Popen:
@@ -266,11 +266,19 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
         run.discard_training()
         command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
         process = logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
+        log.say(f"training {run.id} began as process {process.pid}")
+        threading.Thread(target=_log_end, args=(run, process), daemon=True).start()
         # It counts as one that is at work once its state is in the cache.
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None and run.training() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         return process
+
+
+def _log_end(run: Run, process: subprocess.Popen) -> None:
+    code = process.wait()
+    ended = "complete" if run.is_complete() and not code else f"with exit code {code}"
+    log.say(f"training {run.id} ended {ended}, process {process.pid}")
 
 
 @contextlib.contextmanager

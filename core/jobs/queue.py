@@ -27,6 +27,8 @@ from core.runs import Run, layout, open_run
 from core.settings import cache_root
 
 _POLL_SECONDS = 0.5
+_MAX_FAILURE = 2_000
+"""Characters that are read of why a training failed."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,16 @@ class Queue:
         """What waits, is being trained, or failed, in the order in which it was added."""
         entries = []
         for path in self.folder.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, KnownError):
+            # Anybody may have put a file there: one that is no ticket is left out.
+            with contextlib.suppress(
+                OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, KnownError
+            ):
                 ticket = json.loads(path.read_text())
                 config = TrainingConfig.from_saved(ticket["config"])
-                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), ticket.get("failure"))
+                failure = ticket.get("failure")
+                if failure is not None:
+                    failure = str(failure)[:_MAX_FAILURE]
+                entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), failure)
                 if path != self._ticket(config.run_id):
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):

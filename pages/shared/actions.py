@@ -35,7 +35,7 @@ def show_failure(about: runs.Run | Queue | Subject) -> None:
     """What came of the last click, if it was about this and failed."""
     failed, failure = st.session_state.get("failure", (None, None))
     if failed == about:
-        st.error(failure, icon=":material/error:")
+        frame.error_box(failure)
 
 
 @st.dialog("Delete this run?")

@@ -80,7 +80,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
                     network.config, network.run.id, how, method, sparsity=sparsity, epochs=epochs, start=start
                 )
             except ConfigError as error:
-                st.error(str(error), icon=":material/error:")
+                frame.error_box(error)
                 return
             run = runs.open_run(config.run_id, network.run.root)
             if run.is_complete():

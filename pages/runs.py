@@ -10,7 +10,7 @@ from core.files import free_space
 from core.parameters import Real, Whole
 from core.runs import notes
 from core.settings import cache_root
-from pages.shared import actions, choice, downloads, frame
+from pages.shared import actions, choice, diagnostics, downloads, frame
 
 # What can be filtered by, in the order of the table: work in progress first, what came to nothing last.
 STATUSES = {
@@ -296,12 +296,14 @@ if table.empty:
             "`optdigits` takes seconds, MNIST minutes."
         )
         frame.link_to("training", "Go to Training")
+    diagnostics.show()
     st.stop()
 search, datasets, statuses = choose_filters()
 shown = filtered(table, search, datasets, statuses)
 show_summary(table, shown)
 if shown.empty:
     show_no_match(search)
+    diagnostics.show()
     st.stop()
 selected = choose_rows(shown)
 training = table.run[table.status == "training"].tolist()
@@ -313,3 +315,4 @@ elif len(selected) == 1:
     show_one(runs.open_run(selected.run.iloc[0]))
 else:
     show_several(selected)
+diagnostics.show()

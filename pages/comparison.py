@@ -91,8 +91,8 @@ def chosen_sparsities() -> list[float]:
 
 
 def choose_axes() -> tuple[str, str]:
-    y = st.segmented_control("Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params")
-    x = st.segmented_control(
+    y = frame.one_of("Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params")
+    x = frame.one_of(
         "Against",
         list(X_AXES),
         default="sparsity",
@@ -232,7 +232,7 @@ def show_published() -> None:
     )
     frame.link_to("training", "Go to Training")
     datasets = [name for name in configuration.DATASETS if networks.published(name) is not None]
-    dataset = st.segmented_control("Dataset", datasets, default=datasets[0], required=True, key="published")
+    dataset = frame.one_of("Dataset", datasets, default=datasets[0], required=True, key="published")
     for y, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
         curves = comparison_curves(pd.DataFrame(), "sparsity", y, networks.published(dataset))
         column.plotly_chart(

@@ -142,7 +142,7 @@ def show_curves(
     k = parse_key(key, len(network.kernels) - 1)
     place = {"method": criterion.method, "k": None if np.ndim(k) else k}
     points = footprints.table_of(footprints.curve(network, criterion))
-    which = st.segmented_control(
+    which = frame.one_of(
         "Files", ["as they are", "compressed"], default="as they are", required=True, key="files", bind="query-params"
     )
     if len(points):

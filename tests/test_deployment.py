@@ -101,7 +101,7 @@ def test_a_failure_has_the_same_id_in_the_box_and_in_the_log(monkeypatch):
 
 
 def test_the_diagnostics_say_where_everything_is(cache):
-    app = AppTest.from_function(show_diagnostics).run()
+    app = AppTest.from_function(show_diagnostics, default_timeout=60).run()
     assert not app.exception
     said = app.code[0].value
     for part in (str(cache), f"streamlit {streamlit.__version__}", "0 runs", "NETWORK_PRUNING_MAX_TRAININGS=4"):

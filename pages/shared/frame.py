@@ -2,7 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -51,6 +52,12 @@ def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = No
     except StreamlitPageNotFoundError:
         # A page that runs on its own, without the menu, knows no other pages.
         st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")
+
+
+def one_of(label: str, options: Iterable[str], default: str, **more: Any) -> str:
+    """`st.segmented_control` in which one is always chosen: an address that names none means the default."""
+    chosen = st.segmented_control(label, options, default=default, **more)
+    return default if chosen is None else chosen
 
 
 def signed(value: float, digits: int) -> str:

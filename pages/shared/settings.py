@@ -68,7 +68,7 @@ def _widget(name: str, about: Parameter, dataset: str | None) -> object:
             st.session_state[name] = default
     options = {"key": name, "bind": "query-params", "help": about.help}
     if isinstance(kind, Choice):
-        return st.segmented_control(
+        return frame.one_of(
             about.label, kind.names, default=default, required=True, on_change=_take_dataset_defaults, **options
         )
     if isinstance(kind, Switch):

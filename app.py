@@ -5,13 +5,16 @@ from pathlib import Path
 
 import plotly
 import streamlit as st
+from starlette.middleware import Middleware
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from core import jobs
+from core import jobs, log
 from core.runs import adopt_example
 from core.settings import PROJECT, cache_root
-from pages.shared import frame, instrument, wall
+from pages.shared import frame, headers, instrument, wall
+
+log.set_up()
 
 
 def plotly_library(_: object) -> FileResponse:
@@ -22,6 +25,7 @@ def plotly_library(_: object) -> FileResponse:
 app = st.App(
     PROJECT / "pages" / "router.py",
     routes=[Route(instrument.plotly_address(), plotly_library), Route(wall.address(), wall.serve)],
+    middleware=[Middleware(headers.SecurityHeaders)],
     on_script_error=frame.show_bug,
 )
 

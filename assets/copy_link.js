@@ -1,11 +1,19 @@
-// The address bar always reproduces the view, so copying it is all there is to do.
+// The address bar always reproduces the view, so copying it is all there is to do: with the name of the server by which
+// others reach it, where the browser is on the same machine.
 
-const SAID_MS = 2000;
+const SAID_MS = 4000;
+const THIS_MACHINE = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
-export default function ({ parentElement }) {
+export default function ({ parentElement, data }) {
   const button = parentElement.querySelector(".copy-link");
   button.onclick = async () => {
-    button.textContent = (await copy(location.href)) ? "Copied" : "Copy it from the address bar";
+    const address = new URL(location.href);
+    const here = THIS_MACHINE.test(address.hostname);
+    if (here && data.host) address.hostname = data.host;
+    const copied = (await copy(address.href)) ? "Copied" : "Copy it from the address bar";
+    const alone = here && !data.host;
+    button.textContent = alone ? `${copied}; it opens on this machine only` : copied;
+    button.title = alone ? data.why : "";
     setTimeout(() => { button.textContent = "Copy link"; }, SAID_MS);
   };
 }

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -61,6 +62,25 @@ def chosen_lists() -> dict[str, list[Any]]:
     return {name: PARAMETERS[name].kind.read(name, text) for name, text in given.items() if text is not None}
 
 
+def chosen_path(name: str) -> Path | None:
+    """The folder or file that a flag such as "output_dir" names; None if the flag was not given.
+
+    Raises:
+        ConfigError: for a path that no system can have, or the home of a user who does not exist.
+    """
+    text = flags.FLAGS[name].value
+    if text is None:
+        return None
+    try:
+        path = Path(text).expanduser()
+        path.exists()  # a name that is too long is refused here, before anything is written
+    except (RuntimeError, OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        shown = text if len(text) <= 100 else f"{text[:100]}… ({len(text):,} characters)"
+        raise ConfigError(f"{name}: expected a path that this system can have. Received: {shown!r}: {why}.") from None
+    return path
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Run a command's main function with the flags it was given, and end the process with its exit code.
 
@@ -83,6 +103,8 @@ def _interrupt(*_: object) -> None:
 def _parse_flags(arguments: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
+    except SystemExit:
+        sys.exit(0)  # --help was asked for, and is no failure
     except flags.Error as error:
         raise ConfigError(f"{str(error).rstrip('.')}. Say --help for what there is.") from None
     if len(rest) > 1:

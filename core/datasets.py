@@ -263,7 +263,11 @@ def _check_split(spec: DatasetSpec, split: str, images: np.ndarray, labels: np.n
 
 
 def main() -> None:
+    """The command: get the datasets named ready, by default all."""
     names = sys.argv[1:] or list(DATASETS)
+    if {"--help", "-h"} & {*names}:
+        print(f"Gets datasets ready.\n\n    python -m core.datasets [{'|'.join(DATASETS)}] ...\n\nWithout a name: all.")
+        return
     try:
         for name in names:
             print(f"{name}: {len(load_dataset(name).test.labels):,} test images ready")

@@ -43,6 +43,14 @@ class RunBusyError(RunError):
     """Somebody else is training or changing this run."""
 
 
+class NotAllowedError(KnownError):
+    """What this server does not do for its visitors: it only shows, or a limit is reached."""
+
+
+class TooManyError(NotAllowedError):
+    """As many trainings are at work as may be; later it may be done."""
+
+
 class CancelledError(KnownError):
     """The training was asked to stop."""
 

@@ -4,8 +4,6 @@ The file is opened by its own reader and scored on all test images before it is 
 so that the same command is quick a second time.
 """
 
-from pathlib import Path
-
 import numpy as np
 from absl import flags, logging
 
@@ -44,7 +42,7 @@ def main(_: list[str]) -> None:
     """The command: make the file, and say how large it is, what it knows, and how it is used."""
     values = flags.FLAGS
     subject, form = chosen_subject(), values.format
-    output = Path(values.output).expanduser() if values.output else None
+    output = command.chosen_path("output") if values.output else None
     if output and not output.parent.is_dir():
         raise ConfigError(f"output: expected a file in a folder that exists. Received: {output}.")
     # TensorFlow tells of every step of a conversion.
@@ -68,7 +66,7 @@ def chosen_subject() -> Subject:
     values = flags.FLAGS
     if not values.run:
         raise ConfigError("--run: expected the id of a complete run. Received nothing.")
-    run = open_run(values.run, Path(values.output_dir).expanduser())
+    run = open_run(values.run, command.chosen_path("output_dir"))
     if values.method is None:
         if values.sparsity is not None or values.repair:
             raise ConfigError(f"--method: expected one of {', '.join(METHODS)} to prune by. Received nothing.")

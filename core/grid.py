@@ -12,7 +12,6 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -23,7 +22,7 @@ from core.config import ConfigError, TrainingConfig
 from core.errors import CancelledError, JobError, KnownError
 from core.jobs import Queue, open_queue
 from core.runs import Run, open_run
-from core.settings import SCHEDULER, cache_root
+from core.settings import MAX_TRAININGS, SCHEDULER, cache_root
 from core.terminal import say
 
 LIMIT = 1000
@@ -59,7 +58,10 @@ def _define_flags() -> None:
     # In a function, because core.train defines flags of the same names.
     command.define_lists()
     flags.DEFINE_integer(
-        "jobs", 1, f"How many trainings run beside each other. With {SCHEDULER} its workers decide.", lower_bound=1
+        "jobs",
+        1,
+        f"How many trainings run beside each other, at most {MAX_TRAININGS}. With {SCHEDULER} its workers decide.",
+        lower_bound=1,
     )
     flags.DEFINE_list("cancel", None, "Train nothing, but cancel these runs in the queue; all: every one.")
     flags.DEFINE_bool("list", False, "Train nothing, but list the queue.")
@@ -70,7 +72,7 @@ def _define_flags() -> None:
 def main(_: list[str]) -> int:
     """The command: queue what is missing, have it trained, and tell how it goes."""
     values = flags.FLAGS
-    queue = open_queue(Path(values.output_dir).expanduser())
+    queue = open_queue(command.chosen_path("output_dir"))
     if values.work:
         # Ctrl-C ends this process at once, as a kill does; trainings that have begun go on by themselves.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

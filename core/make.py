@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from pathlib import Path
 
 from absl import flags
 
 from core import config as configuration
+from core.command import chosen_path
 from core.config import Config, ConfigError
 from core.errors import RunBusyError, RunError
 from core.files import advice
@@ -60,7 +60,7 @@ def chosen_run(config: Config | None = None) -> Run:
         RunIdError: for a name that no run can have.
     """
     values = flags.FLAGS
-    return open_run(values.experiment_id or config.run_id, Path(values.output_dir).expanduser())
+    return open_run(values.experiment_id or config.run_id, chosen_path("output_dir"))
 
 
 def make(run: Run, config: Config) -> None:

@@ -4,8 +4,6 @@ It becomes a run of its own, which knows its parent. A run that exists is not tr
 run for the sparsities that are still missing. A run that another process is training is waited for.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from core import command, make
@@ -28,7 +26,7 @@ def main(_: list[str]) -> None:
         run = make.chosen_run()
         make.make(run, run.config())
         return
-    parent = open_run(values.run, Path(values.output_dir).expanduser())
+    parent = open_run(values.run, command.chosen_path("output_dir"))
     if not parent.is_complete():
         raise RunError(
             f"There is no complete run {parent.id} in {parent.root} to prune and train on. Train it, or name another."

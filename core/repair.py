@@ -6,7 +6,6 @@ What comes out is kept with the run: a row of its sweep, the predictions, and th
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from absl import flags
 
@@ -48,7 +47,7 @@ def main(_: list[str]) -> None:
     values = flags.FLAGS
     if not values.run:
         raise configuration.ConfigError("--run: expected the id of a complete run. Received nothing.")
-    run = open_run(values.run, Path(values.output_dir).expanduser())
+    run = open_run(values.run, command.chosen_path("output_dir"))
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to repair. Train it first.")
     if values.asked:

@@ -12,6 +12,12 @@ EXAMPLE = PROJECT / "cache" / ".example"
 SCHEDULER = "NETWORK_PRUNING_SCHEDULER"
 CACHE = "NETWORK_PRUNING_CACHE"
 DATA = "NETWORK_PRUNING_DATA"
+READ_ONLY = "NETWORK_PRUNING_READ_ONLY"
+MAX_TRAININGS = "NETWORK_PRUNING_MAX_TRAININGS"
+MAX_WEIGHTS = "NETWORK_PRUNING_MAX_WEIGHTS"
+MIN_FREE_MB = "NETWORK_PRUNING_MIN_FREE_MB"
+LIMITS = {MAX_TRAININGS: (4, 1), MAX_WEIGHTS: (50_000_000, 1), MIN_FREE_MB: (100, 0)}
+"""What limits are unless the environment says otherwise, and the least that each may be."""
 
 
 def cache_root() -> Path:
@@ -28,6 +34,19 @@ def data_folder() -> Path | None:
 def scheduler() -> str | None:
     """The address of the Dask scheduler that is to train: `NETWORK_PRUNING_SCHEDULER`, if set."""
     return os.environ.get(SCHEDULER) or None
+
+
+def is_read_only() -> bool:
+    """Whether nothing may be trained, deleted or written but scores: `NETWORK_PRUNING_READ_ONLY`.
+
+    Whatever it says that does not clearly mean no means yes.
+    """
+    return os.environ.get(READ_ONLY, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def limit_text(name: str) -> str:
+    """What the environment says of one of `LIMITS`; empty if nothing."""
+    return os.environ.get(name, "").strip()
 
 
 def quiet_keras() -> None:

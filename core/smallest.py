@@ -57,7 +57,7 @@ def main(_: list[str]) -> None:
         raise ConfigError("--run: expected the id of a complete run. Received nothing.")
     if values.output and sizes and len(sizes) > 1:
         raise ConfigError("--output: expected one size in --bytes, for one file. Received several.")
-    run = open_run(values.run, Path(values.output_dir).expanduser())
+    run = open_run(values.run, command.chosen_path("output_dir"))
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root}. Train it first.")
     if not run.config().num_valid:
@@ -75,7 +75,7 @@ def main(_: list[str]) -> None:
             made = _of_accuracy(run, data, values.accuracy, state | {"total": TRIALS})
             say(_in_words(run, made))
     if values.output:
-        _write(Path(values.output).expanduser(), read_tiny(run, made))
+        _write(command.chosen_path("output"), read_tiny(run, made))
 
 
 def score_alone(file: bytes, data: Dataset) -> Score:

@@ -7,7 +7,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 from absl import flags, logging
@@ -61,7 +60,7 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     if not values.run:
         raise configuration.ConfigError("--run: expected the id of a complete run. Received nothing.")
-    run = open_run(values.run, Path(values.output_dir).expanduser())
+    run = open_run(values.run, command.chosen_path("output_dir"))
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
     sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)

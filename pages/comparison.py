@@ -86,13 +86,13 @@ def chosen_sparsities() -> list[float]:
     try:
         return configuration.parse_k_values(text, "Sparsities k")
     except configuration.ConfigError as error:
-        st.error(f"{error} Showing {DEFAULT_K} instead.", icon=":material/error:")
+        frame.error_box(f"{error} Showing {DEFAULT_K} instead.")
         return list(K_VALUES)
 
 
 def choose_axes() -> tuple[str, str]:
-    y = st.segmented_control("Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params")
-    x = st.segmented_control(
+    y = frame.one_of("Measure", list(Y_AXES), default="accuracy", required=True, key="y", bind="query-params")
+    x = frame.one_of(
         "Against",
         list(X_AXES),
         default="sparsity",
@@ -232,7 +232,7 @@ def show_published() -> None:
     )
     frame.link_to("training", "Go to Training")
     datasets = [name for name in configuration.DATASETS if networks.published(name) is not None]
-    dataset = st.segmented_control("Dataset", datasets, default=datasets[0], required=True, key="published")
+    dataset = frame.one_of("Dataset", datasets, default=datasets[0], required=True, key="published")
     for y, column in zip(("accuracy", "loss"), st.columns(2), strict=True):
         curves = comparison_curves(pd.DataFrame(), "sparsity", y, networks.published(dataset))
         column.plotly_chart(
@@ -265,7 +265,7 @@ for run_id in chosen:
     try:
         sweeps[run_id] = gather(run_id, criteria, states, sparsities, x)
     except KnownError as error:
-        st.error(str(error), title=f"{run_id} cannot be shown", icon=":material/error:")
+        frame.error_box(error, f"{run_id} cannot be shown")
 shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]
 scopes = list(dict.fromkeys(scope for _, scope in criteria)) if "repaired" in states else []
 repairs = [

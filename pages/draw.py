@@ -168,5 +168,5 @@ try:
     networks.test_split(network.config.dataset)
     st.fragment(drawing_board)(network, criterion)
 except KnownError as error:
-    st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
+    frame.error_box(error, "This run cannot be pruned")
     frame.link_to("training", "Go to Training to retrain or delete it")

@@ -5,6 +5,8 @@ import streamlit as st
 from core import grid, links, runs
 from core.config import DATASETS, PARAMETERS, ConfigError, TrainingConfig
 from core.jobs import Entry, Queue, open_queue
+from core.limits import limit
+from core.settings import MAX_TRAININGS
 from pages.shared import actions, choice, frame, progress, settings
 
 QUEUE_SECONDS = 2.0
@@ -59,7 +61,7 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
     try:
         configs = choose_grid(config)
     except ConfigError as error:
-        st.error(str(error), title="This grid cannot be trained", icon=":material/error:")
+        frame.error_box(error, "This grid cannot be trained")
         return
     missing = queue.missing(configs)
     trained = sum(runs.open_run(config.run_id).is_complete() for config in configs)
@@ -68,13 +70,13 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
         at_once = st.number_input(
             "At a time",
             1,
-            64,
+            limit(MAX_TRAININGS),
             key="grid_jobs",
             width=120,
             disabled=queue.is_working(),
             help="How many trainings run beside each other. Holds until the queue is empty.",
         )
-        st.button(
+        actions.button(
             f"Queue {frame.counted(len(missing), 'training')}" if missing else "Nothing to queue",
             type="primary",
             icon=":material/playlist_add:",
@@ -109,7 +111,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
         # No dialog: the page is run again whenever a training begins or ends, which would close it.
         with st.popover("Cancel all…", icon=":material/stop:", key="queue_cancel_all"):
             st.markdown("What waits leaves the queue, and what is being trained is stopped. Trained networks stay.")
-            st.button(
+            actions.button(
                 "Cancel all",
                 type="primary",
                 key="queue_cancel_confirmed",
@@ -123,7 +125,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
             title="Nobody is working off the queue",
             icon=":material/info:",
         )
-        st.button(
+        actions.button(
             "Resume",
             type="primary",
             icon=":material/play_arrow:",
@@ -148,17 +150,18 @@ def show_entry(queue: Queue, entry: Entry) -> None:
         with state:
             progress.show_bar(run, training)
     elif status == "failed":
-        state.markdown(f":red[Failed.] {entry.failure}")
+        state.markdown(f":red[Failed.] {frame.verbatim(entry.failure)}")
     else:
         state.caption("Trained; drawing its figures" if status == "drawing" else "Waiting")
-    button.button(
-        "Dismiss" if status == "failed" else "Cancel",
-        key=f"queue_cancel_{run.id}",
-        type="tertiary",
-        icon=":material/close:",
-        on_click=actions.attempt,
-        args=(queue, queue.cancel, [run.id]),
-    )
+    with button:
+        actions.button(
+            "Dismiss" if status == "failed" else "Cancel",
+            key=f"queue_cancel_{run.id}",
+            type="tertiary",
+            icon=":material/close:",
+            on_click=actions.attempt,
+            args=(queue, queue.cancel, [run.id]),
+        )
 
 
 frame.page_title("Grid")

@@ -5,8 +5,8 @@ import streamlit as st
 from core.errors import KnownError
 from pages.shared import choice, frame, instrument, networks
 
-run, criterion = choice.named_in_address()
 try:
+    run, criterion = choice.named_in_address()
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -15,5 +15,5 @@ try:
         frame.link_to("pruning", "Back to Pruning", dict(st.query_params.to_dict()))
     instrument.show(network, criterion, view="present")
 except KnownError as error:
-    st.error(str(error), title="This run cannot be shown", icon=":material/error:")
+    frame.error_box(error, "This run cannot be shown")
     frame.link_to("pruning", "Go to Pruning")

@@ -167,7 +167,7 @@ try:
         st.stop()
     instrument.show(network, criterion, details=DETAILS)
 except KnownError as error:
-    st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
+    frame.error_box(error, "This run cannot be pruned")
     frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()
 

@@ -10,7 +10,7 @@ from core.files import free_space
 from core.parameters import Real, Whole
 from core.runs import notes
 from core.settings import cache_root
-from pages.shared import choice, downloads, frame
+from pages.shared import actions, choice, diagnostics, downloads, frame
 
 # What can be filtered by, in the order of the table: work in progress first, what came to nothing last.
 STATUSES = {
@@ -197,11 +197,11 @@ def show_one(run: runs.Run) -> None:
             settings = "Show its settings" if config is config.training else "Show its parent's settings"
             frame.link_to("training", settings, choice.settings_of(config))
         if complete:
-            if st.button("Name and note…", icon=":material/edit:", key="notes"):
+            if actions.button("Name and note…", icon=":material/edit:", key="notes"):
                 edit_notes(run)
             with st.popover("Take away", icon=":material/download:", key="take_away"), frame.known_errors():
                 downloads.offer_run(run)
-        if st.button("Delete…", icon=":material/delete:", key="delete"):
+        if actions.button("Delete…", icon=":material/delete:", key="delete"):
             confirm_delete([run.id])
 
 
@@ -212,7 +212,7 @@ def show_several(rows: pd.DataFrame) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if comparable:
             frame.link_to("comparison", "Compare", {"runs": [choice.address_of(run_id) for run_id in comparable]})
-        if st.button("Delete…", icon=":material/delete:", key="delete"):
+        if actions.button("Delete…", icon=":material/delete:", key="delete"):
             confirm_delete(rows.run.tolist())
     left_out = len(rows) - len(comparable)
     if left_out:
@@ -263,7 +263,8 @@ def confirm_delete(ids: list[str]) -> None:
         list_runs(busy)
     with st.container(horizontal=True):
         label = f"Delete {frame.counted(len(idle), 'run')}"
-        if st.button(label, type="primary", key="delete_confirmed", disabled=not idle, on_click=delete, args=(idle,)):
+        chosen = {"disabled": not idle, "on_click": delete, "args": (idle,)}
+        if actions.button(label, type="primary", key="delete_confirmed", **chosen):
             st.rerun()
         if st.button("Keep them" if len(ids) > 1 else "Keep it", key="delete_dismissed"):
             st.rerun()
@@ -302,7 +303,7 @@ def show_outcome() -> None:
             icon=":material/link_off:",
         )
     for failure in st.session_state.pop("failures", []):
-        st.error(failure, icon=":material/error:")
+        frame.error_box(failure)
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -333,12 +334,14 @@ if table.empty:
             "`optdigits` takes seconds, MNIST minutes."
         )
         frame.link_to("training", "Go to Training")
+    diagnostics.show()
     st.stop()
 search, datasets, statuses = choose_filters()
 shown = filtered(table, search, datasets, statuses)
 show_summary(table, shown)
 if shown.empty:
     show_no_match(search)
+    diagnostics.show()
     st.stop()
 selected = choose_rows(shown)
 training = table.run[table.status == "training"].tolist()
@@ -350,3 +353,4 @@ elif len(selected) == 1:
     show_one(runs.open_run(selected.run.iloc[0]))
 else:
     show_several(selected)
+diagnostics.show()

@@ -46,7 +46,7 @@ def say_not_there(network: networks.LoadedRun, criterion: Criterion, key: str) -
     networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
     problem = jobs.repair_problem(network.run)
     if problem:
-        st.warning(problem, title="The last repair failed; it is tried again", icon=":material/info:")
+        st.warning(frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:")
     wait_for_repair(network, criterion, key)
 
 
@@ -78,7 +78,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
     size_tables.show_operations(found.operations, record)
     if record:
         st.caption(
-            f"Measured on {record['machine']}, {frame.counted(record['threads'], 'thread')} each, "
+            f"Measured on {frame.plain(str(record['machine']))}, {frame.counted(record['threads'], 'thread')} each, "
             f"{record['measured'][:16].replace('T', ' ')} UTC: medians, and the quartiles in parentheses, all warm and "
             f"timed in turn. Images a second: {record['images']:,} in batches of {record['batch']:,}. "
             + " ".join(latency.in_words(size_tables.rows_of(record)))
@@ -95,7 +95,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
             ),
             ("curve", "Measure at every point of the curves", "ssid_chart", sorted(curve)),
         ):
-            st.button(
+            actions.button(
                 label,
                 icon=f":material/{icon}:",
                 type="primary" if name == "here" and not record else "secondary",
@@ -107,7 +107,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
     actions.show_failure(run)
     problem = jobs.measuring_problem(run)
     if problem and "failure" not in st.session_state:
-        st.warning(problem, title="The last measurement failed", icon=":material/info:")
+        st.warning(frame.plain(problem), title="The last measurement failed", icon=":material/info:")
     if at_work:
         watch(network, criterion, key)
 
@@ -123,7 +123,7 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
         which = f" network {min(int(done) + 1, total)} of {total}" if total > 1 else ""
         with st.container(horizontal=True, vertical_alignment="center"):
             st.progress(min(done / total, 1.0), f"Measuring{which}, in a process of its own")
-            st.button(
+            actions.button(
                 "Stop",
                 icon=":material/stop:",
                 key="stop_measuring",
@@ -142,7 +142,7 @@ def show_curves(
     k = parse_key(key, len(network.kernels) - 1)
     place = {"method": criterion.method, "k": None if np.ndim(k) else k}
     points = footprints.table_of(footprints.curve(network, criterion))
-    which = st.segmented_control(
+    which = frame.one_of(
         "Files", ["as they are", "compressed"], default="as they are", required=True, key="files", bind="query-params"
     )
     if len(points):
@@ -212,6 +212,6 @@ try:
         if small.open:
             models.show(network, criterion, parse_key(key, len(network.kernels) - 1))
 except KnownError as error:
-    st.error(str(error), title="This run cannot be pruned", icon=":material/error:")
+    frame.error_box(error, "This run cannot be pruned")
     frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()

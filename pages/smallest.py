@@ -31,7 +31,7 @@ def ask(run: runs.Run) -> None:
         st.number_input("Epochs", 1, 10_000, EPOCHS, key="tiny_epochs", help="More take longer and know more.")
         st.number_input("Seed", 0, 2**32 - 1, 0, key="tiny_seed")
         wrong = [size for size in sizes if not _is_size(size)]
-        st.button(
+        actions.button(
             "Make",
             type="primary",
             icon=":material/compress:",
@@ -78,7 +78,7 @@ def watch(run: runs.Run, known: int) -> None:
         )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min((far["done"] + part) / far["total"], 1.0), text)
-        st.button(
+        actions.button(
             "Stop",
             icon=":material/stop:",
             key="tiny_stop",
@@ -228,6 +228,6 @@ try:
             "What a number costs in the file is part of the loss, so many become zero. A range coder writes them."
         )
 except KnownError as error:
-    st.error(str(error), title="This run cannot be made smaller", icon=":material/error:")
+    frame.error_box(error, "This run cannot be made smaller")
     frame.link_to("training", "Go to Training to retrain or delete it")
     st.stop()

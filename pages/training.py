@@ -9,7 +9,7 @@ from core import datasets, jobs, runs
 from core.analysis.distributions import layer_names
 from core.charts import interactive
 from core.config import TrainingConfig
-from core.errors import KnownError, RunError
+from core.errors import RunError
 from core.runs import Phase, Result, TrainingState
 from pages.shared import actions, downloads, frame, networks, progress, settings
 
@@ -62,7 +62,7 @@ def offer_training(run: runs.Run, config: TrainingConfig) -> None:
     """The button that trains, once it is known that the images can be had."""
     st.markdown("This configuration has **not been trained** yet.")
     problem = images_problem(config)
-    st.button(
+    actions.button(
         "Train",
         type="primary" if problem is None else "secondary",
         icon=":material/play_arrow:",
@@ -91,7 +91,7 @@ def offer_training(run: runs.Run, config: TrainingConfig) -> None:
     )
     st.caption("They come with the project and train in seconds.")
     with st.expander("Why, and how to get the others"):
-        st.markdown(problem)
+        st.markdown(frame.plain(problem))
 
 
 def images_problem(config: TrainingConfig) -> str | None:
@@ -103,7 +103,7 @@ def images_problem(config: TrainingConfig) -> str | None:
         wait_for_images(config.spec.title, attempt)
         return None
     error = attempt.exception()
-    return str(error) if isinstance(error, KnownError) else None
+    return None if error is None else str(error) or type(error).__name__
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -129,7 +129,9 @@ def show_progress(run: runs.Run, state: TrainingState) -> None:
     progress.show_bar(run, state)
     if state.note:
         st.caption(state.note)
-    st.button("Cancel", icon=":material/stop:", key="cancel", on_click=run.request_cancel)
+    actions.button(
+        "Cancel", icon=":material/stop:", key="cancel", on_click=actions.attempt, args=(run, run.request_cancel)
+    )
     show_curves(run.history(of_training=True), state.epochs or 1)
 
 
@@ -170,12 +172,14 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
     goes_on = f" It goes on from the end of epoch {kept}." if kept else ""
     box = st.error if state.phase == Phase.FAILED else st.warning
     box(
-        reasons[state.phase] + goes_on + (" The earlier network is untouched." if run.is_complete() else ""),
+        frame.plain(reasons[state.phase])
+        + goes_on
+        + (" The earlier network is untouched." if run.is_complete() else ""),
         title=titles[state.phase],
         icon=":material/error:" if state.phase == Phase.FAILED else ":material/info:",
     )
     with st.container(horizontal=True):
-        st.button(
+        actions.button(
             "Go on" if kept else "Train again",
             type="primary",
             icon=":material/play_arrow:" if kept else ":material/replay:",
@@ -183,7 +187,7 @@ def show_early_end(run: runs.Run, state: TrainingState) -> None:
             on_click=actions.attempt,
             args=(run, jobs.start_training, run, run.config(), run.is_complete()),
         )
-        st.button(
+        actions.button(
             "Discard",
             icon=":material/close:",
             key="discard",
@@ -208,9 +212,9 @@ def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
             st.switch_page("pruning.py", query_params={"run": run.id})
         with st.popover("Take away", icon=":material/download:", key="take_away"):
             downloads.offer_run(run)
-        if st.button("Retrain…", icon=":material/replay:", key="retrain"):
+        if actions.button("Retrain…", icon=":material/replay:", key="retrain"):
             confirm_retrain(run, config)
-        if st.button("Delete…", icon=":material/delete:", key="delete"):
+        if actions.button("Delete…", icon=":material/delete:", key="delete"):
             actions.confirm_delete(run)
     if problem:
         st.error(str(problem), icon=":material/error:")
@@ -236,7 +240,7 @@ def confirm_retrain(run: runs.Run, config: TrainingConfig) -> None:
     )
     with st.container(horizontal=True):
         retrain = (run, jobs.start_training, run, config, True)
-        if st.button("Retrain", type="primary", key="retrain_confirmed", on_click=actions.attempt, args=retrain):
+        if actions.button("Retrain", type="primary", key="retrain_confirmed", on_click=actions.attempt, args=retrain):
             st.rerun()
         if st.button("Keep it", key="retrain_dismissed"):
             st.rerun()

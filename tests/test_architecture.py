@@ -12,10 +12,10 @@ from tests.conftest import PROJECT
 
 FLOORS = [
     {"core.settings", "core.errors"},
-    {"core.files", "core.terminal", "core.parameters"},
+    {"core.files", "core.terminal", "core.parameters", "core.log"},
     {"core.arrays"},
     {"core.config"},
-    {"core.datasets", "core.pruning"},
+    {"core.datasets", "core.pruning", "core.limits"},
     {"core.kernels"},
     {"core.evaluation"},
     {"core.sweep"},
@@ -47,6 +47,7 @@ CLOSED = {
         "core.speed",
         "core.export",
         "core.smallest",
+        "core.make",
     },
     "core.make": {"core.train", "core.recover"},
     "core.train": set(),

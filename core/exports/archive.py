@@ -8,7 +8,7 @@ from pathlib import Path
 from core.analysis.comparison import long_table
 from core.errors import ExportError
 from core.exports.report import one_network, report, results
-from core.exports.tables import csv_bytes, markdown_bytes
+from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
 from core.files import own_files, read_bytes
 from core.runs import Run, layout
 
@@ -45,10 +45,11 @@ def _packed(run: Run) -> bytes:
             # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
             again = path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
             if not path.name.startswith(".") and not again:
+                content = read_bytes(path, size)
                 packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.writestr(
                     f"{run.id}/{path.relative_to(run.folder).as_posix()}",
-                    read_bytes(path, size),
+                    safe_csv(content) if path.suffix == ".csv" else content,
                     zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
                 )
     return file.getvalue()

@@ -1,5 +1,6 @@
 """Tables as files: CSV, Parquet and Markdown; and numbers with their deviations, as tables to read have them."""
 
+import csv
 import io
 
 import numpy as np
@@ -8,7 +9,7 @@ from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from core.analysis.comparison import CURVE, said_ranking
 
-_FORMULA = ("=", "+", "-", "@", "\t")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -19,7 +20,30 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     safe = table.copy()
     for name in safe.select_dtypes(["object", "string"]):
         safe[name] = safe[name].map(_as_text)
+    safe.columns = [_as_text(name) for name in safe]
     return safe.to_csv(index=False, lineterminator="\n").encode()
+
+
+def safe_csv(content: bytes) -> bytes:
+    """A CSV file of a cache, in which text that a spreadsheet would take for a formula is quoted likewise.
+
+    One without such text stays as it is, to the byte.
+    """
+    rows = list(csv.reader(io.StringIO(content.decode(errors="replace"), newline="")))
+    quoted = [[cell if _is_number(cell) else _as_text(cell) for cell in row] for row in rows]
+    if quoted == rows:
+        return content
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(quoted)
+    return file.getvalue().encode()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_text(value: object) -> object:
@@ -27,7 +51,7 @@ def _as_text(value: object) -> object:
         return value
     # One line a row, for readers that know nothing of quotes.
     line = " ".join(value.splitlines())
-    return f"'{line}" if line.startswith(_FORMULA) else line
+    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:

@@ -14,6 +14,7 @@ from core.jobs.processes import (
     start_scoring,
     start_training,
     train_and_wait,
+    trainings_at_work,
 )
 from core.jobs.progress import Progress, progress
 from core.jobs.queue import Entry, Queue, open_queue
@@ -47,4 +48,5 @@ __all__ = [
     "stop_measuring",
     "stop_shrinking",
     "train_and_wait",
+    "trainings_at_work",
 ]

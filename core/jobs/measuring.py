@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from core.files import clear_errors, read_text, remove
 from core.jobs.processes import begin, problem_of
+from core.limits import check_may_change
 from core.pruning import Sparsity
 from core.runs import Run, layout
 from core.sweep import Criterion, key_of
@@ -16,7 +17,9 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
 
     Raises:
         JobError: if the cache cannot be written, or the process ends before it has begun.
+        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
     """
+    check_may_change(f"measure the speed of run {run.id}")
     if run.is_busy("speed"):
         return
     named = "support" if criterion.recovery == "repair" else "ranking"
@@ -44,6 +47,7 @@ def measuring(run: Run) -> tuple[float, int] | None:
 
 def stop_measuring(run: Run) -> None:
     """Ask a measurement to stop; it looks after every round."""
+    check_may_change("stop this")
     with clear_errors(f"write to {run.root}"):
         remove(layout.measuring(run.root, run.id))
 

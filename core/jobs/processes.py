@@ -11,16 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import scoring, settings
+from core import limits, log, scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
-from core.errors import CancelledError, JobError, KnownError, RunBusyError
+from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooManyError
 from core.files import advice, clear_errors, lock_at, new_log, read_log, require_space, write_text
-from core.runs import Run, layout
+from core.runs import Run, layout, list_runs
 from core.sweep import Criterion
 
 _START_SECONDS = 30
@@ -78,7 +78,7 @@ def _start(run: Run, config: Config, replace: bool) -> None:
     )
 
 
-def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
+def train_and_wait(run: Run, config: TrainingConfig, ticket: Path, within_limit: bool = True) -> Outcome:
     """Train a run by that same command and wait for its end; what a queue hands to its workers.
 
     Args:
@@ -86,17 +86,18 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
         config: the hyper-parameters.
         ticket: a file. Once it is gone the training is not begun, or is stopped, so that it can be
             cancelled from any machine that sees the cache.
+        within_limit: whether to wait as long as `NETWORK_PRUNING_MAX_TRAININGS` others are at work.
 
     Raises:
         DiskFullError: if the disk has no room for the run; nothing is begun then.
-        KnownError: if the cache cannot be written.
+        KnownError: if the cache cannot be written, or the network is too large.
     """
     failure = None
     while ticket.exists() and not run.is_complete():
         require_room(run, config)
         try:
-            process = None if run.is_training() else _launch(run, config)
-        except RunBusyError:
+            process = None if run.is_training() else _launch(run, config, within_limit=within_limit)
+        except (RunBusyError, TooManyError):
             process = None
         if process is None:
             time.sleep(_POLL_SECONDS)
@@ -121,6 +122,11 @@ def require_room(run: Run, config: Config) -> None:
     require_space(run.root, _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count, f"a training of {run.id}")
 
 
+def train_without_limit(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
+    """As `train_and_wait`, on a worker of a cluster, where the number of workers is the limit."""
+    return train_and_wait(run, config, ticket, within_limit=False)
+
+
 def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], bool]) -> None:
     """Start a process that works off the queue of a cache and goes on whatever happens to this one.
 
@@ -133,6 +139,7 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
     Raises:
         JobError: if the process ends before it has begun.
     """
+    limits.check_may_change("train")
     command = ["-m", "core.grid", "--work", f"--jobs={at_once}", f"--output_dir={root.resolve()}"]
     process = logged(command, root, log)
     wait_for_begin(process, has_begun, lambda: f"The queue could not start. {last_line(read_log(log))}")
@@ -195,9 +202,12 @@ def ensure_pictures(run: Run) -> None:
 
     Raises:
         JobError: if they cannot be drawn; the message says why.
+        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
     """
     if run.is_drawn():
         return
+    limits.check_may_change(f"draw the figures of run {run.id}")
+    limits.check_disk(run.root)
     process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
     if process.returncode or not run.is_drawn():
@@ -246,14 +256,61 @@ def _decode(name: str, root: Path) -> None:
     )
     _, errors = process.communicate()
     if process.returncode or not is_cached(name, root):
-        raise JobError(last_line(errors))
+        raise JobError(_failure(process.returncode, errors) or last_line(errors))
 
 
-def _launch(run: Run, config: Config, *flags: str) -> subprocess.Popen:
-    """Start the command that trains a run; the state that an earlier attempt left would read as that of this one."""
-    run.forget_training()
-    command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
-    return logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
+def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) -> subprocess.Popen:
+    """Start the command that trains a run; the state that an earlier attempt left would read as that of this one.
+
+    Raises:
+        RunBusyError: if somebody else trains it.
+        NotAllowedError: if it may not be trained here, or not now.
+    """
+    limits.check_size(config)
+    limits.check_disk(run.root)
+    with starting(run.root, within_limit):
+        run.forget_training()
+        command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+        process = logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
+        log.say(f"training {run.id} began as process {process.pid}")
+        threading.Thread(target=_log_end, args=(run, process), daemon=True).start()
+        # It counts as one that is at work once its state is in the cache.
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and run.training() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return process
+
+
+def _log_end(run: Run, process: subprocess.Popen) -> None:
+    code = process.wait()
+    ended = "complete" if run.is_complete() and not code else f"with exit code {code}"
+    log.say(f"training {run.id} ended {ended}, process {process.pid}")
+
+
+@contextlib.contextmanager
+def starting(root: Path, within_limit: bool = True) -> Iterator[None]:
+    """Begin a training; one begins at a time, so that there are never more than may be.
+
+    Raises:
+        TooManyError: if as many as may be are at work.
+        RunWriteError: if the cache cannot be written.
+    """
+    if not within_limit:
+        yield
+        return
+    with clear_errors(f"write to {root}"):
+        lock = lock_at(layout.starting_lock(root))
+        lock.acquire()
+    try:
+        limits.check_trainings(trainings_at_work(root))
+        yield
+    finally:
+        lock.release()
+
+
+def trainings_at_work(root: Path) -> int:
+    """How many networks are being trained in a cache, tiny ones included."""
+    return sum(run.is_training() or run.is_busy("tiny") for run in list_runs(root))
 
 
 def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
@@ -279,7 +336,10 @@ def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], 
 
     Raises:
         JobError: if the log cannot be written, or the process ends before it has begun.
+        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
     """
+    limits.check_may_change("start this")
+    limits.check_disk(cache)
     process = logged(arguments, cache, log)
     threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
     wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(read_log(log))}")

@@ -18,17 +18,26 @@ from pathlib import Path
 
 import filelock
 
-from core import settings
+from core import limits, settings
 from core.config import TrainingConfig
 from core.errors import DiskFullError, KnownError
 from core.files import clear_errors, is_held, lock_at, make_folder, own_files, remove, write_text
 from core.jobs.cluster import executor_for
-from core.jobs.processes import Outcome, last_line, require_room, start_queue, train_and_wait
+from core.jobs.processes import (
+    Outcome,
+    last_line,
+    require_room,
+    start_queue,
+    train_and_wait,
+    train_without_limit,
+)
 from core.runs import Run, layout, open_run
 from core.runs.records import parse_json
 from core.settings import cache_root
 
 _POLL_SECONDS = 0.5
+_MAX_FAILURE = 2_000
+"""Characters that are read of why a training failed."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +75,22 @@ class Queue:
         for path, _ in own_files(self.folder):
             if path.suffix != ".json":
                 continue
-            with contextlib.suppress(OSError, ArithmeticError, ValueError, TypeError, LookupError, KnownError):
+            # Anybody may have put a file there: one that is no ticket is left out.
+            with contextlib.suppress(
+                OSError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError, KnownError
+            ):
                 ticket = parse_json(path)
-                config, failure = TrainingConfig.from_saved(ticket["config"]), ticket.get("failure")
+                config = TrainingConfig.from_saved(ticket["config"])
+                failure = ticket.get("failure")
+                if failure is not None:
+                    failure = str(failure)[:_MAX_FAILURE]
                 entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), failure)
-                if not isinstance(failure, str | None) or path != self._ticket(config.run_id):
+                if path != self._ticket(config.run_id):
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):
                     # Somebody else trained it, or the process was killed that would have removed the ticket.
-                    remove(path)
+                    if not settings.is_read_only():
+                        remove(path)
                     continue
                 entries.append(entry)
         return sorted(entries, key=lambda entry: entry.added)
@@ -95,8 +111,14 @@ class Queue:
 
         Raises:
             RunError: if the cache cannot be written.
+            NotAllowedError: if nothing may be trained here, one is too large, or the disk is almost full.
         """
+        limits.check_may_change("queue a training")
         missing = self.missing(configs)
+        for config in missing:
+            limits.check_size(config)
+        if missing:
+            limits.check_disk(self.root)
         now = time.time_ns()
         with clear_errors(f"write to {self.folder}"):
             if missing:
@@ -116,7 +138,9 @@ class Queue:
 
         Raises:
             RunError: if the cache cannot be written.
+            NotAllowedError: where nothing but scores may be written.
         """
+        limits.check_may_change("cancel a training")
         if run_ids is None:
             run_ids = [entry.run.id for entry in self.entries()]
         chosen = [open_run(run_id, self.root) for run_id in run_ids]
@@ -164,10 +188,11 @@ class Queue:
             jobs: how many trainings run beside each other, if no Dask scheduler decides.
 
         Raises:
-            KnownError: if the Dask scheduler cannot be reached.
+            KnownError: if nothing may be trained here, or the Dask scheduler cannot be reached.
             RunWriteError: if the cache cannot be written, or its disk has no room for the next training. What has begun
                 is waited for, nothing more is begun, and what waits stays in the queue.
         """
+        limits.check_may_change("train")
         with executor_for(jobs) as executor:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
@@ -180,12 +205,14 @@ class Queue:
 
     def _work_off(self, executor: concurrent.futures.Executor) -> None:
         running: dict[TrainingConfig, concurrent.futures.Future] = {}
+        # A cluster has as many at work as it has workers.
+        train = train_and_wait if settings.scheduler() is None else train_without_limit
         try:
             while True:
                 for entry in self.entries():
                     if entry.failure is None and entry.config not in running:
                         arguments = entry.run, entry.config, self._ticket(entry.run.id)
-                        running[entry.config] = executor.submit(train_and_wait, *arguments)
+                        running[entry.config] = executor.submit(train, *arguments)
                 if not running:
                     return
                 concurrent.futures.wait(running.values(), _POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED)

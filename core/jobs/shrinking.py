@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from core.files import clear_errors, remove
-from core.jobs.processes import begin, problem_of
+from core.jobs.processes import begin, problem_of, starting
+from core.limits import check_may_change
 from core.runs import Run, layout
 from core.runs.records import read_json
 
@@ -15,7 +16,9 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
 
     Raises:
         JobError: if the cache cannot be written, or the process ends before it has begun.
+        NotAllowedError: if it may not be done here, or not now; it counts as a training.
     """
+    check_may_change(f"make tiny networks of run {run.id}")
     if run.is_busy("tiny"):
         return
     arguments = [
@@ -26,7 +29,8 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
     with clear_errors(f"write to {run.root}"):
         remove(state)
     log = layout.shrinking_log(run.root, run.id)
-    begin(arguments, run.root, log, state.exists, "It could not start.")
+    with starting(run.root):
+        begin(arguments, run.root, log, state.exists, "It could not start.")
 
 
 def shrinking(run: Run) -> dict | None:
@@ -37,6 +41,7 @@ def shrinking(run: Run) -> dict | None:
 
 def stop_shrinking(run: Run) -> None:
     """Ask it to stop; it looks after every epoch."""
+    check_may_change("stop this")
     with clear_errors(f"write to {run.root}"):
         remove(layout.shrinking(run.root, run.id))
 

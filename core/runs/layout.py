@@ -73,6 +73,11 @@ def queue_lock(root: Path) -> Path:
     return root / ".locks" / "queue"
 
 
+def starting_lock(root: Path) -> Path:
+    """Held by whoever is just starting a training."""
+    return root / ".locks" / "starting"
+
+
 def repaired(folder: Path, key: str) -> Path:
     """The kernels of a repaired network, by the key of its criterion and k; in the folder of its run."""
     return folder / REPAIRED / f"{key.replace(',', '-')}.npz"

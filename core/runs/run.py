@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from core.config import Config, is_made_id, read_config
-from core.errors import KnownError, RunBusyError, RunError, RunIdError
+from core.errors import KnownError, NotAllowedError, RunBusyError, RunError, RunIdError
 from core.files import (
     clear_errors,
     is_file,
@@ -26,6 +26,7 @@ from core.files import (
     write_atomic,
     write_text,
 )
+from core.limits import check_may_change
 from core.runs import layout
 from core.runs.checkpoint import last_epoch
 from core.runs.formats import MOST_ROWS, read_arrays, read_sweep, read_table, to_csv
@@ -37,6 +38,8 @@ from core.sweep import merge_scores
 _HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 SIGNS = (layout.CONFIG, layout.STATE, layout.KERNELS, layout.MODEL)
 """The files by which a folder is known for a run."""
+_SCORING = ("sweep", "curve", "repair")
+"""The locks of whoever only scores, which is done where nothing else may be changed, too."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +299,12 @@ class Run:
         return identity is not None and self.identity() == identity
 
     def request_cancel(self) -> None:
-        """Ask the training process to stop; it looks at every report, several times a second while it fits."""
+        """Ask the training process to stop; it looks at every report, several times a second while it fits.
+
+        Raises:
+            NotAllowedError: where nothing but scores may be written.
+        """
+        check_may_change(f"cancel the training of {self.id}")
         if self.is_training():
             # The training may end, and its folder go, between the two lines.
             with contextlib.suppress(FileNotFoundError):
@@ -350,7 +358,10 @@ class Run:
 
         Raises:
             RunBusyError: if somebody else holds it for longer than `timeout` seconds.
+            NotAllowedError: where nothing but scores may be written, unless it is held to score.
         """
+        if what not in _SCORING:
+            check_may_change(f"change run {self.id}")
         path = self._lock_path(what)
         with clear_errors(f"write to {path.parent}"):
             held = lock_at(path)
@@ -387,7 +398,7 @@ def open_run(run_id: str, root: Path | None = None) -> Run:
     run = Run(root or cache_root(), run_id)
     if run.old.exists() and not run.folder.exists():
         # A replacement was cut off between its two renames: the earlier run is whole, so it comes back.
-        with contextlib.suppress(OSError, RunBusyError), run.lock(timeout=0):
+        with contextlib.suppress(OSError, RunBusyError, NotAllowedError), run.lock(timeout=0):
             if run.old.exists() and not run.folder.exists():
                 run.old.rename(run.folder)
     return run

@@ -5,10 +5,21 @@ from typing import Any
 
 import streamlit as st
 
-from core import runs
+from core import runs, settings
 from core.errors import KnownError
 from core.exports.models import Subject
 from core.jobs import Queue
+from pages.shared import frame
+
+
+def button(label: str, **options: Any) -> bool:
+    """`st.button` for what changes the cache; it cannot be pressed where nothing may be changed.
+
+    That only says so in time: what it does refuses by itself (`core.limits`).
+    """
+    if settings.is_read_only():
+        options |= {"disabled": True, "help": frame.READ_ONLY}
+    return st.button(label, **options)
 
 
 def attempt(about: runs.Run | Queue | Subject, action: Callable[..., None], *arguments: Any) -> None:
@@ -24,7 +35,7 @@ def show_failure(about: runs.Run | Queue | Subject) -> None:
     """What came of the last click, if it was about this and failed."""
     failed, failure = st.session_state.get("failure", (None, None))
     if failed == about:
-        st.error(failure, icon=":material/error:")
+        frame.error_box(failure)
 
 
 @st.dialog("Delete this run?")
@@ -33,7 +44,7 @@ def confirm_delete(run: runs.Run) -> None:
     if run.is_link():
         st.caption("Of a symbolic link only the link is removed, not what it leads to.")
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
+        if button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete)):
             st.rerun()
         if st.button("Keep it", key="delete_dismissed"):
             st.rerun()

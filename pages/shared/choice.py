@@ -13,6 +13,7 @@ from core.jobs import open_queue
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import Criterion
+from pages.shared import actions, frame
 from pages.shared.frame import known_errors, link_to, verbatim
 
 STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
@@ -96,7 +97,7 @@ def choose_run() -> runs.Run:
 
 def choose_method() -> str:
     """Weights or units."""
-    return st.segmented_control(
+    return frame.one_of(
         "Prune",
         METHODS,
         default="weight",
@@ -109,7 +110,7 @@ def choose_method() -> str:
 
 def choose_state() -> str:
     """As pruned, repaired or trained on: a recovery of a criterion."""
-    chosen = st.segmented_control(
+    chosen = frame.one_of(
         "State",
         list(STATES),
         default="as pruned",
@@ -135,7 +136,7 @@ def choose_criterion() -> Criterion:
     if recovery == TRAINED:
         return TRAINED_BY[method]
     if recovery == "repair":
-        ranking = st.segmented_control(
+        ranking = frame.one_of(
             "What stays",
             SUPPORTS,
             default="admm",
@@ -146,7 +147,7 @@ def choose_criterion() -> Criterion:
             "magnitude: the largest, as pruned; faster.",
         )
     else:
-        ranking = st.segmented_control(
+        ranking = frame.one_of(
             "Ranked by",
             RANKINGS,
             default="magnitude",
@@ -157,7 +158,7 @@ def choose_criterion() -> Criterion:
             "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
             "activation × L2 norm of the outgoing weights. random: the baseline.",
         )
-    scope = st.segmented_control(
+    scope = frame.one_of(
         "Among",
         SCOPES,
         default="layer",
@@ -257,7 +258,7 @@ def offer_missing_run(run_id: str, config: TrainingConfig | None) -> None:
         run = runs.open_run(run_id)
         if run.is_training():
             watch_missing_run(run)
-        elif st.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
+        elif actions.button("Train it", type="primary", icon=":material/play_arrow:", key=f"train_{run_id}"):
             with known_errors():
                 jobs.start_training(run, config)
                 st.rerun()

@@ -13,6 +13,7 @@ from core.charts.curves import Axis, Curve
 from core.exports import archive, figures, report, tables
 from core.files import MOST_PICTURE, read_bytes
 from core.runs import layout
+from pages.shared import actions
 from pages.shared.choice import run_labels
 from pages.shared.frame import counted, known_errors, verbatim
 
@@ -49,7 +50,7 @@ def offer_run(run: runs.Run) -> None:
         download("Results CSV", lambda: tables.csv_bytes(report.results(run)), f"{run.id}-results.csv", "text/csv")
         if not run.is_drawn():
             # Here rather than inside the downloads, which cannot say why they fail.
-            if st.button("Draw its figures and animations", icon=":material/image:", key=f"draw_{run.id}"):
+            if actions.button("Draw its figures and animations", icon=":material/image:", key=f"draw_{run.id}"):
                 with known_errors(), st.spinner("Drawing…"):
                     jobs.ensure_pictures(run)
                     st.rerun()

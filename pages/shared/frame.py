@@ -2,15 +2,17 @@
 
 import contextlib
 import re
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
+from core import log
 from core.errors import KnownError
-from core.settings import ASSETS
+from core.settings import ASSETS, is_read_only
+from pages.shared import address
 
 ICONS = {
     "overview": ":material/home:",
@@ -25,6 +27,7 @@ ICONS = {
 }
 HIDDEN = {"present": ":material/slideshow:"}
 """Pages that are not in the menu."""
+READ_ONLY = "For looking only: move every slider, open every page. Nothing is trained, changed or deleted here."
 copy_link = st.components.v2.component(
     "copy_link",
     html=(ASSETS / "copy_link.html").read_text(),
@@ -37,7 +40,9 @@ def page_title(title: str) -> None:
     """The heading of a page, and a button that copies the link to what it shows."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(title, width="content")
-        copy_link(key="copy_link", width="content")
+        copy_link(key="copy_link", data={"host": address.reachable_host(), "why": address.CLOSED}, width="content")
+    if is_read_only():
+        st.caption(f":material/visibility: {READ_ONLY}")
 
 
 def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = None) -> None:
@@ -47,6 +52,12 @@ def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = No
     except StreamlitPageNotFoundError:
         # A page that runs on its own, without the menu, knows no other pages.
         st.markdown(f"[{label}]({page}?{urlencode(query or {}, doseq=True)})")
+
+
+def one_of(label: str, options: Iterable[str], default: str, **more: Any) -> str:
+    """`st.segmented_control` in which one is always chosen: an address that names none means the default."""
+    chosen = st.segmented_control(label, options, default=default, **more)
+    return default if chosen is None else chosen
 
 
 def signed(value: float, digits: int) -> str:
@@ -66,22 +77,42 @@ def verbatim(text: str) -> str:
     return f"{ticks} {text} {ticks}"
 
 
+def plain(text: str) -> str:
+    """Markdown that reads as this text, in one paragraph: for sentences that quote what somebody else wrote."""
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    text = re.sub(r"[\\`*\[\]<>~$|&]|(?<![^\W_])_|_(?![^\W_])|^[#+\-=]|^\d+(?=[.)])", _escaped, text)
+    # Addresses become links, and :names: emoji and colours, even behind a backslash; a joiner that nobody sees helps.
+    return re.sub(r"(?<=:)(?=\S)|(?<=@)(?=\w)|(?<=[wW]{3})(?=\.)", "\u2060", text)
+
+
+def _escaped(found: re.Match) -> str:
+    return f"\u2060{found[0]}" if found[0].isdigit() else f"\\{found[0]}"
+
+
+def error_box(error: KnownError | str, title: str | None = None) -> None:
+    """A failure in a box, with the id under which the server's log has it."""
+    name = log.failure(error)
+    st.error(f"{plain(str(error))} :small[({name})]", title=title, icon=":material/error:")
+
+
 @contextlib.contextmanager
 def known_errors() -> Iterator[None]:
     """Show a known failure as a sentence in a box, and go on after it."""
     try:
         yield
     except KnownError as error:
-        st.error(str(error), icon=":material/error:")
+        error_box(error)
 
 
 def show_bug(error: Exception) -> bool:
     """Show an unforeseen failure without its traceback, which goes to the server's log."""
-    traceback.print_exception(error)
+    name = log.failure(error, with_traceback=True)
     st.error(
-        f"{type(error).__name__}: {error}",
+        f"{plain(f'{type(error).__name__}: {error}')} :small[({name})]",
         title="Something went wrong that was not foreseen",
         icon=":material/bug_report:",
     )
-    st.caption("Nothing in the cache was changed by this. Reload the page; the server's log has the details.")
+    st.caption(
+        f"Nothing in the cache was changed by this. Reload the page; the server's log has the details under {name}."
+    )
     return True

@@ -108,7 +108,9 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
             problem = jobs.repair_problem(network.run)
             if problem:
-                st.warning(problem, title="The last repair failed; it is tried again", icon=":material/info:")
+                st.warning(
+                    frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:"
+                )
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(

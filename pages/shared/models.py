@@ -93,7 +93,7 @@ def _show_format(subject: Subject, form: str) -> None:
     problem = jobs.export_problem(subject.run, name)
     if problem:
         st.error(frame.verbatim(problem), title="The last attempt failed", icon=":material/error:")
-    st.button(
+    actions.button(
         "Make again" if problem else "Make",
         icon=":material/build:",
         key=f"make_{form}",

@@ -7,7 +7,7 @@ from core import jobs, scoring
 from core.errors import RunWriteError
 from core.runs import Phase, Run, TrainingState
 from core.sweep import merge_scores
-from pages.shared import networks
+from pages.shared import frame, networks
 
 
 def show_bar(run: Run, state: TrainingState) -> None:
@@ -53,7 +53,7 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
             bar.progress(step.done / step.total, f"Pruning and scoring {run.id}: {where}")
     except RunWriteError as error:
         # It costs scoring again next time, not the view.
-        st.error(str(error), icon=":material/error:")
+        frame.error_box(error)
     finally:
         bar.empty()
     return merge_scores(table, pd.DataFrame(rows))

@@ -1,9 +1,12 @@
 """The hyper-parameters as widgets, made from the table in `core.config`."""
 
+import math
+
 import streamlit as st
 
 from core.config import DATASETS, PARAMETERS, ConfigError, TrainingConfig
 from core.parameters import Choice, Parameter, Real, Switch, Whole
+from pages.shared import frame
 
 
 def choose_config() -> TrainingConfig | None:
@@ -12,6 +15,7 @@ def choose_config() -> TrainingConfig | None:
     Returns:
         None if together they make no valid configuration; the page says why.
     """
+    _drop_impossible_numbers()
     plain, folded = st.container(), st.expander("Validation and regularisation")
     # Numbers stand two a row; everything else has a row of its own.
     open_half = {}
@@ -32,8 +36,25 @@ def choose_config() -> TrainingConfig | None:
                 (values[name],) = PARAMETERS[name].kind.read(name, value)
         return TrainingConfig.from_dict(values)
     except (ConfigError, ValueError) as error:
-        st.error(str(error), title="This configuration cannot be trained", icon=":material/error:")
+        frame.error_box(error, "This configuration cannot be trained")
         return None
+
+
+def _drop_impossible_numbers() -> None:
+    """Take out of the address what no number box can hold: those of whole numbers fail at an infinite one."""
+    impossible = []
+    for name, about in PARAMETERS.items():
+        if isinstance(about.kind, Whole | Real) and name in st.query_params:
+            try:
+                possible = math.isfinite(float(st.query_params[name]))
+            except ValueError:
+                possible = False
+            if not possible:
+                impossible.append(name)
+    for name in impossible:
+        del st.query_params[name]
+    if impossible:
+        st.rerun()  # boxes take their first values from the address that a run began with
 
 
 def _widget(name: str, about: Parameter, dataset: str | None) -> object:
@@ -47,7 +68,7 @@ def _widget(name: str, about: Parameter, dataset: str | None) -> object:
             st.session_state[name] = default
     options = {"key": name, "bind": "query-params", "help": about.help}
     if isinstance(kind, Choice):
-        return st.segmented_control(
+        return frame.one_of(
             about.label, kind.names, default=default, required=True, on_change=_take_dataset_defaults, **options
         )
     if isinstance(kind, Switch):

@@ -80,14 +80,14 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
                     network.config, network.run.id, how, method, sparsity=sparsity, epochs=epochs, start=start
                 )
             except ConfigError as error:
-                st.error(str(error), icon=":material/error:")
+                frame.error_box(error)
                 return
             run = runs.open_run(config.run_id, network.run.root)
             if run.is_complete():
                 frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id)})
             else:
                 # Not by on_click: that would act on the settings of the run before, should one change with the click.
-                if st.button(
+                if actions.button(
                     "Train on",
                     type="primary",
                     icon=":material/play_arrow:",
@@ -129,7 +129,7 @@ def show_early_end(child: runs.Run) -> None:
         st.warning(
             f"Training on {frame.verbatim(child.config().trained_on)} {why[state.phase]}", icon=":material/info:"
         )
-        st.button(
+        actions.button(
             "Discard",
             icon=":material/close:",
             key=f"discard_{child.id}",
@@ -151,7 +151,13 @@ def watch(ids: list[str]) -> None:
             st.markdown(f"**Training on** {frame.verbatim(child.config().trained_on)}")
             with st.container(horizontal=True, vertical_alignment="center"):
                 progress.show_bar(child, state)
-                st.button("Cancel", icon=":material/stop:", key=f"cancel_{run_id}", on_click=child.request_cancel)
+                actions.button(
+                    "Cancel",
+                    icon=":material/stop:",
+                    key=f"cancel_{run_id}",
+                    on_click=actions.attempt,
+                    args=(child, child.request_cancel),
+                )
             history = child.history(of_training=True)
             if state.phase != Phase.SCORING and len(history):
                 for measure, column in zip(("accuracy", "loss", "sparsity"), st.columns(3), strict=True):

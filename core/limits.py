@@ -1,0 +1,92 @@
+"""What may be done here. Whatever changes the cache, and every training that a page or the queue starts, asks here."""
+
+from pathlib import Path
+
+from core import settings
+from core.config import Config
+from core.errors import ConfigError, NotAllowedError, TooManyError
+from core.files import free_space
+
+
+def limit(name: str) -> int:
+    """One of `core.settings.LIMITS`: its name in the environment.
+
+    Raises:
+        ConfigError: if the environment says something else than a whole number, or too small a one.
+    """
+    usual, least = settings.LIMITS[name]
+    text = settings.limit_text(name)
+    if not text:
+        return usual
+    if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
+        raise ConfigError(
+            f"{name}: expected a whole number of at least {least}, such as {usual}. Received: {text[:40]!r}. "
+            "Correct it, or unset it."
+        )
+    return int(text)
+
+
+def check_may_change(what: str) -> None:
+    """Refuse to go on where nothing but scores may be written.
+
+    Args:
+        what: that which is to be done, such as "delete a run".
+
+    Raises:
+        NotAllowedError: if `NETWORK_PRUNING_READ_ONLY` is set.
+    """
+    if settings.is_read_only():
+        raise NotAllowedError(
+            f"Cannot {what}: this is a read-only showing. Everything can be looked at and pruned; nothing is trained, "
+            f"changed or deleted. Install the project on your own machine to do so, or unset {settings.READ_ONLY}."
+        )
+
+
+def check_size(config: Config) -> None:
+    """Refuse a network that is too large for this server.
+
+    Raises:
+        NotAllowedError: if it has more weights than `NETWORK_PRUNING_MAX_WEIGHTS`.
+        ConfigError: if that is no number.
+    """
+    most = limit(settings.MAX_WEIGHTS)
+    if config.parameter_count > most:
+        raise NotAllowedError(
+            f"This network is too large to be trained here. Expected at most {most:,} weights. "
+            f"Received: {config.parameter_count:,}. Choose fewer or narrower hidden layers, or raise "
+            f"{settings.MAX_WEIGHTS}."
+        )
+
+
+def check_disk(root: Path) -> None:
+    """Refuse to begin anything that fills the disk of a cache to the brim.
+
+    Raises:
+        NotAllowedError: if less is free than `NETWORK_PRUNING_MIN_FREE_MB`.
+        ConfigError: if that is no number.
+    """
+    least, free = limit(settings.MIN_FREE_MB), free_space(root)
+    if free is not None and free < least * 1_000_000:
+        raise NotAllowedError(
+            f"The disk is almost full. Expected at least {least:,} MB free in {root}. Received: {free / 1e6:,.0f} MB. "
+            f"Delete runs on the Runs page, or free some other space, or lower {settings.MIN_FREE_MB}."
+        )
+
+
+def check_trainings(at_work: int) -> None:
+    """Refuse one more training than may run at a time.
+
+    Args:
+        at_work: trainings that run already.
+
+    Raises:
+        TooManyError: if these are as many as `NETWORK_PRUNING_MAX_TRAININGS`.
+        ConfigError: if that is no number.
+    """
+    most = limit(settings.MAX_TRAININGS)
+    if at_work >= most:
+        raise TooManyError(
+            f"As many trainings run as this server allows. Expected fewer than {most:,} at a time. "
+            f"Received: {at_work:,}. Wait until one ends, or queue this one on the Grid page, or raise "
+            f"{settings.MAX_TRAININGS}."
+        )

@@ -1,0 +1,116 @@
+"""How the app is run for others: the image, the address it listens on, its headers, its log, its diagnostics."""
+
+import asyncio
+import json
+import logging
+import re
+import tomllib
+
+import pytest
+import streamlit
+from streamlit.testing.v1 import AppTest
+
+from core import log
+from pages.shared import address, frame, headers
+from tests.conftest import PROJECT
+
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+
+
+def lines(instruction):
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return re.findall(rf"^{instruction} +(.*)$", joined, re.MULTILINE)
+
+
+def test_what_the_image_copies_is_there_and_not_ignored():
+    allowed = {
+        line.removeprefix("!") for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    sources = [line.split()[0] for line in lines("COPY")]
+    assert {"requirements.txt", "app.py", "core", "pages", "assets", ".streamlit"} <= {*sources}
+    for source in sources:
+        assert (PROJECT / source).exists(), source
+        assert source in allowed, source
+
+
+def test_the_image_starts_the_app_without_rights_and_with_a_cache_of_its_own():
+    assert json.loads(lines("CMD")[0]) == ["streamlit", "run", "app.py"]
+    assert lines("USER") not in ([], ["root"], ["0"])
+    assert DOCKERFILE.index("USER ") < DOCKERFILE.index("\nCMD ")
+    assert lines("VOLUME") == ["/cache"]
+    assert "NETWORK_PRUNING_CACHE=/cache" in DOCKERFILE
+    assert "/_stcore/health" in lines("HEALTHCHECK")[0]
+
+
+def test_without_a_word_only_this_machine_is_listened_to():
+    settings = tomllib.loads((PROJECT / ".streamlit" / "config.toml").read_text())
+    assert settings["server"]["address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("listens", "named", "host"),
+    [
+        ("127.0.0.1", None, None),
+        ("::1", None, None),
+        ("localhost", "localhost", None),
+        ("unix:///tmp/socket", None, None),
+        ("0.0.0.0", "localhost", "198.51.100.7"),
+        ("::", None, "198.51.100.7"),
+        (None, None, "198.51.100.7"),
+        ("198.51.100.9", None, "198.51.100.9"),
+        ("0.0.0.0", "machine.example", "machine.example"),
+    ],
+)
+def test_a_link_names_the_machine_only_where_others_reach_it(monkeypatch, listens, named, host):
+    options = {"server.address": listens, "browser.serverAddress": named}
+    monkeypatch.setattr(address.st, "get_option", options.get)
+    monkeypatch.setattr(address, "_own_address", lambda: "198.51.100.7")
+    assert address.reachable_host() == host
+
+
+def test_every_answer_has_the_headers_and_keeps_its_own():
+    async def app(scope, receive, send):
+        own = [(b"referrer-policy", b"no-referrer")]
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(headers.SecurityHeaders(app)({"type": "http"}, None, send))
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    expected = {name.lower(): value for name, value in headers.HEADERS.items()}
+    assert found == expected | {"referrer-policy": "no-referrer"}
+
+
+def test_a_failure_has_the_same_id_in_the_box_and_in_the_log(monkeypatch):
+    heard, shown = [], []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logger = logging.getLogger("network_pruning")
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(log, "_told", {})
+    monkeypatch.setattr(frame.st, "error", lambda body, **options: shown.append(body))
+    monkeypatch.setattr(frame.st, "caption", lambda body, **options: shown.append(body))
+    frame.show_bug(ValueError("no such\nthing"))
+    frame.show_bug(ValueError("no such\nthing"))
+    (name,) = set(re.findall(r"e-[0-9a-f]{8}", " ".join(shown)))
+    assert heard == [f"{name} ValueError: no such thing"]  # once a minute, on one line
+    assert log.failure("another") != name
+
+
+def test_the_diagnostics_say_where_everything_is(cache):
+    app = AppTest.from_function(show_diagnostics, default_timeout=60).run()
+    assert not app.exception
+    said = app.code[0].value
+    for part in (str(cache), f"streamlit {streamlit.__version__}", "0 runs", "NETWORK_PRUNING_MAX_TRAININGS=4"):
+        assert part in said, said
+
+
+def show_diagnostics():
+    import streamlit as st
+
+    from pages.shared import diagnostics
+
+    st.code(diagnostics.text())

@@ -1,0 +1,182 @@
+"""What may be done here: nothing but scores where the server only shows, and no more than the limits say."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, limits, make, runs, scoring, settings
+from core.config import RecoveryConfig, TrainingConfig
+from core.errors import ConfigError, KnownError, NotAllowedError, TooManyError
+from core.sweep import Criterion
+from pages.shared import actions, choice
+from tests.conftest import PROJECT, SMALL
+
+TINY = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8,))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """All files of a cache but locks, which say nothing."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".locks" not in path.parts
+    }
+
+
+@pytest.fixture
+def shown(cache, trained_cache, monkeypatch):
+    """A complete run, and a training that ended early, in a cache that is only shown."""
+    shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
+    run = runs.open_run(SMALL.run_id, cache)
+    left = runs.open_run(TINY.run_id, cache)
+    left.part.mkdir()
+    (left.part / "config.json").write_text(json.dumps(TINY.to_dict()))
+    (left.part / "state.json").write_text('{"phase": "failed"}')
+    jobs.open_queue(cache).add([TINY])
+    monkeypatch.setenv(settings.READ_ONLY, "1")
+    return run
+
+
+def test_nothing_but_scores_is_written_where_the_server_only_shows(shown):
+    queue, left = jobs.open_queue(shown.root), runs.open_run(TINY.run_id, shown.root)
+    recovery = RecoveryConfig(SMALL, shown.id, "finetune", "weight", sparsity=0.5, epochs=1)
+    before = files(shown.root)
+    for change in (
+        shown.delete,
+        left.delete,
+        left.discard_training,
+        left.request_cancel,
+        lambda: runs.write_notes(shown, runs.Notes("mine")),
+        lambda: runs.write_run(shown, SMALL).__enter__(),
+        lambda: jobs.start_training(left, TINY),
+        lambda: jobs.start_training(shown, SMALL, True),
+        lambda: jobs.start_recovery(runs.open_run(recovery.run_id, shown.root), recovery),
+        lambda: jobs.start_export(shown, "x.onnx", ["--format=onnx"]),
+        lambda: jobs.start_measuring(shown, Criterion("weight"), [0.5]),
+        lambda: jobs.stop_measuring(shown),
+        lambda: jobs.start_shrinking(shown, [2048], 1, 0),
+        lambda: jobs.stop_shrinking(shown),
+        lambda: jobs.ensure_pictures(shown) if shown.is_drawn() is False else make.draw(shown, [0.5]),
+        lambda: queue.add([TrainingConfig(seed=7)]),
+        queue.cancel,
+        queue.start,
+        queue.work,
+    ):
+        with pytest.raises(NotAllowedError, match="read-only"):
+            change()
+    assert files(shown.root) == before
+
+
+def test_scores_are_written_where_the_server_only_shows(shown):
+    k = 0.123
+    assert list(scoring.score_run(shown, [(Criterion("weight"), [k])]))
+    assert k in shown.sweep().sparsity.tolist()
+
+
+@pytest.mark.parametrize("text", ["1", "true", "yes", "please", " on "])
+def test_whatever_does_not_clearly_mean_no_means_read_only(monkeypatch, text):
+    monkeypatch.setenv(settings.READ_ONLY, text)
+    assert settings.is_read_only()
+
+
+@pytest.mark.parametrize("text", ["", "0", "False", "no", " off "])
+def test_what_means_no_is_not_read_only(monkeypatch, text):
+    monkeypatch.setenv(settings.READ_ONLY, text)
+    assert not settings.is_read_only()
+
+
+CHANGING = {
+    "training": ("retrain", "delete"),
+    "runs": (),
+    "grid": ("grid_add", "queue_cancel_confirmed", f"queue_cancel_{TINY.run_id}", "queue_resume"),
+    "smallest": ("tiny_make",),
+    "size": ("measure_here",),
+}
+
+
+@pytest.mark.parametrize("page", CHANGING)
+def test_pages_say_kindly_that_they_only_show(shown, page):
+    app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
+    if page == "training":
+        for name, value in choice.settings_of(SMALL).items():
+            app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    assert any("For looking only" in caption.value for caption in app.caption)
+    for key in CHANGING[page]:
+        assert app.button(key=key).disabled, key
+
+
+def test_a_click_that_comes_all_the_same_is_refused_in_a_sentence(shown, monkeypatch):
+    state = {}
+    monkeypatch.setattr(actions.st, "session_state", type("State", (dict,), {"__setattr__": dict.__setitem__})(state))
+    actions.attempt(shown, shown.delete)
+    about, failure = actions.st.session_state["failure"]
+    assert about == shown
+    assert "read-only" in failure
+    assert shown.is_complete()
+
+
+def test_a_network_that_is_too_large_is_refused_before_anything_starts(cache, monkeypatch):
+    monkeypatch.setenv(settings.MAX_WEIGHTS, str(TINY.parameter_count))
+    limits.check_size(TINY)
+    larger = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(9,))
+    run, queue = runs.open_run(larger.run_id), jobs.open_queue()
+    for start in (lambda: jobs.start_training(run, larger), lambda: queue.add([TINY, larger])):
+        with pytest.raises(NotAllowedError, match=f"at most {TINY.parameter_count}.*{larger.parameter_count}"):
+            start()
+    assert files(cache) == {}
+
+
+def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
+    run = runs.open_run(TINY.run_id)
+    monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
+    for start in (lambda: jobs.start_training(run, TINY), lambda: jobs.open_queue().add([TINY])):
+        with pytest.raises(NotAllowedError, match=r"at least 100 MB free.*100 MB"):
+            start()
+    assert files(cache) == {}
+    monkeypatch.setattr(limits, "free_space", lambda path: 100_000_000)
+    limits.check_disk(cache)
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "0", "1.5", "1e9", "٣", "9" * 40])
+def test_a_limit_that_is_no_number_is_told(monkeypatch, text):
+    monkeypatch.setenv(settings.MAX_TRAININGS, text)
+    with pytest.raises(ConfigError, match=f"{settings.MAX_TRAININGS}.*at least 1"):
+        limits.check_trainings(0)
+
+
+def test_never_more_trainings_at_a_time_than_allowed(cache, monkeypatch):
+    """Four that are started at the same moment, where two may run: two begin, and the others are told."""
+    monkeypatch.setenv(settings.MAX_TRAININGS, "2")
+    long = [TrainingConfig(dataset="optdigits", epochs=10_000, hidden_units=(8,), seed=seed) for seed in range(4)]
+    begun, refused, other = [], [], []
+
+    def start(config):
+        try:
+            jobs.start_training(runs.open_run(config.run_id), config)
+            begun.append(config)
+        except TooManyError as error:
+            refused.append(str(error))
+        except KnownError as error:
+            other.append(error)
+
+    threads = [threading.Thread(target=start, args=(config,)) for config in long]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert other == []
+        assert (len(begun), len(refused)) == (2, 2)
+        assert jobs.trainings_at_work(cache) == 2
+        assert "at a time" in refused[0]
+    finally:
+        for config in begun:
+            runs.open_run(config.run_id).request_cancel()
+        while jobs.trainings_at_work(cache):
+            threading.Event().wait(0.05)

@@ -136,13 +136,17 @@ def own_files(folder: Path) -> Iterator[tuple[Path, int]]:
     """
     if not is_own_folder(folder):
         return
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            with contextlib.suppress(OSError):
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    yield path, status.st_size
+    # One after the other: os.walk and shutil.rmtree call themselves for each level, and fail at a thousand.
+    folders = [folder]
+    while folders:
+        with contextlib.suppress(OSError):
+            for path in [*folders.pop().iterdir()]:
+                with contextlib.suppress(OSError):
+                    status = path.lstat()
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(path)
+                    elif stat.S_ISREG(status.st_mode):
+                        yield path, status.st_size
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -197,10 +201,27 @@ def remove(path: Path) -> None:
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
         return
-    if is_folder:
-        shutil.rmtree(path)
-    else:
+    if not is_folder:
         path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except RecursionError:
+        _flatten(path)
+        shutil.rmtree(path)
+
+
+def _flatten(folder: Path) -> None:
+    """Move every folder that lies deeper to the first level."""
+    pending = _folders_in(folder)
+    while pending:
+        for deeper in _folders_in(pending.pop()):
+            # A rename replaces a folder that is empty.
+            pending.append(deeper.rename(tempfile.mkdtemp(dir=folder)))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if stat.S_ISDIR(path.lstat().st_mode)]
 
 
 def lock_at(path: Path, timeout: float = -1) -> filelock.BaseFileLock:

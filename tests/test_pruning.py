@@ -105,7 +105,7 @@ def test_bad_sparsities_are_refused(kernels, k):
 
 
 def test_bad_methods_and_shapes_are_refused(kernels):
-    with pytest.raises(ValueError, match="Received: 'magic'"):
+    with pytest.raises(ValueError, match=r"^Expected a method among weight, unit\. Received: 'magic'"):
         prune(kernels, "magic", 0.5)
     with pytest.raises(ValueError, match="Received shapes"):
         prune([kernels[0], kernels[2]], "weight", 0.5)
@@ -202,6 +202,19 @@ def test_random_ranking_follows_its_seed(kernels):
         assert len({*first.ravel(), *second.ravel()}) == first.size + second.size
 
 
+def test_a_seed_gives_the_order_that_scores_in_earlier_caches_are_of():
+    kernels = [np.ones(shape, np.float32) for shape in ((2, 4), (4, 3), (3, 2))]
+
+    def order(*arguments):
+        return [ranks.ravel().tolist() for ranks in rank(kernels, *arguments, seed=3).ranks]
+
+    assert order("weight", "random")[0] == [6, 0, 1, 3, 2, 5, 7, 4]
+    assert order("unit", "random") == [[3, 0, 1, 2], [0, 1, 2]]
+    assert order("unit", "random", "global") == [[5, 0, 1, 3], [2, 4, 6]]
+    assert order("weight", "magnitude-shuffled", "global")[0] == [6, 7, 2, 1, 4, 5, 3, 0]
+    assert order("unit", "magnitude-shuffled", "global") == [[3, 2, 1, 0], [4, 5, 6]]
+
+
 @given(networks(), sparsities, sparsities, st.sampled_from(METHODS), st.sampled_from([*SHUFFLED]), st.integers(0, 2))
 @settings(max_examples=100, deadline=None)
 def test_shuffled_ranks_take_as_many_of_each_layer_as_their_ranking_and_nest(kernels, one, other, method, name, seed):
@@ -252,3 +265,14 @@ def test_rms_activations_are_those_of_the_forward_pass(kernels):
     assert [len(values) for values in rms] == [20, 30, 25]
     np.testing.assert_allclose(rms[0], np.sqrt((images**2).mean(axis=0)), rtol=1e-5)
     np.testing.assert_allclose(rms[1], np.sqrt((hidden**2).mean(axis=0)), rtol=1e-5)
+    np.testing.assert_allclose(
+        rms[2], np.sqrt((np.maximum(hidden @ kernels[1], 0) ** 2).mean(axis=0, dtype=float)), rtol=1e-5
+    )
+    assert {values.dtype for values in rms} == {np.dtype(np.float32)}
+
+
+def test_rms_activations_of_many_images_do_not_lose_the_small_ones():
+    images = np.full((70_000, 1), 1e-3, np.float32)
+    images[0] = 30
+    expected = np.sqrt((images.astype(float) ** 2).mean())
+    assert rms_activations([np.ones((1, 1), np.float32)], images)[0][0] == pytest.approx(expected, rel=1e-7)

@@ -136,6 +136,39 @@ def test_costs_are_about_those_of_the_file():
     assert bits / 8 == pytest.approx(len(tiny.encode(tiny.TinyNetwork([levels], 16, 16, 1.0))), rel=0.05)
 
 
+def test_costs_by_hand():
+    """Of ten rows and ten columns with five numbers each a number is not zero with (5 + 0.4) / 10, wherever it is."""
+    places = (np.indices((10, 10)).sum(axis=0)) % 2 == 0
+    levels = np.where(places, 1, 0)
+    levels[0, 0], levels[1, 1], levels[2, 2] = -2, 3, -48
+    zero, one, more = tiny.costs(levels)
+    # Of 50 numbers with 100 steps in all, half of the steps are followed by another.
+    assert more == pytest.approx(-np.log2((100 - 50 + 0.5) / (100 + 1)))
+    np.testing.assert_allclose(zero, -np.log2(1 - 0.54), rtol=1e-6)
+    # That it is not zero, its sign, and that there is no further step.
+    np.testing.assert_allclose(one, -np.log2(0.54) + 1 + 1, rtol=1e-6)
+    assert zero.dtype == one.dtype == np.float32
+
+
+def test_costs_are_less_where_a_row_or_a_column_has_more():
+    levels = np.eye(20, 30, dtype=int)
+    levels[::2, 1] = levels[2, ::2] = 1
+    zero, one, _ = tiny.costs(levels)
+    for rare, often in (((5, 7), (2, 7)), ((5, 7), (5, 1)), ((2, 7), (2, 1)), ((5, 1), (2, 1))):
+        assert one[often] < one[rare] - 0.5
+        assert zero[often] > zero[rare] + 0.1
+
+
+def test_no_cost_is_endless_and_none_is_nothing():
+    zeros, ones = (tiny.costs(np.full((300, 300), number)) for number in (0, 1))
+    for zero, one, more in (zeros, ones):
+        assert np.isfinite([zero.max(), one.max(), more]).all()
+        assert zero.min() > 0
+        assert one.min() > 1
+    np.testing.assert_allclose(ones[0], -np.log2(1e-4), rtol=1e-3)
+    assert zeros[0].max() < 0.01
+
+
 def test_more_zeros_make_a_smaller_file(file):
     thinner = network([np.where(np.abs(levels) > 1, levels, 0) for levels in random_network().levels])
     assert len(tiny.encode(thinner)) < 0.8 * len(file)

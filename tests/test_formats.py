@@ -180,9 +180,31 @@ def test_indices_take_no_more_than_they_need():
     assert file["indptr_1"].dtype == np.uint16
 
 
-def test_a_weight_too_small_for_a_scale_is_no_failure():
-    kernel = np.full((2, 2), np.float32(1e-45))
-    assert np.isfinite(read(FORMATS["int8"].write(whole([kernel, kernel]), False)).kernels[0]).all()
+@pytest.mark.parametrize("size", [1e-45, 2.5e-43])
+def test_a_weight_too_small_for_a_scale_is_no_failure(size):
+    """The smallest float is 1.4e-45: a scale is rounded to a whole number of those, so 127 steps may not be enough."""
+    kernel = np.full((2, 2), np.float32(size))
+    for back in read(FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels:
+        assert np.isfinite(back).all()
+    first, second = read(FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels
+    assert (first >= 0).all()
+    assert (second <= 0).all()
+
+
+def test_steps_of_int8_are_rounded_to_the_nearest():
+    kernel = np.array([[127.0, 0.0], [-126.6, 0.0], [0.49, 0.0], [-0.51, 0.0]], np.float32)
+    file = np.load(io.BytesIO(FORMATS["int8"].write(whole([kernel]), False)))
+    assert file["kernel_0"].tolist() == [[127, 0], [-127, 0], [0, 0], [-1, 0]]
+    assert file["kernel_0"].dtype == np.int8
+    # A unit without weights has a scale that can be divided by.
+    assert file["scale_0"].tolist() == [1, 1]
+    assert file["scale_0"].dtype == np.float32
+
+
+def test_a_network_with_nothing_removed_looks_at_all_pixels(kernels):
+    network = whole(kernels)
+    assert network.inputs.tolist() == [*range(20)]
+    assert [kernel is same for kernel, same in zip(network.kernels, kernels, strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -229,6 +251,13 @@ def test_a_foreign_file_is_refused(kernels):
         npz(inputs=np.arange(2), kernel_0=ones * np.nan),
         npz(inputs=np.arange(2), kernel_0=np.ones(2, np.float32)),
         npz(inputs=np.arange(2), kernel_0=ones.astype(np.int8)),
+        npz(inputs=np.arange(2), kernel_0=ones.astype(np.float64)),
+        npz(inputs=np.arange(2), kernel_0=ones, scale_0=ones[0]),
+        npz(inputs=np.arange(2), kernel_0=ones, other=ones),
+        npz(inputs=np.array([-1, 1]), kernel_0=ones),
+        npz(inputs=np.array([1, 1]), kernel_0=ones),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 2], indptr_0=[1, 1, 3], shape_0=[2, 3]),
+        npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 2], indptr_0=[0, 1, 2, 3], shape_0=[2, 3]),
         npz(inputs=np.array(["a", "b"]), kernel_0=ones),
         npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 5], indptr_0=[0, 1, 3], shape_0=[2, 3]),
         npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, -1], indptr_0=[0, 1, 3], shape_0=[2, 3]),
@@ -236,8 +265,10 @@ def test_a_foreign_file_is_refused(kernels):
         npz(inputs=np.arange(2), data_0=ones[0], indices_0=[0, 1, 2], indptr_0=[0, 9, 3], shape_0=[2, 3]),
     ]
     for data in foreign:
-        with pytest.raises(FormatError):
+        with pytest.raises(FormatError, match=r"cannot be read as a network: .+\. Expected an \.npz file"):
             read(data)
+    # Of a zero before the first pixel and of a single one nothing is wrong.
+    assert read(npz(inputs=np.array([0]), kernel_0=ones[:1])).inputs.dtype == np.int64
 
 
 def test_every_format_on_trained_digits(trained_run):

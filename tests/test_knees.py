@@ -117,10 +117,35 @@ def test_the_area_is_the_mean_accuracy_over_k():
     assert np.isnan(part.area_sd)
 
 
-def test_there_is_no_area_where_a_score_is_missing_or_no_range():
-    table = scores("a", 0, [0.9, 0.8, 0.4])
-    assert areas(table, [0, 0.3, 0.9]).area.isna().all()
-    assert areas(table, [0.5]).area.isna().all()
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sparsities", [[0, 0.3, 0.9], [0.5], []])
+def test_there_is_no_area_where_a_score_is_missing_or_no_range(sparsities):
+    found = areas(scores("a", 0, [0.9, 0.8, 0.4]), sparsities)
+    assert found.area.tolist() == pytest.approx([np.nan], nan_ok=True)
+    assert found.area_sd.isna().all()
+
+
+def test_areas_and_differences_stand_in_the_order_of_the_curves():
+    """The order of the table, or the usual one: never that of the alphabet."""
+    kinds = [("weight", "magnitude"), ("weight", "activation"), ("unit", "magnitude"), ("unit", "activation")]
+    table = pd.concat(
+        scores("a", seed, [0.9, 0.8 + seed / 100, 0.4], method=method, ranking=ranking, agreement=np.nan)
+        for method, ranking in kinds
+        for seed in (0, 1)
+    )
+    found = areas(table, [0, 0.9])
+    assert list(zip(found.method, found.ranking, strict=True)) == kinds
+    found = differences(table, curve_of(table[:1]))
+    # Also without an agreement, which runs of earlier versions do not know.
+    assert list(zip(found.method, found.ranking, found.k, strict=True)) == [
+        (*kind, k) for kind in kinds[1:] for k in (0, 0.5, 0.9)
+    ]
+    assert found.columns.tolist() == [*CURVE, "k", "n", "difference", "low", "high"]
+    assert found.index.tolist() == [*range(9)]
+
+
+def test_of_no_scores_there_is_no_difference():
+    assert differences(pd.DataFrame(), ("digits",)).empty
 
 
 def pairs():

@@ -19,7 +19,7 @@ from typing import IO, BinaryIO
 
 import filelock
 
-from core.errors import DiskFullError, RunWriteError
+from core.errors import RunWriteError
 
 MOST_TEXT = 2**20
 """Bytes of a record; they take some hundreds."""
@@ -272,26 +272,6 @@ def free_space(path: Path) -> int | None:
         except OSError:
             return None
     return None
-
-
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Say so if a disk has less room than that.
-
-    Args:
-        folder: on that disk; it need not exist yet.
-        needed: bytes.
-        what: that which needs them, such as "a training of" a run.
-
-    Raises:
-        DiskFullError: if it has.
-    """
-    free = free_space(folder)
-    if free is not None and free < needed:
-        raise DiskFullError(
-            f"The disk of {folder} is too full for {what}: it needs about {needed / 1e6:,.1f} MB, and "
-            f"{free / 1e6:,.2f} MB are free. Free some space, or choose another folder (--output_dir, or "
-            "NETWORK_PRUNING_CACHE for the app)."
-        )
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from core import settings
 from core.config import Config
-from core.errors import ConfigError, NotAllowedError, TooManyError
+from core.errors import ConfigError, DiskFullError, NotAllowedError, TooManyError
 from core.files import free_space
 
 
@@ -58,18 +58,23 @@ def check_size(config: Config) -> None:
         )
 
 
-def check_disk(root: Path) -> None:
-    """Refuse to begin anything that fills the disk of a cache to the brim.
+def check_disk(root: Path, what: str, needed: int = 0) -> None:
+    """Refuse to begin what would fill the disk of a cache to the brim.
+
+    Args:
+        what: that which is to be begun, such as "a training of" a run.
+        needed: about how many bytes it writes.
 
     Raises:
-        NotAllowedError: if less is free than `NETWORK_PRUNING_MIN_FREE_MB`.
+        DiskFullError: if less is free than that, or than `NETWORK_PRUNING_MIN_FREE_MB`.
         ConfigError: if that is no number.
     """
-    least, free = limit(settings.MIN_FREE_MB), free_space(root)
-    if free is not None and free < least * 1_000_000:
-        raise NotAllowedError(
-            f"The disk is almost full. Expected at least {least:,} MB free in {root}. Received: {free / 1e6:,.0f} MB. "
-            f"Delete runs on the Runs page, or free some other space, or lower {settings.MIN_FREE_MB}."
+    needed, free = max(needed, limit(settings.MIN_FREE_MB) * 1_000_000), free_space(root)
+    if free is not None and free < needed:
+        raise DiskFullError(
+            f"The disk of {root} is too full for {what}. Expected at least {needed / 1e6:,.0f} MB free. "
+            f"Received: {free / 1e6:,.2f} MB. Delete runs on the Runs page, or free some other space, or choose "
+            f"another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app), or lower {settings.MIN_FREE_MB}."
         )
 
 

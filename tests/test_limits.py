@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import jobs, limits, make, runs, scoring, settings
 from core.config import RecoveryConfig, TrainingConfig
-from core.errors import ConfigError, KnownError, NotAllowedError, TooManyError
+from core.errors import ConfigError, DiskFullError, KnownError, NotAllowedError, TooManyError
 from core.sweep import Criterion
 from pages.shared import actions, choice
 from tests.conftest import PROJECT, SMALL
@@ -135,12 +135,11 @@ def test_a_network_that_is_too_large_is_refused_before_anything_starts(cache, mo
 def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
     run = runs.open_run(TINY.run_id)
     monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
-    for start in (lambda: jobs.start_training(run, TINY), lambda: jobs.open_queue().add([TINY])):
-        with pytest.raises(NotAllowedError, match=r"at least 100 MB free.*100 MB"):
-            start()
+    with pytest.raises(DiskFullError, match=r"at least 100 MB free.*100.00 MB"):
+        jobs.start_training(run, TINY)
     assert files(cache) == {}
     monkeypatch.setattr(limits, "free_space", lambda path: 100_000_000)
-    limits.check_disk(cache)
+    limits.check_disk(cache, "this")
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "0", "1.5", "1e9", "٣", "9" * 40])

@@ -17,7 +17,8 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
 
     Raises:
         JobError: if the cache cannot be written, or the process ends before it has begun.
-        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
+        NotAllowedError: if nothing but scores may be written here.
+        DiskFullError: if the disk is almost full.
     """
     check_may_change(f"measure the speed of run {run.id}")
     if run.is_busy("speed"):

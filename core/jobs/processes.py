@@ -19,7 +19,7 @@ from core import limits, log, scoring, settings
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooManyError
-from core.files import advice, clear_errors, lock_at, new_log, read_log, require_space, write_text
+from core.files import advice, clear_errors, lock_at, new_log, read_log, write_text
 from core.runs import Run, layout, list_runs
 from core.sweep import Criterion
 
@@ -94,7 +94,6 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path, within_limit:
     """
     failure = None
     while ticket.exists() and not run.is_complete():
-        require_room(run, config)
         try:
             process = None if run.is_training() else _launch(run, config, within_limit=within_limit)
         except (RunBusyError, TooManyError):
@@ -119,7 +118,8 @@ def require_room(run: Run, config: Config) -> None:
     Raises:
         DiskFullError: if it has none.
     """
-    require_space(run.root, _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count, f"a training of {run.id}")
+    needed = _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count
+    limits.check_disk(run.root, f"a training of {run.id}", needed)
 
 
 def train_without_limit(run: Run, config: TrainingConfig, ticket: Path) -> Outcome:
@@ -202,12 +202,13 @@ def ensure_pictures(run: Run) -> None:
 
     Raises:
         JobError: if they cannot be drawn; the message says why.
-        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
+        NotAllowedError: if nothing but scores may be written here.
+        DiskFullError: if the disk is almost full.
     """
     if run.is_drawn():
         return
     limits.check_may_change(f"draw the figures of run {run.id}")
-    limits.check_disk(run.root)
+    limits.check_disk(run.root, f"the figures of run {run.id}")
     process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
     if process.returncode or not run.is_drawn():
@@ -265,9 +266,10 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
     Raises:
         RunBusyError: if somebody else trains it.
         NotAllowedError: if it may not be trained here, or not now.
+        DiskFullError: if the disk has no room for it.
     """
     limits.check_size(config)
-    limits.check_disk(run.root)
+    require_room(run, config)
     with starting(run.root, within_limit):
         run.forget_training()
         command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
@@ -336,10 +338,11 @@ def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], 
 
     Raises:
         JobError: if the log cannot be written, or the process ends before it has begun.
-        NotAllowedError: if nothing but scores may be written here, or the disk is almost full.
+        NotAllowedError: if nothing but scores may be written here.
+        DiskFullError: if the disk is almost full.
     """
     limits.check_may_change("start this")
-    limits.check_disk(cache)
+    limits.check_disk(cache, "this")
     process = logged(arguments, cache, log)
     threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
     wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(read_log(log))}")

@@ -111,14 +111,12 @@ class Queue:
 
         Raises:
             RunError: if the cache cannot be written.
-            NotAllowedError: if nothing may be trained here, one is too large, or the disk is almost full.
+            NotAllowedError: if nothing may be trained here, one is too large.
         """
         limits.check_may_change("queue a training")
         missing = self.missing(configs)
         for config in missing:
             limits.check_size(config)
-        if missing:
-            limits.check_disk(self.root)
         now = time.time_ns()
         with clear_errors(f"write to {self.folder}"):
             if missing:

@@ -36,6 +36,12 @@ COMMIT_EVENTS = 45
 """What a replacement does after it has trained; the events before are those of a first training."""
 
 
+@pytest.fixture(autouse=True)
+def any_disk(monkeypatch):
+    """Disks of two megabytes are wanted here."""
+    monkeypatch.setenv("NETWORK_PRUNING_MIN_FREE_MB", "0")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def counts(pytestconfig):
     yield

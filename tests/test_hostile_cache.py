@@ -3,12 +3,15 @@ another run."""
 
 import contextlib
 import functools
+import gzip
 import io
 import json
 import os
 import resource
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -19,14 +22,15 @@ from streamlit.testing.v1 import AppTest
 
 from core import datasets, jobs, runs
 from core.config import TrainingConfig
-from core.errors import KnownError, RunError
+from core.errors import DatasetError, KnownError, RunError
 from core.exports import archive, report
 from core.files import new_log
 from core.jobs import open_queue
 from core.runs import TinyFile, keep_tiny, layout, write_run
 from core.scoring import Asked, ask
 from core.sweep import Criterion
-from tests.conftest import PROJECT, SMALL
+from pages.shared import choice
+from tests.conftest import PROJECT, SMALL, run_train
 
 SPARE = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8, 6))
 """A configuration that no test trains."""
@@ -538,3 +542,200 @@ def test_a_damaged_file_is_a_sentence_and_no_other_run_is_affected(full, name, d
     assert listed == {full.id}
     full.delete()
     assert [run.id for run in runs.list_runs()] == ["other"]
+
+
+# Pages
+
+PAGES = ("overview", "training", "grid", "pruning", "size", "smallest", "draw", "comparison", "runs", "present")
+UNREADABLE = {
+    **{f"{layout.STATE} {what}": (layout.STATE, damage) for what, damage in (ANYWHERE | RECORDS | STATES).items()},
+    **{f"{layout.CONFIG} {what}": (layout.CONFIG, damage) for what, damage in (ANYWHERE | RECORDS | CONFIGS).items()},
+}
+
+
+def add_copy(run: runs.Run, index: int, name: str, damage) -> runs.Run:
+    copy = runs.open_run(f"bad-{index}", run.root)
+    unneeded = shutil.ignore_patterns("*.png", "*.gif", "*.keras", layout.HISTOGRAMS)
+    shutil.copytree(run.folder, copy.folder, ignore=unneeded)
+    if not (copy.folder / name).exists():
+        (copy.folder / name).parent.mkdir(exist_ok=True)
+        (copy.folder / name).write_text("{}")
+    damage(copy.folder / name)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def unreadable_cache(trained_run: runs.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole run among runs with every damage to what says what they are, and trainings with the same."""
+    root = tmp_path_factory.mktemp("unreadable")
+    shutil.copytree(trained_run.root / "datasets", root / "datasets")
+    shutil.copytree(trained_run.folder, root / SMALL.run_id)
+    whole = runs.Run(root, SMALL.run_id)
+    for index, (name, damage) in enumerate(UNREADABLE.values()):
+        add_copy(whole, index, name, damage)
+    for index, damage in enumerate([changed(phase=None), changed(phase="resting"), changed(phase=HUGE), text("{")]):
+        begun = add_copy(whole, 1000 + index, layout.STATE, damage)
+        begun.folder.rename(begun.part)
+    (root / "linked").symlink_to(root.parent, target_is_directory=True)
+    (root / f"linked-too{layout.PART}").symlink_to("/")
+    (root / SPARE.run_id).write_text("a file in the place of a folder")
+    (root / f"empty{layout.PART}").mkdir()
+    (root / "README.md").write_text("no run")
+    return root
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_runs_that_cannot_be_read_take_no_page_down(unreadable_cache, monkeypatch, page):
+    monkeypatch.setenv("NETWORK_PRUNING_CACHE", str(unreadable_cache))
+    app = open_page(page)
+    assert not app.error
+    if page in ("pruning", "size", "smallest", "draw"):
+        assert choice.label(SMALL) in app.selectbox[0].options
+    if page == "runs":
+        listed = {*app.dataframe[0].value.run, *(element.value for element in app.text)}
+        copies = {f"bad-{index}" for index in range(len(UNREADABLE))}
+        assert {*copies, "linked", "linked-too", SPARE.run_id} <= listed
+        assert not {"README", "README.md", "empty"} & listed
+        assert SMALL.run_id in app.dataframe[0].value.run.tolist()
+
+
+SCORES = {
+    f"{name} {what}": (name, damage)
+    for name, kinds in KINDS.items()
+    if name not in (layout.STATE, layout.CONFIG)
+    for what, damage in (ANYWHERE | kinds).items()
+}
+
+
+@pytest.mark.parametrize("page", ["pruning", "size", "smallest", "draw", "present", "comparison"])
+def test_a_damaged_network_or_score_is_a_sentence_on_every_page(full, page):
+    """A few of all damages to each kind of file; the others are read in the tests above."""
+    every = {name: [what for what in SCORES if what.startswith(name)] for name in KINDS}
+    chosen = [what for names in every.values() for what in names[sum(page.encode()) % 16 :: 16]]
+    copies = [add_copy(full, index, *SCORES[what]) for index, what in enumerate(chosen)]
+    if page == "comparison":
+        app = open_page(page, runs=[full.id, *(copy.id for copy in copies)])
+        assert "60-40" in app.dataframe[0].value.configuration[0]
+        return
+    for copy in copies:
+        open_page(page, run=copy.id)
+
+
+def test_odd_things_beside_the_runs_take_no_page_down(full):
+    root = full.root
+    for folder in (".queue", ".asked", ".locks"):
+        (root / folder).mkdir(exist_ok=True)
+    damages = [*(ANYWHERE | RECORDS | CONFIGS).values()]
+    for index, damage in enumerate(damages):
+        config = TrainingConfig(dataset="optdigits", seed=index)
+        ticket = root / ".queue" / f"{config.run_id}.json"
+        ticket.write_text(json.dumps({"added": index, "failure": None, "config": config.to_dict()}))
+        damage(ticket)
+    for index, value in enumerate((HUGE, "soon", None, [])):
+        config = TrainingConfig(dataset="optdigits", seed=1000 + index)
+        ticket = {"added": value, "failure": value, "config": config.to_dict() | {"l1_reg": HUGE}}
+        (root / ".queue" / f"{config.run_id}.json").write_text(json.dumps(ticket))
+    os.mkfifo(root / ".locks" / f"{full.id}.run")
+    os.mkfifo(root / ".locks" / "queue")
+    (root / ".locks" / f"{full.id}.curve").mkdir()
+    (root / ".asked" / full.id).mkdir()
+    for name in ("key.txt", "log.txt", "speed.txt", "speed-log.txt", "tiny.txt"):
+        os.mkfifo(root / ".asked" / full.id / name)
+    for name in (layout.TINY, layout.EXPORTS, layout.SPEED, layout.REPAIRED):
+        (full.folder / name).mkdir(exist_ok=True)
+        for index, damage in enumerate(damages):
+            path = full.folder / name / f"{index}.json"
+            path.write_text(json.dumps({"bytes": HUGE, "about": [], "rows": [{}], "source": HUGE}))
+            damage(path)
+    key = Criterion("weight").key(0.5)
+    layout.speed(full.folder, key).write_text(json.dumps({"rows": [{"network": "compacted"}], "source": 7}))
+    for page in PAGES:
+        open_page(page)
+
+
+@pytest.mark.parametrize("damage", [*(RECORDS | ANYWHERE).values()], ids=[*(RECORDS | ANYWHERE)])
+def test_a_damaged_state_can_be_trained_again_or_deleted(full, damage, monkeypatch):
+    damage(full.folder / layout.STATE)
+    started = []
+    monkeypatch.setattr(jobs, "start_training", lambda run, config, replace=False: started.append((run, replace)))
+    settings = {"dataset": SMALL.dataset, "epochs": str(SMALL.epochs), "hidden_units": "60,40"}
+    app = open_page("training", **settings)
+    assert layout.STATE in app.error[0].value
+    click(app, "train_again")
+    assert started == [(full, True)]
+    app = click(click(open_page("training", **settings), "delete"), "delete_confirmed")
+    assert not full.folder.exists()
+    assert app.button(key="train")
+
+
+def test_a_deleted_history_costs_only_the_curves(full):
+    (full.folder / layout.HISTORY).unlink()
+    app = open_page("training", dataset=SMALL.dataset, epochs=str(SMALL.epochs), hidden_units="60,40")
+    assert layout.HISTORY in app.error[0].value
+    assert {"open", "retrain", "delete"} <= {button.key for button in app.button}
+
+
+# Commands
+
+
+def test_commands_say_what_is_damaged_and_train_again_when_told(full):
+    (full.folder / layout.HISTORY).unlink()
+    said = run_train("--notrain", *SMALL.to_flags(), f"--output_dir={full.root}")
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert layout.HISTORY in said.stderr
+    (full.folder / layout.STATE).write_text("{")
+    for flags in ([], ["--notrain"]):
+        said = run_train(*flags, *SMALL.to_flags(), f"--output_dir={full.root}")
+        assert said.returncode == 1
+        assert layout.STATE in said.stderr
+        assert "--force_train" in said.stderr
+        assert "Traceback" not in said.stderr
+    said = run_train("--force_train", *SMALL.to_flags(), f"--output_dir={full.root}")
+    assert said.returncode == 0, said.stderr
+    assert full.is_complete()
+
+
+# Datasets
+
+
+def test_a_compressed_file_of_gigabytes_is_refused_before_it_is_unpacked(cache, tmp_path):
+    folder = tmp_path / "data" / "digits"
+    folder.mkdir(parents=True)
+    piece = gzip.compress(bytes(2**26), 1)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(piece * 32)
+    program = (
+        "import resource, sys; from core.datasets import load_dataset\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: load_dataset('digits')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    environment = os.environ | {"NETWORK_PRUNING_DATA": str(folder.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=100
+    )
+    said, grown = done.stdout.splitlines()
+    assert "DatasetError" in said
+    assert "more than" in said
+    assert int(grown) < 200_000, f"{int(grown):,} KB were taken"
+
+
+@pytest.mark.parametrize("damage", [*(ANYWHERE | ARRAYS).values()], ids=[*(ANYWHERE | ARRAYS)])
+def test_a_damaged_decoded_dataset_is_decoded_again(full, damage):
+    path = full.root / "datasets" / "optdigits.npz"
+    damage(path)
+    assert not datasets.is_cached("optdigits", full.root)
+    if path.is_dir():
+        return  # it cannot be replaced, and a warning says so
+    assert len(datasets.load_dataset("optdigits", full.root).test.labels) == 360
+    assert datasets.is_cached("optdigits", full.root)
+
+
+def test_decoded_images_with_other_values_are_refused(full):
+    path = full.root / "datasets" / "optdigits.npz"
+    with np.load(path) as kept:
+        content = {name: kept[name] for name in kept}
+    np.savez(path, **content | {"test_labels": content["test_labels"] + np.uint8(100)})
+    with pytest.raises(DatasetError, match="labels"):
+        _ = datasets.load_dataset("optdigits", full.root).test

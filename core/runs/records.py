@@ -146,7 +146,7 @@ def parse_json(path: Path) -> dict[str, Any]:
         values = json.loads(text)
         if "\\ud" in text.lower():
             # Half a surrogate pair is no character, and no page can show it.
-            values = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="replace"))
+            values = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="ignore"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(values, dict):

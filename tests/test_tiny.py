@@ -150,6 +150,40 @@ def test_costs_by_hand():
     assert zero.dtype == one.dtype == np.float32
 
 
+def test_costs_multiply_the_odds_of_row_and_column():
+    """How much likelier than anywhere a number is in its row, and how much in its column, both count."""
+    levels = np.where(np.random.default_rng(6).random((11, 14)) < 0.4, 1, 0)
+    levels[3] = 0
+    levels[3, 2] = -1
+    zero, one, more = tiny.costs(levels)
+    rows, columns = (levels != 0).sum(axis=1) + 0.4, (levels != 0).sum(axis=0) + 0.4
+
+    def odds(part):
+        return part / (1 - part)
+
+    for i in range(11):
+        for j in range(14):
+            times = odds(rows[i] / 14) * odds(columns[j] / 11) / odds(rows.sum() / (11 * 14))
+            assert zero[i, j] == pytest.approx(np.log2(1 + times), rel=1e-5)
+            assert one[i, j] == pytest.approx(np.log2(1 + 1 / times) + 1 - np.log2(1 - 2**-more), rel=1e-5)
+
+
+def test_what_was_never_seen_costs_as_if_it_were_one_in_ten_thousand():
+    crossed = np.zeros((200, 200), int)
+    crossed[0] = crossed[:, 0] = 1
+    assert tiny.costs(crossed)[0][0, 0] == pytest.approx(-np.log2(1e-4), rel=1e-3)
+    apart = np.zeros((200, 200), int)
+    apart[20:, 20:] = 1
+    zero, one, more = tiny.costs(apart)
+    assert zero[0, 0] == pytest.approx(-np.log2(1 - 1e-4), rel=1e-3)
+    assert one[0, 0] == pytest.approx(-np.log2(1e-4) + 1 - np.log2(1 - 2**-more), rel=1e-3)
+    # In a row of 5,000 without any number it is not less likely than that either.
+    wide = np.zeros((10, 5_000), int)
+    wide[1:, 0] = 1
+    times = 1e-4 * (9.4 / 0.6) / (13 / 50_000)
+    assert tiny.costs(wide)[0][0, 0] == pytest.approx(np.log2(1 + times), rel=1e-3)
+
+
 def test_costs_are_less_where_a_row_or_a_column_has_more():
     levels = np.eye(20, 30, dtype=int)
     levels[::2, 1] = levels[2, ::2] = 1

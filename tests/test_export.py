@@ -55,6 +55,11 @@ def test_text_cannot_become_a_formula(text):
     assert read.number.tolist() == [-1.5, 2.0]
 
 
+def test_a_file_that_is_no_table_is_told():
+    with pytest.raises(ExportError, match="damaged"):
+        tables.safe_csv(b"x" * 200_000)
+
+
 def test_markdown_keeps_its_columns(table):
     table = table.head(3).assign(run="a|b")
     lines = tables.markdown_bytes(table[["run", "k", "accuracy"]]).decode().splitlines()

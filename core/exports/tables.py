@@ -2,12 +2,14 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from core.analysis.comparison import CURVE, said_ranking
+from core.errors import ExportError
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
@@ -28,14 +30,33 @@ def safe_csv(content: bytes) -> bytes:
     """A CSV file of a cache, in which text that a spreadsheet would take for a formula is quoted likewise.
 
     One without such text stays as it is, to the byte.
+
+    Raises:
+        ExportError: if it is no CSV file.
     """
-    rows = list(csv.reader(io.StringIO(content.decode(errors="replace"), newline="")))
-    quoted = [[cell if _is_number(cell) else _as_text(cell) for cell in row] for row in rows]
-    if quoted == rows:
+    try:
+        return _safe(content)
+    except csv.Error as error:
+        raise ExportError(f"A table of the run is damaged: {error}. Score the run again, or retrain it.") from None
+
+
+def _safe(content: bytes) -> bytes:
+    if all(_quoted(row) == row for row in _rows(content)):
         return content
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(quoted)
-    return file.getvalue().encode()
+    file = io.BytesIO()
+    with io.TextIOWrapper(file, "utf-8", newline="") as text:
+        csv.writer(text, lineterminator="\n").writerows(map(_quoted, _rows(content)))
+        text.flush()
+        return file.getvalue()
+
+
+def _rows(content: bytes) -> Iterator[list[str]]:
+    """Row by row: all at once, a file of some megabytes would take hundreds of them."""
+    return csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", errors="replace", newline=""))
+
+
+def _quoted(row: list[str]) -> list[str]:
+    return [cell if _is_number(cell) else _as_text(cell) for cell in row]
 
 
 def _is_number(text: str) -> bool:

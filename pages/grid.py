@@ -150,7 +150,7 @@ def show_entry(queue: Queue, entry: Entry) -> None:
         with state:
             progress.show_bar(run, training)
     elif status == "failed":
-        state.markdown(f":red[Failed.] {frame.verbatim(entry.failure)}")
+        state.markdown(f":red[Failed.] {frame.plain(entry.failure)}")
     else:
         state.caption("Trained; drawing its figures" if status == "drawing" else "Waiting")
     with button:

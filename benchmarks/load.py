@@ -4,8 +4,9 @@
 
 The default network on digits, in a cache of its own; each session is a page in one Chromium, all opened at once. Of 25
 one trains the small digits, 15 move the slider, 5 look at the wall at a k between the stops, and 4 compare at k of
-their own and download the CSV, again and again, at least once, until the minutes are over. Afterwards every final number that a page showed or a file held is worked out anew.
-Ends with 1 if a page had an error, or if one number was wrong. Needs Chromium; trains the network if it is missing.
+their own and download the CSV: again and again until the minutes are over, at least once. Afterwards every final number
+that a page showed or a file held is worked out anew. Ends with 1 if a page had an error, or if one number was wrong.
+Needs Chromium; trains the network if it is missing.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from core.sweep import STOPS, Criterion, key_of, parse_key
 
 PAUSE = (1.0, 4.0)
 """Seconds that a person looks at what is there."""
-PATIENCE = 300.0
+PATIENCE = 120.0
 """Seconds until what does not come counts as an error."""
 SMALL = TrainingConfig(dataset="optdigits", epochs=10, hidden_units=(60, 40))
 SHOWN = (
@@ -255,9 +256,7 @@ def main() -> None:
             server.terminate()
             server.wait()
         numbers, wrong = check(load)
-    print(
-        f"{chosen.sessions} sessions in {seconds:.0f} s on {os.cpu_count()} cores, load of the machine before {busy:.1f}"
-    )
+    print(f"{chosen.sessions} sessions in {seconds:.0f} s on {os.cpu_count()} cores, load before {busy:.1f}")
     for kind, taken in sorted(load.seconds.items()):
         percentiles = ", ".join(f"p{part} {np.percentile(taken, part):.2f}" for part in (50, 90, 99))
         print(f"{kind}: {percentiles} s ({len(taken)} times)")

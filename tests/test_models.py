@@ -415,7 +415,7 @@ def test_a_file_that_could_not_be_begun_is_said(run, monkeypatch):
     monkeypatch.setattr(jobs, "start_export", fail)
     app = opened(run, method="unit", k="0.5")
     app.button(key="make_npz").click().run()
-    assert [error.value for error in app.error] == ["No room."]
+    assert [error.value.split(" :small")[0] for error in app.error] == ["No room."]
 
 
 def test_the_page_says_what_is_not_available(run, monkeypatch):

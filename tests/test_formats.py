@@ -4,6 +4,7 @@ import io
 import zipfile
 from itertools import pairwise
 
+import constriction
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,6 +148,31 @@ def test_a_coded_kernel_whose_counts_were_changed_is_refused():
     changed[[0, 1]] += [1, -1]
     with pytest.raises(ValueError, match="count"):
         coding.decode(changed, coded["stream"], 20)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_stream_that_fits_the_counts_in_one_direction_only_is_refused(turned):
+    """Two numbers on the diagonal, whose counts say that both are in one row, or in one column."""
+    rows, columns = np.array([1, 1]), np.array([2, 0])
+    if turned:
+        rows, columns = columns, rows
+    coder = constriction.stream.queue.RangeEncoder()
+    likely = coding._likely(rows, columns)
+    coder.encode(np.array([1, 0, 0, 1], np.int32), constriction.stream.model.Bernoulli(perfect=False), likely)
+    values = np.array([129, 130], np.int32)
+    occurring = np.bincount(values, minlength=256)
+    coder.encode(values, coding._values(occurring))
+    counts = np.concatenate([rows, columns, occurring])
+    with pytest.raises(ValueError, match="its stream does not fit its counts"):
+        coding.decode(counts, coder.get_compressed(), 2)
+
+
+def test_a_row_of_more_numbers_than_it_has_room_for_is_refused():
+    counts = np.concatenate([[3, 0], [1, 2], np.bincount([129] * 3, minlength=256)])
+    with pytest.raises(ValueError, match="a count is larger than its row or column"):
+        coding.decode(counts, np.zeros(1, np.uint32), 2)
+    with pytest.raises(ValueError, match="its counts are not those of a kernel"):
+        coding.decode(counts[:4], np.zeros(1, np.uint32), 2)
 
 
 def test_one_loud_weight_does_not_cost_int8_the_others(kernels):

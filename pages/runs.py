@@ -65,7 +65,7 @@ def show_damaged(damaged: list[runs.Damaged]) -> None:
         with st.container(height=320 if len(damaged) > SEVERAL_DAMAGED else "content", border=False):
             for each in damaged[:MOST_DAMAGED]:
                 with st.container(horizontal=True, vertical_alignment="center"):
-                    with st.container():
+                    with st.container(gap="xxsmall"):
                         st.text(each.run.id)
                         st.text(each.reason)
                     if st.button("Delete…", icon=":material/delete:", key=f"delete_damaged_{each.run.id}"):

@@ -24,7 +24,7 @@ from core import datasets, jobs, runs
 from core.config import TrainingConfig
 from core.errors import DatasetError, KnownError, RunError
 from core.exports import archive, report
-from core.files import new_log
+from core.files import new_log, read_bytes
 from core.jobs import open_queue
 from core.runs import TinyFile, keep_tiny, layout, write_run
 from core.scoring import Asked, ask
@@ -313,6 +313,13 @@ def test_what_a_killed_delete_left_is_removed_by_the_next(cache, full):
 
 
 # Damages
+
+
+def test_a_file_that_is_larger_than_it_may_be_is_not_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"four")
+    assert read_bytes(tmp_path / "file", 4) == b"four"
+    with pytest.raises(OSError, match="expected at most 3"):
+        read_bytes(tmp_path / "file", 3)
 
 
 def replace_by(make):

@@ -421,8 +421,11 @@ def list_runs(root: Path | None = None) -> list[Run]:
 
 def _is_run(root: Path, run_id: str) -> bool:
     """Whether what is called so in a cache is a run, or was meant as one, and not something else that lies there."""
-    for folder in (root / f"{run_id}{suffix}" for suffix in ("", layout.PART, layout.OLD)):
-        if folder.is_symlink() or any(os.path.lexists(folder / name) for name in SIGNS):
+    for suffix in ("", layout.PART, layout.OLD):
+        folder = root / f"{run_id}{suffix}"
+        # Of a training that has just begun there is nothing to say yet: its state is written after its configuration.
+        signs = [name for name in SIGNS if (suffix, name) != (layout.PART, layout.CONFIG)]
+        if folder.is_symlink() or any(os.path.lexists(folder / name) for name in signs):
             return True
     return is_made_id(run_id) and (root / run_id).exists()
 

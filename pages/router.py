@@ -17,6 +17,7 @@ st.html(
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) * { color: inherit; }
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { color: inherit; }
     .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { background-color: #0072B2; border-color: #0072B2; }
+    .st-key-failed_downloads_seen { position: absolute; }
     [data-testid="stElementContainer"]:has(.instrument, .wall) { opacity: 1 !important; transition: none !important; }
     </style>"""
 )
@@ -32,5 +33,6 @@ page = st.navigation(
     ],
     position="top",
 )
+frame.show_failed_downloads()
 with frame.known_errors():
     page.run()

@@ -66,13 +66,13 @@ def show_damaged(damaged: list[runs.Damaged]) -> None:
             for each in damaged[:MOST_DAMAGED]:
                 with st.container(horizontal=True, vertical_alignment="center"):
                     with st.container(gap="xxsmall"):
-                        st.text(each.run.id)
+                        st.markdown(frame.verbatim(each.run.id))
                         st.text(each.reason)
-                    if st.button("Delete…", icon=":material/delete:", key=f"delete_damaged_{each.run.id}"):
+                    if actions.button("Delete…", icon=":material/delete:", key=f"delete_damaged_{each.run.id}"):
                         confirm_delete([each.run.id])
         if len(damaged) > MOST_DAMAGED:
             st.caption(f"The first {MOST_DAMAGED} of them are listed.")
-        if len(damaged) > 1 and st.button("Delete all damaged…", icon=":material/delete:", key="delete_damaged"):
+        if len(damaged) > 1 and actions.button("Delete all damaged…", icon=":material/delete:", key="delete_damaged"):
             confirm_delete([each.run.id for each in damaged])
 
 

@@ -153,22 +153,18 @@ def offer(run: runs.Run, made: runs.TinyFile) -> None:
     usage, code = st.columns([3, 2], gap="large")
     with usage:
         with st.container(horizontal=True):
-            st.download_button(
+            frame.download(
                 f"Network, {made.bytes:,} bytes",
                 lambda: runs.read_tiny(run, made),
-                file_name=f"{name}.tiny",
-                mime="application/octet-stream",
-                icon=":material/download:",
-                on_click="ignore",
+                f"{name}.tiny",
+                "application/octet-stream",
                 key="tiny_download",
             )
-            st.download_button(
+            frame.download(
                 f"Decoder, {DECODER.stat().st_size:,} bytes",
                 DECODER.read_bytes,
-                file_name="decoder.py",
-                mime="text/x-python",
-                icon=":material/download:",
-                on_click="ignore",
+                "decoder.py",
+                "text/x-python",
                 key="tiny_decoder",
             )
         st.code(
@@ -188,15 +184,7 @@ classes = (activations @ last).argmax(axis=1)""",
         if made.bytes <= MOST_BYTES:
             picture = qr_code(runs.read_tiny(run, made))
             st.image(picture, caption="The whole network, as any reader of QR codes gives it back", width=300)
-            st.download_button(
-                "QR code",
-                picture,
-                file_name=f"{name}.png",
-                mime="image/png",
-                icon=":material/download:",
-                on_click="ignore",
-                key="tiny_qr",
-            )
+            frame.download("QR code", lambda: picture, f"{name}.png", "image/png", key="tiny_qr")
         else:
             st.caption(f"A QR code holds at most {MOST_BYTES:,} bytes, so this file has none.")
 

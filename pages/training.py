@@ -143,7 +143,7 @@ def show_damage(run: runs.Run, config: TrainingConfig, reason: str) -> None:
         icon=":material/broken_image:",
     )
     with st.container(horizontal=True):
-        st.button(
+        actions.button(
             "Train again",
             type="primary",
             icon=":material/replay:",
@@ -151,7 +151,7 @@ def show_damage(run: runs.Run, config: TrainingConfig, reason: str) -> None:
             on_click=actions.attempt,
             args=(run, jobs.start_training, run, config, True),
         )
-        if st.button("Delete…", icon=":material/delete:", key="delete"):
+        if actions.button("Delete…", icon=":material/delete:", key="delete"):
             actions.confirm_delete(run)
 
 

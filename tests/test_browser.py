@@ -1,18 +1,24 @@
 """Journeys in a real Chromium against a real server."""
 
 import re
+import shutil
 import zipfile
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from core import runs
 from core.config import K_VALUES
 from core.pruning import METHODS
+from core.runs import layout
 from core.sweep import RANDOM_SEEDS
-from tests.browsing import confirmed, download, fill, metric, needs_chromium, settled, visit
+from pages.shared.choice import settings_of
+from tests.browsing import Server, confirmed, download, fill, metric, needs_chromium, settled, visit
 
 pytestmark = needs_chromium
 PAGES = {
@@ -156,3 +162,83 @@ def test_training_survives_its_server_and_can_be_cancelled(server, page):
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Training was cancelled")).to_be_visible()
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
+
+
+def test_two_tabs_follow_one_training(server, page):
+    address = f"{server.url}/training?dataset=optdigits&epochs=2000&hidden_units=60,40"
+    visit(page, address)
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
+    other = page.context.new_page()
+    visit(other, address)
+    expect(other.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
+    other.get_by_role("button", name="Cancel").click()
+    for tab in (other, page):
+        expect(tab.get_by_text("Training was cancelled")).to_be_visible()
+
+
+def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):
+    (run,) = runs.list_runs(server.cache)
+    visit(page, f"{server.url}/pruning?k=0.5")
+    confirmed(page, "0.5")
+    other = page.context.new_page()
+    visit(other, f"{server.url}/runs")
+    box = other.get_by_test_id("stDataFrame").bounding_box()
+    # The table is one canvas: the first row's box is in its first column.
+    other.mouse.click(box["x"] + 15, box["y"] + 36 + 17)
+    other.get_by_role("button", name="Delete…").click()
+    dialog = other.get_by_role("dialog")
+    expect(dialog).to_contain_text(run.id)
+    assert run.is_complete()
+    dialog.get_by_role("button", name="Delete 1 run").click()
+    expect(other.get_by_text("Deleted 1 run.")).to_be_visible()
+    assert not run.folder.exists()
+    expect(other.get_by_text("No runs yet.")).to_be_visible()
+
+    # Of a slider that is dragged all the same, it is said that its run is gone, and what to do.
+    slider = page.get_by_label("Sparsity k", exact=True)
+    slider.focus()
+    slider.press("End")
+    expect(page.get_by_text(f"Run {run.id} is no longer in the cache.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("No trained network yet.")).to_be_visible()
+    settled(page)
+
+
+def test_a_damaged_run_is_named_and_trained_again(trained_cache, trained_run, tmp_path, page):
+    cache = shutil.copytree(trained_cache, tmp_path / "cache")
+    (cache / trained_run.id / layout.STATE).write_text('{"phase": "complete", "finished"')
+    server = Server(cache)
+    try:
+        visit(page, f"{server.url}/runs")
+        expect(page.get_by_text("1 damaged run")).to_be_visible()
+        expect(page.get_by_text(trained_run.id).first).to_be_visible()
+        visit(page, f"{server.url}/training?{urlencode(settings_of(trained_run.config()))}")
+        expect(page.get_by_text("This run is damaged")).to_be_visible()
+        page.get_by_role("button", name="Train again").click()
+        expect(page.get_by_role("button", name="Prune it")).to_be_visible(timeout=120_000)
+        settled(page)
+        visit(page, f"{server.url}/runs")
+        expect(page.get_by_text("damaged run")).to_have_count(0)
+    finally:
+        server.stop()
+    again = runs.open_run(trained_run.id, cache)
+    for kernel, expected in zip(again.kernels(), trained_run.kernels(), strict=True):
+        np.testing.assert_array_equal(kernel, expected)
+
+
+def test_a_download_that_fails_says_why(trained_server, trained_run, page, tmp_path):
+    picture = runs.open_run(trained_run.id, trained_server.cache).folder / layout.GIFS["unit"]
+    visit(page, f"{trained_server.url}/comparison?runs={trained_run.id}")
+    expect(page.get_by_text("being scored in the background")).to_have_count(0)
+    aside = picture.rename(picture.with_suffix(".aside"))
+    page.get_by_role("button", name="Units GIF").click()
+    toast = page.get_by_test_id("stToast")
+    expect(toast).to_contain_text(f"{trained_run.id}-{picture.name.replace('_', '-')} could not be made.")
+    expect(toast).to_contain_text(f"{picture.name} could not be read: No such file or directory. Reload the page")
+    expect(toast).to_contain_text(re.compile(r"\(e-[0-9a-f]{8}\)"))
+
+    # Once what was wrong is mended, the same button works.
+    aside.rename(picture)
+    assert download(page, "Units GIF", tmp_path).read_bytes() == picture.read_bytes()
+    expect(toast).to_have_count(1)

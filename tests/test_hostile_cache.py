@@ -599,7 +599,7 @@ def test_runs_that_cannot_be_read_take_no_page_down(unreadable_cache, monkeypatc
     if page in ("pruning", "size", "smallest", "draw"):
         assert choice.label(SMALL) in app.selectbox[0].options
     if page == "runs":
-        listed = {*app.dataframe[0].value.run, *(element.value for element in app.text)}
+        listed = {*app.dataframe[0].value.run, *(element.value.strip("` ") for element in app.markdown)}
         copies = {f"bad-{index}" for index in range(len(UNREADABLE))}
         assert {*copies, "linked", "linked-too", SPARE.run_id} <= listed
         assert not {"README", "README.md", "empty"} & listed

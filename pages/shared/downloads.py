@@ -1,6 +1,5 @@
 """Buttons that hand out files."""
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -15,20 +14,7 @@ from core.files import MOST_PICTURE, read_bytes
 from core.runs import layout
 from pages.shared import actions
 from pages.shared.choice import run_labels
-from pages.shared.frame import counted, known_errors, verbatim
-
-
-def download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
-    """A button that builds a file when asked, without a rerun."""
-    st.download_button(
-        label,
-        make,
-        file_name=file_name,
-        mime=mime,
-        icon=":material/download:",
-        on_click="ignore",
-        key=f"download_{file_name}",
-    )
+from pages.shared.frame import counted, download, known_errors, verbatim
 
 
 def offer_one_of(ids: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,6 +34,9 @@ copy_link = st.components.v2.component(
     html=(ASSETS / "copy_link.html").read_text(),
     css=(ASSETS / "copy_link.css").read_text(),
     js=(ASSETS / "copy_link.js").read_text(),
+)
+failed_downloads = st.components.v2.component(
+    "failed_downloads", html="<span></span>", js=(ASSETS / "failed_downloads.js").read_text()
 )
 
 
@@ -87,6 +91,47 @@ def plain(text: str) -> str:
 
 def _escaped(found: re.Match) -> str:
     return f"\u2060{found[0]}" if found[0].isdigit() else f"\\{found[0]}"
+
+
+def download(label: str, make: Callable[[], bytes], file_name: str, mime: str, key: str | None = None) -> None:
+    """A button that makes a file when it is pressed, without a rerun; `show_failed_downloads` says why one failed."""
+    # The file is made outside the script, where nothing can be shown, and only what is at hand now can be written to.
+    failed = st.session_state.setdefault("failed_downloads", [])
+
+    def made() -> bytes:
+        try:
+            return make()
+        except Exception as error:
+            if isinstance(error, OSError) and error.filename:
+                why = f"{Path(error.filename).name} could not be read: {error.strerror}. Reload the page and try again."
+            else:
+                why = str(error) if isinstance(error, KnownError) else f"{type(error).__name__}: {error}"
+            failed.append((file_name, why, log.failure(error, with_traceback=not isinstance(error, KnownError))))
+            raise
+
+    st.download_button(
+        label,
+        made,
+        file_name=file_name,
+        mime=mime,
+        icon=":material/download:",
+        on_click="ignore",
+        key=key or f"download_{file_name}",
+        help=file_name,
+    )
+
+
+def show_failed_downloads() -> None:
+    """Say of each download that failed why, with the id under which the server's log has it."""
+    failed_downloads(key="failed_downloads_seen", height=1, on_failed_change=lambda: None)
+    failed = st.session_state.get("failed_downloads", [])
+    while failed:
+        file_name, why, name = failed.pop(0)
+        st.toast(
+            f"**{plain(file_name)} could not be made.** {plain(why)} :small[({name})]",
+            icon=":material/error:",
+            duration="infinite",
+        )
 
 
 def error_box(error: KnownError | str, title: str | None = None) -> None:

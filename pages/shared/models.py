@@ -107,13 +107,6 @@ def _offer(exported: Exported, subject: Subject, form: str) -> None:
         f"**{exported.bytes:,} bytes**, {exported.against_dense}  \n"
         f"**{exported.about['test_accuracy']:.2%}** of test images right, measured with this file"
     )
-    st.download_button(
-        "Download",
-        exported.read,
-        file_name=subject.file_name(form),
-        mime="application/octet-stream",
-        icon=":material/download:",
-        on_click="ignore",
-        key=f"download_{form}",
-        help=subject.file_name(form),
+    frame.download(
+        "Download", exported.read, subject.file_name(form), "application/octet-stream", key=f"download_{form}"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from core import jobs, runs
@@ -35,12 +36,28 @@ def run_train(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.fixture(scope="session")
-def trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with one small complete run, trained by the command line. Tests must not change it."""
-    root = tmp_path_factory.mktemp("trained")
+def train(root: Path) -> None:
+    """Make a cache with one small complete run."""
     done = run_train(*SMALL.to_flags(), "--fine_curve", f"--output_dir={root}")
     assert done.returncode == 0, done.stderr
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--trained", type=Path, help="a cache as trained_cache makes one, to be used instead")
+
+
+@pytest.fixture(scope="session")
+def trained_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with one small complete run, trained by the command line. Tests must not change it."""
+    if request.config.getoption("--trained"):
+        return request.config.getoption("--trained")
+    # Processes that share the work share it, too: whoever comes first trains it.
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if hasattr(request.config, "workerinput") else base) / "trained"
+    with FileLock(root.with_suffix(".lock")):
+        if not root.exists():
+            train(root.with_suffix(".new"))
+            root.with_suffix(".new").rename(root)
     return root
 
 
@@ -89,10 +106,10 @@ def kernels() -> list[np.ndarray]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `-m "not trained"` leave out what needs a network trained for it."""
+    """Let `-m "not browser"` leave out what a browser is needed for."""
     for item in items:
-        if "trained_cache" in item.fixturenames:
-            item.add_marker("trained")
+        if {"browser", "page"} & {*item.fixturenames}:
+            item.add_marker("browser")
 
 
 @pytest.hookimpl(hookwrapper=True)

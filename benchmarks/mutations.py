@@ -1,0 +1,197 @@
+"""What share of small mistakes in `core/` the tests notice: a random sample of all that mutmut's operators make.
+
+    pip install "mutmut>=3.8,<4"
+    python -m benchmarks.mutations --sample=100 --seed=1
+    python -m benchmarks.mutations --sample=40 --only=core/runs
+
+Each mutant is one change of the source in a copy of the last commit. The tests of its module run until the first fails;
+those in a browser are left out. So are changes of words (a text with a blank in it), which people read. Printed are the
+share that was killed, with its 95 % Wilson interval, and the change of every survivor.
+"""
+
+import argparse
+import difflib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import libcst
+from libcst import matchers
+from mutmut.mutation.file_mutation import create_mutations, deep_replace
+from scipy.stats import binomtest
+
+from core.settings import PROJECT
+
+SECONDS = 900
+"""A mutant with which the tests take longer has been noticed: it never ends."""
+TESTS = {
+    "core/analysis/comparison.py": "comparison",
+    "core/analysis/distributions.py": "pruning pages",
+    "core/analysis/drawing.py": "drawing",
+    "core/analysis/footprint.py": "footprint size_page",
+    "core/analysis/inspection.py": "inspection pages",
+    "core/analysis/knees.py": "knees",
+    "core/analysis/latency.py": "footprint size_page",
+    "core/analysis/recovered.py": "repaired recover",
+    "core/analysis/uncertainty.py": "evaluation comparison knees",
+    "core/analysis/wall.py": "wall",
+    "core/arrays.py": "formats runs wall hostile_cache",
+    "core/charts": "charts pictures comparison export size_page smallest",
+    "core/command.py": "train hostile_input recover",
+    "core/config/recovery.py": "recover links",
+    "core/config/training.py": "config links earlier_runs grid",
+    "core/datasets.py": "datasets drawing hostile_cache",
+    "core/errors.py": "runs grid",
+    "core/evaluation.py": "evaluation scoring inspection wall",
+    "core/export.py": "models hostile_input",
+    "core/exports/models": "models",
+    "core/exports": "export comparison pictures smallest hostile_input",
+    "core/files.py": "runs deep_folders hostile_cache",
+    "core/grid.py": "grid hostile_input",
+    "core/jobs/exporting.py": "models",
+    "core/jobs/measuring.py": "footprint size_page",
+    "core/jobs/shrinking.py": "smallest",
+    "core/jobs": "grid runs limits training repaired pages",
+    "core/kernels/balancing.py": "formats footprint",
+    "core/kernels/coding.py": "formats tiny",
+    "core/kernels/compaction.py": "kernels footprint models",
+    "core/kernels/formats.py": "formats footprint",
+    "core/kernels/layer.py": "repair repaired",
+    "core/kernels/repair.py": "repair repaired",
+    "core/kernels": "tiny formats smallest",
+    "core/limits.py": "limits grid smallest",
+    "core/links.py": "links hostile_input",
+    "core/log.py": "deployment",
+    "core/make.py": "train recover interrupted",
+    "core/parameters.py": "config hostile_input",
+    "core/pruning.py": "pruning scoring repair",
+    "core/recover.py": "recover",
+    "core/repair.py": "repaired",
+    "core/runs/checkpoint.py": "interrupted hostile_cache",
+    "core/runs/damage.py": "hostile_cache runs_page",
+    "core/runs/example.py": "example",
+    "core/runs/formats.py": "runs wall hostile_cache",
+    "core/runs/notes.py": "runs_page",
+    "core/runs/predictions.py": "wall",
+    "core/runs/tiny.py": "smallest hostile_cache",
+    "core/runs": "runs runs_page interrupted grid train hostile_cache",
+    "core/scoring.py": "scoring repaired recover runs",
+    "core/settings.py": "limits deployment datasets",
+    "core/smallest.py": "smallest",
+    "core/speed.py": "footprint",
+    "core/sweep.py": "scoring pruning repair runs comparison",
+    "core/terminal.py": "train grid",
+    "core/training/distillation.py": "recover smallest",
+    "core/training/masks.py": "recover",
+    "core/training/recover.py": "recover",
+    "core/training/smallest.py": "smallest",
+    "core/training": "training interrupted train",
+    "core/train.py": "train",
+}
+"""Which tests hold a module: the first entry that its path begins with."""
+
+
+def mutants(seed: int, beginning: str) -> Iterator[tuple[str, str]]:
+    """The path and the changed source of every mutant, in random order."""
+    found = []
+    for name in sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "core").rglob("*.py")):
+        if name.startswith(beginning):
+            module, mutations, *_ = create_mutations(name, (PROJECT / name).read_text())
+            found += [(name, module, each) for each in mutations]
+    random.Random(seed).shuffle(found)
+    for name, module, each in found:
+        code = deep_replace(module, each.original_node, each.mutated_node).code
+        if not _in_words(module.code, code):
+            yield name, code
+
+
+def _in_words(before: str, after: str) -> bool:
+    """Whether all that changed stands in texts with a blank in them."""
+    return _without_words(before) == _without_words(after)
+
+
+def _without_words(code: str) -> str:
+    words = matchers.MatchIfTrue(lambda text: " " in text)
+    tree = matchers.replace(libcst.parse_module(code), matchers.SimpleString(words), libcst.SimpleString('""'))
+    return matchers.replace(tree, matchers.FormattedStringText(words), libcst.FormattedStringText("")).code
+
+
+def tests_of(module: str) -> list[str]:
+    """The test files that hold a module, those that fail soonest first."""
+    chosen = next((tests for prefix, tests in TESTS.items() if module.startswith(prefix)), None)
+    assert chosen, f"benchmarks/mutations.py does not say which tests hold {module}"
+    return [f"tests/test_{name}.py" for name in chosen.split()]
+
+
+def is_noticed(copy: Path, module: str, code: str, trained: Path) -> bool:
+    """Whether a test fails once `code` stands in the place of a module."""
+    place = copy / module
+    original = place.read_text()
+    place.write_text(code)
+    # A network that is at hand spares training one, unless the mutant is in what makes it.
+    flags = [] if module.startswith(("core/training", "core/make", "core/train.py")) else [f"--trained={trained}"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not browser"]
+    environment = {name: value for name, value in os.environ.items() if name != "NETWORK_PRUNING_CACHE"}
+    try:
+        done = subprocess.run(
+            [*command, *flags, *tests_of(module)],
+            cwd=copy,
+            env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        place.write_text(original)
+    assert done.returncode != 5, done.stdout
+    return done.returncode != 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=100, help="how many mutants")
+    parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--only", default="core/", help="the beginning of their path")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many at a time")
+    chosen = parser.parse_args()
+
+    sample = list(islice(mutants(chosen.seed, chosen.only), chosen.sample))
+    with tempfile.TemporaryDirectory() as folder:
+        trained = Path(folder) / "trained"
+        copies = [Path(folder) / f"copy-{index}" for index in range(chosen.workers)]
+        for copy in copies:
+            subprocess.run(["git", "clone", "-q", PROJECT, copy], check=True)
+        subprocess.run(
+            [sys.executable, "-c", "import sys; from tests.conftest import train; train(sys.argv[1])", trained],
+            cwd=PROJECT,
+            check=True,
+        )
+        free = list(copies)
+
+        def tried(mutant: tuple[str, str]) -> bool:
+            module, code = mutant
+            copy = free.pop()
+            noticed = is_noticed(copy, module, code, trained)
+            free.append(copy)
+            if not noticed:
+                before = (PROJECT / module).read_text().splitlines()
+                changes = difflib.unified_diff(before, code.splitlines(), module, module, n=1, lineterm="")
+                print("survived:", *list(changes)[1:], sep="\n", flush=True)
+            return noticed
+
+        with ThreadPoolExecutor(chosen.workers) as pool:
+            killed = sum(pool.map(tried, sample))
+    low, high = binomtest(killed, len(sample)).proportion_ci(method="wilson")
+    print(f"{killed} of {len(sample)} killed: {killed / len(sample):.1%}, 95 % interval {low:.1%} to {high:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ import argparse
 import difflib
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -129,30 +130,42 @@ def tests_of(module: str) -> list[str]:
     return [f"tests/test_{name}.py" for name in chosen.split()]
 
 
-def is_noticed(copy: Path, module: str, code: str, trained: Path) -> bool:
-    """Whether a test fails once `code` stands in the place of a module."""
+def failing(copy: Path, tests: list[str], *flags: str) -> list[str]:
+    """Which test fails first; none if all pass.
+
+    Raises:
+        subprocess.TimeoutExpired: after `SECONDS`.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not browser", "--tb=no"]
+    environment = {name: value for name, value in os.environ.items() if name != "NETWORK_PRUNING_CACHE"}
+    done = subprocess.run(
+        [*command, *flags, *tests],
+        cwd=copy,
+        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    if done.returncode == 0:
+        return []
+    found = re.findall("^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    assert found or "conftest" in done.stderr, done.stdout + done.stderr
+    return found or tests
+
+
+def is_noticed(copy: Path, module: str, code: str, trained: Path) -> list[str]:
+    """The test that fails once `code` stands in the place of a module; none if all pass."""
     place = copy / module
     original = place.read_text()
     place.write_text(code)
     # A network that is at hand spares training one, unless the mutant is in what makes it.
     flags = [] if module.startswith(("core/training", "core/make", "core/train.py")) else [f"--trained={trained}"]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not browser"]
-    environment = {name: value for name, value in os.environ.items() if name != "NETWORK_PRUNING_CACHE"}
     try:
-        done = subprocess.run(
-            [*command, *flags, *tests_of(module)],
-            cwd=copy,
-            env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
+        return failing(copy, tests_of(module), "-x", *flags)
     except subprocess.TimeoutExpired:
-        return True
+        return ["it never ends"]
     finally:
         place.write_text(original)
-    assert done.returncode != 5, done.stdout
-    return done.returncode != 0
 
 
 def main() -> None:
@@ -176,7 +189,7 @@ def main() -> None:
         )
         free = list(copies)
 
-        def tried(mutant: tuple[str, str]) -> bool:
+        def tried(mutant: tuple[str, str]) -> list[str]:
             module, code = mutant
             copy = free.pop()
             noticed = is_noticed(copy, module, code, trained)
@@ -188,7 +201,12 @@ def main() -> None:
             return noticed
 
         with ThreadPoolExecutor(chosen.workers) as pool:
-            killed = sum(pool.map(tried, sample))
+            tests = list(pool.map(tried, sample))
+        # A test that fails without a mistake notices none.
+        named = sorted({name for names in tests for name in names if name.startswith("tests/")})
+        broken = failing(copies[0], named, f"--trained={trained}") if named else []
+        assert not broken, f"these fail without a mutant, so what they killed counts for nothing: {broken}"
+    killed = sum(map(bool, tests))
     low, high = binomtest(killed, len(sample)).proportion_ci(method="wilson")
     print(f"{killed} of {len(sample)} killed: {killed / len(sample):.1%}, 95 % interval {low:.1%} to {high:.1%}")
 

@@ -272,6 +272,13 @@ def test_the_command_measures_and_says_what_came_out(full):
     assert "Traceback" not in refused.stderr
 
 
+def note_taken():
+    """Wait until what a process said has been read."""
+    for thread in threading.enumerate():
+        if "note_failure" in thread.name:
+            thread.join(30)
+
+
 def test_a_measurement_can_be_watched_and_stopped(full):
     criterion = Criterion("weight")
     assert jobs.measuring(full) is None
@@ -286,9 +293,7 @@ def test_a_measurement_can_be_watched_and_stopped(full):
     assert jobs.measuring(full) is None
     assert full.speed(Criterion("unit").key(0.5)) is None
     assert full.speed(criterion.key(0.99)) is None
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and thread.daemon:
-            thread.join(30)
+    note_taken()
     assert jobs.measuring_problem(full) is None, "to be stopped is no failure"
 
 
@@ -298,9 +303,7 @@ def test_why_a_measurement_failed_is_known(full):
         jobs.start_measuring(full, Criterion("unit", "admm", recovery="repair"), [0.5])
     with full.lock("speed", timeout=60):
         pass
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and thread.daemon:
-            thread.join(30)
+    note_taken()
     assert jobs.measuring_problem(full).startswith(f"Run {full.id} has no network unit,admm,layer,0,repair,0.5.")
 
 

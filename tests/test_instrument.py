@@ -147,7 +147,7 @@ def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run
     kernels = trained_run.kernels()
     context = browser.new_context()
     context.set_default_timeout(120_000)
-    methods = [METHODS[index % 2] for index in range(10)]
+    methods = [METHODS[index % 2] for index in range(6)]
     pages = [context.new_page() for _ in methods]
     for page, method in zip(pages, methods, strict=True):
         page.goto(f"{trained_server.url}/pruning?run={trained_run.id}&method={method}&k=0")

@@ -112,6 +112,13 @@ def mutants(seed: int, beginning: str) -> Iterator[tuple[str, str]]:
             yield name, code
 
 
+def change(module: str, code: str) -> str:
+    """The lines of a module that differ, and its name."""
+    before = (PROJECT / module).read_text().splitlines()
+    _, _, *lines = difflib.unified_diff(before, code.splitlines(), n=0, lineterm="")
+    return "\n".join([module, *lines])
+
+
 def _in_words(before: str, after: str) -> bool:
     """Whether all that changed stands in texts with a blank in them."""
     return _without_words(before) == _without_words(after)
@@ -176,10 +183,15 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100, help="how many mutants")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--only", default="core/", help="the beginning of their path")
+    parser.add_argument("--list", action="store_true", help="print the changes and try none")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many at a time")
     chosen = parser.parse_args()
 
     sample = list(islice(mutants(chosen.seed, chosen.only), chosen.sample))
+    if chosen.list:
+        print(*(change(module, code) for module, code in sample), sep="\n\n")
+        return
+
     with tempfile.TemporaryDirectory() as folder:
         trained = Path(folder) / "trained"
         copies = [Path(folder) / f"copy-{index}" for index in range(chosen.workers)]
@@ -197,9 +209,7 @@ def main() -> None:
             copy = free.pop()
             noticed = is_noticed(copy, module, code, trained)
             free.append(copy)
-            before = (copy / module).read_text().splitlines()
-            changes = list(difflib.unified_diff(before, code.splitlines(), n=0, lineterm=""))[2:]
-            print(module, *changes, f"killed by {noticed[0]}" if noticed else "SURVIVED", "", sep="\n", flush=True)
+            print(change(module, code), f"killed by {noticed[0]}" if noticed else "SURVIVED", "", sep="\n", flush=True)
             return noticed
 
         with ThreadPoolExecutor(chosen.workers) as pool:

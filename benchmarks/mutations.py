@@ -24,7 +24,7 @@ from pathlib import Path
 
 import libcst
 from libcst import matchers
-from mutmut.mutation.file_mutation import create_mutations, deep_replace
+from mutmut.mutation.file_mutation import Mutation, create_mutations, deep_replace
 from scipy.stats import binomtest
 
 from core.settings import PROJECT
@@ -107,9 +107,8 @@ def mutants(seed: int, beginning: str) -> Iterator[tuple[str, str]]:
             found += [(name, module, each) for each in mutations]
     random.Random(seed).shuffle(found)
     for name, module, each in found:
-        code = deep_replace(module, each.original_node, each.mutated_node).code
-        if not _in_words(module.code, code):
-            yield name, code
+        if not _in_words(each):
+            yield name, deep_replace(module, each.original_node, each.mutated_node).code
 
 
 def change(module: str, code: str) -> str:
@@ -119,15 +118,15 @@ def change(module: str, code: str) -> str:
     return "\n".join([module, *lines])
 
 
-def _in_words(before: str, after: str) -> bool:
-    """Whether all that changed stands in texts with a blank in them."""
-    return _without_words(before) == _without_words(after)
+def _in_words(mutation: Mutation) -> bool:
+    """Whether all that changes stands in texts with a blank in them."""
+    return _without_words(mutation.original_node).deep_equals(_without_words(mutation.mutated_node))
 
 
-def _without_words(code: str) -> str:
+def _without_words(node: libcst.CSTNode) -> libcst.CSTNode:
     words = matchers.MatchIfTrue(lambda text: " " in text)
-    tree = matchers.replace(libcst.parse_module(code), matchers.SimpleString(words), libcst.SimpleString('""'))
-    return matchers.replace(tree, matchers.FormattedStringText(words), libcst.FormattedStringText("")).code
+    node = matchers.replace(node, matchers.SimpleString(words), libcst.SimpleString('""'))
+    return matchers.replace(node, matchers.FormattedStringText(words), libcst.FormattedStringText(""))
 
 
 def tests_of(module: str) -> list[str]:

@@ -94,13 +94,15 @@ def train(cache, monkeypatch):
     return train
 
 
-@pytest.fixture
-def whole(train):
+@pytest.fixture(scope="module")
+def whole(data):
     """The kernels of a training that nobody interrupted."""
-    run = train()
-    kernels = run.kernels()
-    run.delete()
-    return kernels
+    from core.training.fit import fit
+    from core.training.network import build, kernels_of
+
+    model = build(SHORT)
+    fit(model, SHORT, data)
+    return kernels_of(model)
 
 
 def test_an_interrupted_run_goes_on_and_says_so(train, whole, capsys):

@@ -33,13 +33,13 @@ SECONDS = 900
 """A mutant with which the tests take longer has been noticed: it never ends."""
 TESTS = {
     "core/analysis/comparison.py": "comparison",
-    "core/analysis/distributions.py": "pruning pages",
+    "core/analysis/distributions.py": "evaluation pages",
     "core/analysis/drawing.py": "drawing",
     "core/analysis/footprint.py": "footprint size_page",
     "core/analysis/inspection.py": "inspection pages",
     "core/analysis/knees.py": "knees",
     "core/analysis/latency.py": "footprint size_page",
-    "core/analysis/recovered.py": "repaired recover",
+    "core/analysis/recovered.py": "repaired trained_page recover",
     "core/analysis/uncertainty.py": "evaluation comparison knees",
     "core/analysis/wall.py": "wall",
     "core/arrays.py": "formats runs wall hostile_cache",

@@ -52,6 +52,8 @@ TESTS = {
     "core/evaluation.py": "evaluation scoring inspection wall",
     "core/export.py": "models hostile_input",
     "core/exports/models": "models",
+    "core/exports/qr.py": "tiny",
+    "core/exports/tables.py": "export knees hostile_input",
     "core/exports": "export comparison pictures smallest hostile_input",
     "core/files.py": "runs deep_folders hostile_cache",
     "core/grid.py": "grid hostile_input",

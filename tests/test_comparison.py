@@ -497,6 +497,47 @@ def test_children_that_were_trained_on_are_rows_of_their_parent(family):
     assert set(table[table.recovery == "none"].state) == {"as pruned"}
 
 
+def test_what_tells_one_way_of_training_on_from_another_is_in_its_words(family, monkeypatch):
+    child = runs.open_run("child", family.root)
+    config, of_file = child.config(), runs.Run.config
+    changed = vars(config) | {"how": "rewind", "rewind_epoch": 2, "trained_on": "rewind unit 0.8", "seed": 5}
+    other = SimpleNamespace(**changed, usual=lambda name: {"seed": 4}[name])
+    monkeypatch.setattr(runs.Run, "config", lambda run: other if run.id == "child" else of_file(run))
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert row["state"] == "rewound and trained, to epoch 2"
+    # A seed of its own tells it from one with its parent's.
+    assert (row["seed"], row["recovery"]) == (5, "rewind")
+    other.seed = 4
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert row["seed"] == 0
+    # As long as it has not been scored there is nothing to tell.
+    child.sweep().head(0).to_csv(child.folder / layout.SWEEP, index=False)
+    assert comparison.trained_on(family).empty
+
+
+def test_curves_are_named_by_their_configuration_only_where_it_differs():
+    one = scores("a", 0, [0.9], method="unit")
+    rest = [
+        scores("a", 0, [0.9], ranking="magnitude-shuffled", scope="global"),
+        scores("a", 0, [0.9], ranking="admm", recovery="repair", state="repaired"),
+        scores("a", 0, [0.9], ranking="magnitude", scope="global", recovery="repair", state="repaired"),
+        scores("a", 0, [0.9], scope="global", recovery="gradual", state="trained on"),
+    ]
+    assert {*comparison.curve_names(pd.concat([one, *rest])).values()} == {
+        "unit, magnitude, as pruned",
+        "weight, random, as many a layer as global magnitude, as pruned",
+        "weight, repaired",
+        "weight, magnitude, global, repaired",
+        "weight, global, trained on",
+    }
+    other = one.assign(configuration="digits, L1")
+    names = comparison.curve_names(pd.concat([one, other]))
+    assert names == {
+        tuple(table[comparison.CURVE].iloc[0]): f"{table.configuration.iloc[0]}, unit, magnitude, as pruned"
+        for table in (one, other)
+    }
+
+
 def test_agreement_is_not_known_where_predictions_are_not(family):
     (family.folder / layout.PREDICTIONS).unlink()
     (row,) = comparison.trained_on(family).to_dict("records")

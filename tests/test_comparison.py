@@ -12,7 +12,7 @@ import pytest
 from core import runs
 from core.analysis import comparison
 from core.charts.curves import LOOKS, X_AXES, Y_AXES, comparison_curves, x_axis
-from core.charts.palette import GREY
+from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
 from core.evaluation import evaluate, rms_activations
@@ -217,6 +217,107 @@ def test_a_band_is_drawn_only_where_every_point_has_a_deviation():
     assert curve.spread is None
 
 
+PUBLISHED = pd.DataFrame(
+    {
+        "sparsity": [0.0, 0.5],
+        **{f"accuracy_{method}": [0.9 + place, 0.8 + place] for place, method in enumerate(METHODS)},
+        **{f"loss_{method}": [0.1 + place, 0.2 + place] for place, method in enumerate(METHODS)},
+    }
+)
+
+
+def both_methods(**settings):
+    return pd.concat(
+        scores("a", seed, [0.9, 0.8 - seed / 10, 0.4], method=method, **settings)
+        for method in METHODS
+        for seed in (0, 1)
+    )
+
+
+def test_what_was_published_stands_beside_its_method_where_the_axes_allow_it():
+    folded = comparison.fold_seeds(both_methods())
+    for y, column, at_first in (("accuracy", "accuracy", 0), ("loss", "loss", 0), ("change", "accuracy", 1)):
+        drawn = {curve.name: curve for curve in comparison_curves(folded, "sparsity", y, PUBLISHED)}
+        for method in METHODS:
+            curve, values = drawn[f"{METHOD_NAMES[method]}, published"], PUBLISHED[f"{column}_{method}"]
+            assert curve.x == [0, 0.5]
+            assert curve.y == pytest.approx(values - at_first * values[0])
+            assert (curve.color, curve.symbol, curve.panel) == (METHOD_COLORS[method], None, "")
+            own = drawn[f"{METHOD_NAMES[method]} (n = 2)"]
+            assert own.color == METHOD_COLORS[method]
+            assert own.dash != curve.dash
+            assert own.opacity > curve.opacity
+    for x, y in (("zeroed", "accuracy"), ("sparsity", "agreement")):
+        assert not [curve for curve in comparison_curves(folded, x, y, PUBLISHED) if "published" in curve.name]
+    # Side by side the panel says which method it is of; and there need be nothing beside it.
+    several = pd.concat([both_methods(), both_methods(scope="global")])
+    drawn = comparison_curves(comparison.fold_seeds(several), "sparsity", "accuracy", PUBLISHED)
+    assert [curve.panel for curve in drawn if curve.name == "published"] == [*METHOD_NAMES.values()]
+    alone = comparison_curves(pd.DataFrame(), "sparsity", "accuracy", PUBLISHED)
+    assert [curve.name for curve in alone] == [f"{name}, published" for name in METHOD_NAMES.values()]
+
+
+def test_one_line_a_method_is_named_by_it_and_chance_is_grey_with_its_spread():
+    chance = pd.concat(both_methods(ranking="random", ranking_seed=order) for order in (0, 1, 2))
+    folded = comparison.fold_seeds(pd.concat([both_methods(), chance]))
+    level, *drawn = comparison_curves(folded, "sparsity", "accuracy")
+    assert (level.name, level.x, level.y, level.color) == ("dense", [0, 0.9], [0.9, 0.9], GREY)
+    names = ["random weights (n = 2)", "Weight pruning (n = 2)", "random units (n = 2)", "Unit pruning (n = 2)"]
+    assert [curve.name for curve in drawn] == names
+    assert [curve.color for curve in drawn] == [GREY, METHOD_COLORS["weight"], GREY, METHOD_COLORS["unit"]]
+    for curve in drawn:
+        assert curve.x == [0, 0.5, 0.9]
+        assert curve.y == pytest.approx([0.9, 0.75, 0.4])
+        assert curve.spread == pytest.approx([0, np.sqrt(0.005), 0])
+    # In one panel the baselines can be told from each other.
+    assert len({curve.dash for curve in drawn}) == 3
+    assert [bool(curve.symbol) for curve in drawn] == [False, True, False, True]
+    assert drawn[1].notes == [
+        "k = 0%, 0% of the hidden weights, 1× smaller",
+        "k = 50%, 50% of the hidden weights, 2× smaller",
+        "k = 90%, 90% of the hidden weights, 12.5× smaller",
+    ]
+    alone = comparison_curves(comparison.fold_seeds(scores("a", 0, [0.9, 0.8])), "sparsity", "accuracy")
+    assert [curve.name for curve in alone] == ["dense", "Weight pruning"]
+    fine = pd.concat(scores("a", 0, [0.9]).assign(k=k / 100) for k in range(40))
+    for rows, marked in ((fine, False), (fine[fine.k < 0.385], True)):
+        (curve,) = comparison_curves(comparison.fold_seeds(rows), "sparsity", "accuracy")[1:]
+        assert bool(curve.symbol) == marked
+
+
+def test_lines_are_named_by_what_tells_them_apart():
+    def names(*tables):
+        drawn = comparison_curves(comparison.fold_seeds(pd.concat(tables)), "sparsity", "accuracy")
+        return [curve.name for curve in drawn if not curve.is_level]
+
+    one, other = scores("a", 0, [0.9, 0.8]), scores("b", 0, [0.9, 0.8], configuration="digits, L1")
+    assert names(one, other) == ["digits", "digits, L1"]
+    assert names(one, scores("a", 0, [0.9], ranking="activation")) == ["magnitude", "activation"]
+    assert names(one, scores("a", 0, [0.9], scope="global")) == ["magnitude", "magnitude, global"]
+    assert names(scores("a", 0, [0.9], ranking="activation")) == ["Weight pruning, activation"]
+    repaired = {"recovery": "repair", "state": "repaired"}
+    assert names(scores("a", 0, [0.9], ranking="admm", **repaired)) == ["Weight pruning, repaired"]
+    assert names(one, scores("a", 0, [0.9], scope="global", **repaired)) == [
+        "as pruned",
+        "magnitude, global, repaired",
+    ]
+    shuffled = scores("a", 0, [0.9, 0.1], ranking="magnitude-shuffled", scope="global")
+    both = [one, other, shuffled, shuffled.assign(configuration="digits, L1")]
+    assert names(*both)[:2] == [
+        f"random, as many a layer as global magnitude, {name} (1 orders)" for name in ("digits", "digits, L1")
+    ]
+
+
+def test_ways_to_train_on_look_different_as_far_as_looks_go():
+    ways = [scores("a", 0, [0.9], recovery="gradual", state=f"trained on, {epochs} epochs") for epochs in range(5)]
+    table = pd.concat([scores("a", 0, [0.9, 0.8]), *ways])
+    drawn = [c for c in comparison_curves(comparison.fold_seeds(table), "sparsity", "accuracy") if not c.is_level]
+    looks = [(curve.dash, curve.symbol) for curve in drawn]
+    assert looks[0] == LOOKS["none"]
+    assert len({*looks[:5]}) == 5
+    assert looks[5] == looks[1]
+
+
 @pytest.mark.parametrize("x", X_AXES)
 @pytest.mark.parametrize("y", Y_AXES)
 def test_many_configurations_get_panels_and_stay_apart(x, y):
@@ -394,6 +495,47 @@ def test_children_that_were_trained_on_are_rows_of_their_parent(family):
     assert (told["recovery_epochs"], told["epochs"]) == (12, SMALL.epochs)
     assert told["dense_accuracy"] == family.result().test_accuracy
     assert set(table[table.recovery == "none"].state) == {"as pruned"}
+
+
+def test_what_tells_one_way_of_training_on_from_another_is_in_its_words(family, monkeypatch):
+    child = runs.open_run("child", family.root)
+    config, of_file = child.config(), runs.Run.config
+    changed = vars(config) | {"how": "rewind", "rewind_epoch": 2, "trained_on": "rewind unit 0.8", "seed": 5}
+    other = SimpleNamespace(**changed, usual=lambda name: {"seed": 4}[name])
+    monkeypatch.setattr(runs.Run, "config", lambda run: other if run.id == "child" else of_file(run))
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert row["state"] == "rewound and trained, to epoch 2"
+    # A seed of its own tells it from one with its parent's.
+    assert (row["seed"], row["recovery"]) == (5, "rewind")
+    other.seed = 4
+    (row,) = comparison.trained_on(family).to_dict("records")
+    assert row["seed"] == 0
+    # As long as it has not been scored there is nothing to tell.
+    child.sweep().head(0).to_csv(child.folder / layout.SWEEP, index=False)
+    assert comparison.trained_on(family).empty
+
+
+def test_curves_are_named_by_their_configuration_only_where_it_differs():
+    one = scores("a", 0, [0.9], method="unit")
+    rest = [
+        scores("a", 0, [0.9], ranking="magnitude-shuffled", scope="global"),
+        scores("a", 0, [0.9], ranking="admm", recovery="repair", state="repaired"),
+        scores("a", 0, [0.9], ranking="magnitude", scope="global", recovery="repair", state="repaired"),
+        scores("a", 0, [0.9], scope="global", recovery="gradual", state="trained on"),
+    ]
+    assert {*comparison.curve_names(pd.concat([one, *rest])).values()} == {
+        "unit, magnitude, as pruned",
+        "weight, random, as many a layer as global magnitude, as pruned",
+        "weight, repaired",
+        "weight, magnitude, global, repaired",
+        "weight, global, trained on",
+    }
+    other = one.assign(configuration="digits, L1")
+    names = comparison.curve_names(pd.concat([one, other]))
+    assert names == {
+        tuple(table[comparison.CURVE].iloc[0]): f"{table.configuration.iloc[0]}, unit, magnitude, as pruned"
+        for table in (one, other)
+    }
 
 
 def test_agreement_is_not_known_where_predictions_are_not(family):

@@ -101,6 +101,22 @@ def test_uci_digits_are_counts_of_blocks():
     assert np.array_equal(line, np.tile([0, 0, 0, 0.5, 0.5, 0, 0, 0], (8, 1)))
 
 
+@pytest.mark.parametrize("spec", [DIGITS, FASHION, UCI], ids=lambda spec: spec.title)
+@pytest.mark.parametrize("shape", [(400, 1), (1, 400), (1, 1)])
+def test_the_thinnest_line_is_a_drawing(spec, shape):
+    image = as_dataset(np.ones(shape), spec).reshape(spec.side, spec.side)
+    assert image.max() > 0
+    long = max(extent(image))
+    assert long == (20 if spec == DIGITS else spec.side)
+    if spec != UCI:
+        assert min(extent(image)) == (1 if shape != (1, 1) else long)
+        assert image.max() == 1
+    # What scanning leaves on the paper is no part of it.
+    dirty = np.full((shape[0] + 40, shape[1] + 40), 0.1, np.float32)
+    dirty[10:-30, 25:-15] = 1
+    assert np.array_equal(as_dataset(dirty, spec).reshape(image.shape), image)
+
+
 def test_mnist_is_made_again_from_its_own_images(mnist, monkeypatch, cache):
     monkeypatch.setenv("NETWORK_PRUNING_DATA", str(mnist))
     images = load_dataset("digits").test.images[:300]

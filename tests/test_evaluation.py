@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core import datasets
-from core.analysis.distributions import distributions
+from core.analysis.distributions import counts_within, distributions, layer_names, thresholds_at
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, logits
 from core.kernels import live_units
@@ -142,6 +142,40 @@ def test_surviving_bins_are_the_histogram_of_what_survives(kernels, method):
                 assert layer.threshold(pruned) == scores[ranks >= pruned].min()
             else:
                 assert layer.threshold(pruned) is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_left_of_a_network_is_counted_in_the_bins_of_the_dense_one(kernels, method):
+    layers = distributions(rank(kernels, method))
+    small = prune(kernels, method, 0.5)
+    for layer, kernel, counts in zip(layers, small, counts_within(small, method, layers), strict=False):
+        values = np.abs(kernel).ravel() if method == "weight" else np.linalg.norm(kernel, axis=0)
+        np.testing.assert_array_equal(counts, np.histogram(values[values > 0], layer.edges)[0])
+        # What has grown beyond them is in the last bin, and nothing is lost.
+        (larger,) = counts_within([100 * kernel, kernel], method, [layer])
+        assert larger[-1] == larger.sum() == np.count_nonzero(values)
+    assert len(counts_within(small, method, layers)) == len(layers) == len(small) - 1
+
+
+def test_a_line_stands_where_what_survives_begins(kernels):
+    layers = distributions(rank(kernels, "weight"))
+    sizes = [kernel.size for kernel in kernels[:-1]]
+    by_size = [np.sort(np.abs(kernel), axis=None) for kernel in kernels]
+    assert thresholds_at(layers, [1, sizes[1] - 1]) == [float(by_size[0][1]), float(by_size[1][-1])]
+    # Where all do, or none, nothing begins.
+    assert thresholds_at(layers, [0, sizes[1]]) == [None, None]
+
+
+def test_histograms_reach_from_zero_as_far_as_asked_and_have_room_where_all_is_zero(kernels):
+    ranks = rank(kernels, "weight")
+    for layer, twice, kernel in zip(distributions(ranks), distributions(ranks, 2.0), kernels, strict=False):
+        assert (layer.edges[0], layer.edges[-1]) == (0, pytest.approx(np.abs(kernel).max()))
+        assert twice.edges[-1] == pytest.approx(2 * layer.edges[-1])
+        assert layer.counts.sum() == twice.counts.sum() == kernel.size
+        assert layer.values.tolist() == sorted(np.abs(kernel).ravel().tolist())
+    nothing = distributions(rank([np.zeros_like(kernels[0]), *kernels[1:]], "weight"))[0]
+    assert (nothing.edges[-1], nothing.counts[0]) == (1, kernels[0].size)
+    assert layer_names(kernels) == ["Hidden 1", "Hidden 2", "Output"]
 
 
 def test_sparse_and_dense_products_agree():

@@ -1,5 +1,6 @@
 """What leaves the app opens where it is taken to."""
 
+import base64
 import io
 import re
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from core import runs
 from core.analysis import comparison
+from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
 from core.errors import ExportError
 from core.exports import archive, report, tables
@@ -92,6 +94,89 @@ def test_a_report_needs_nothing_else(trained_run):
         assert f"{row.loss_unit:.4f}" in page
     assert SMALL.run_id in page
     assert " ".join(SMALL.to_flags()) in page
+
+
+def test_a_report_says_what_the_run_is(trained_run, tmp_path):
+    page = report.report(trained_run).decode()
+    config, result, sweep = trained_run.config(), trained_run.result(), trained_run.sweep()
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in page.splitlines() if "<tr>" in row]
+    for name, (inputs, units) in zip(["Hidden 1", "Hidden 2", "Output"], config.layer_shapes, strict=True):
+        assert [name, str(inputs), str(units), f"{inputs * units:,}"] in cells
+    for name, value in config.facts().items():
+        assert [name, str(value)] in cells
+    assert f"<dd>{config.parameter_count:,}</dd>" in page
+    assert f"<dd>{result.kept_epoch} of {config.epochs}</dd>" in page
+    assert f"<dd>{100 * result.test_accuracy:.2f}%</dd>" in page
+    assert f"python -m core.train {' '.join(config.to_flags())}" in page
+    assert f"<title>{trained_run.id}</title>" in page
+    assert f"<h1>{config.describe()}, seed {config.seed}</h1>" in page
+    assert "provisional" not in page
+    # The same numbers as the table of knees.
+    table = comparison.long_table([trained_run])
+    told = tables.knee_texts(knees(table), areas(table, K_VALUES))
+    for row in told.itertuples(index=False, name=None):
+        row = dict(zip(told, row, strict=True))
+        found = [f"{row['method']}, {row['ranked_by']}, {row['state']}"]
+        for drop in DROPS:
+            found += [row[f"k_{drop}"], row[f"change_{drop}"]]
+        assert [*found, row["area"], "–" if np.isnan(row["step"]) else f"{row['step']:.3g}"] in cells
+    assert len(told) >= 2
+    # Its pictures, each at its place.
+    for alt, path in (
+        ("Test accuracy and loss against the sparsity", layout.PRUNING_FIGURE),
+        ("Loss and accuracy of every epoch", layout.TRAINING_FIGURE),
+    ):
+        picture = base64.b64encode((trained_run.folder / path).read_bytes()).decode()
+        assert f'<img src="data:image/png;base64,{picture}" alt="{alt}">' in page
+    # As long as scores are missing it may say more later.
+    shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
+    run = runs.open_run(SMALL.run_id, tmp_path)
+    sweep[sweep.sparsity != 0.33].to_csv(run.folder / layout.SWEEP, index=False)
+    assert "provisional" in report.report(run).decode()
+
+
+def test_results_are_those_that_were_drawn_or_else_those_that_are_scored(trained_run, tmp_path):
+    shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
+    run = runs.open_run(SMALL.run_id, tmp_path)
+    usual = report.results(run)
+    usual.head(3).assign(more=1).to_csv(run.folder / layout.RESULTS, index=False)
+    pd.testing.assert_frame_equal(report.results(run), usual.head(3))
+    for content in ("nonsense", ",".join(usual)):
+        (run.folder / layout.RESULTS).write_text(content)
+        pd.testing.assert_frame_equal(report.results(run), usual)
+    sweep = run.sweep()
+    sweep[sweep.sparsity != K_VALUES[1]].to_csv(run.folder / layout.SWEEP, index=False)
+    assert report.results(run).sparsity.tolist() == [K_VALUES[0], *K_VALUES[2:]]
+
+
+def test_an_archive_leaves_out_what_can_be_made_again_and_what_could_do_harm(trained_run, tmp_path):
+    shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
+    run = runs.open_run(SMALL.run_id, tmp_path)
+    for name in (layout.REPAIRED, layout.EXPORTS, layout.TINY):
+        (run.folder / name).mkdir(exist_ok=True)
+        (run.folder / name / "large.npz").write_bytes(b"large")
+    (run.folder / ".hidden.csv").write_text("a")
+    (run.folder / "own.csv").write_text("name\n=1+1\n-1.5\n")
+    (run.folder / "own.txt").write_text("name\n=1+1\n")
+    with zipfile.ZipFile(io.BytesIO(archive.archive(run))) as packed:
+        names = {name.removeprefix(f"{SMALL.run_id}/") for name in packed.namelist()}
+        assert not {name for name in names if name.endswith(("large.npz", ".hidden.csv"))}
+        assert packed.read(f"{SMALL.run_id}/own.csv").decode() == "name\n'=1+1\n-1.5\n"
+        assert packed.read(f"{SMALL.run_id}/own.txt").decode() == "name\n=1+1\n"
+        scores = pd.read_csv(io.BytesIO(packed.read(f"{SMALL.run_id}/all-scores.csv")))
+        assert len(scores) == len(run.sweep())
+        readme = packed.read(f"{SMALL.run_id}/README.md").decode()
+    for row in report.results(run).itertuples():
+        assert f"{row.accuracy_weight:.6g}" in readme
+    assert f"python -m core.train {' '.join(SMALL.to_flags())}" in readme
+    assert f"{run.result().test_accuracy:.2%}" in readme
+    # What no run holds would take all memory.
+    with (run.folder / "film.bin").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(
+        ExportError, match=r"Expected at most [\d,]+\. The largest file is film\.bin with 2,147,483,648"
+    ):
+        archive.archive(run)
 
 
 def test_an_archive_holds_the_run_and_says_what_is_what(trained_run):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,55 @@ def test_a_format_that_costs_accuracy_is_said():
     assert [words for words in said if "costs" in words] == ["int8 costs 8.0 points here."]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "method", "expected"),
+    [
+        # Dense, pruned, compacted, and compacted as sparse rows.
+        ((100, 100, 91, 150), "weight", ["1.50 times as large as the dense one", "Compacting alone", "zeros in place"]),
+        (
+            (100, 100, 90, 100),
+            "weight",
+            ["1.11 times as large as the compacted network in float32: 75% of its", "zeros"],
+        ),
+        ((100, 100, 91, 91), "weight", ["Compacting alone", "zeros in place"]),
+        ((100, 100, 91, 91), "unit", ["zeros in place"]),
+        ((100, 99, 20, 20), "unit", []),
+        ((100, 101, 20, 20), "unit", ["zeros in place"]),
+    ],
+)
+def test_what_is_said_of_sizes_begins_where_it_is_true(sizes, method, expected):
+    dense, pruned, tiny, sparse = sizes
+    rows = pd.DataFrame(
+        [
+            {"network": network, "format": name, "bytes": sparse if name == "sparse" else size, "accuracy": 0.98}
+            for network, size in (("dense", dense), ("pruned", pruned), ("compacted", tiny))
+            for name in FORMATS
+        ]
+    )
+    counts = footprint.operations(by_hand(), by_hand(), compact(by_hand()))
+    said = footprint.in_words(rows, counts, Criterion(method))
+    assert len(said) == len(expected)
+    for sentence, words in zip(said, expected, strict=True):
+        assert words in sentence
+    # Three tenths of a point is what may be lost in silence.
+    for lost, told in ((0.0029, False), (0.0031, True)):
+        worse = rows.assign(accuracy=np.where(rows.format == "float16", 0.98 - lost, 0.98))
+        costs = [words for words in footprint.in_words(worse, counts, Criterion(method)) if "costs" in words]
+        assert costs == (["float16 costs 0.3 points here."] if told else [])
+
+
+def test_multiply_adds_of_a_repaired_network_are_those_of_what_is_kept(full):
+    criterion = Criterion("unit", "admm", recovery="repair")
+    kept = prune(full.kernels(), "unit", 0.7)
+    full.keep_network(criterion.key(0.9), kept, full.identity())
+    rows = Criterion("unit").select(full.sweep())
+    rows = rows[rows.sparsity.isin([0.5, 0.9])].drop(columns="multiply_adds").assign(**dataclasses.asdict(criterion))
+    counted = footprint.multiply_adds(full, rows)
+    # Of one that is not kept nothing is known.
+    assert counted.tolist() == pytest.approx([np.nan, compact(kept).multiply_adds], nan_ok=True)
+    assert counted.index.tolist() == rows.index.tolist()
+
+
 def last(steps):
     *_, step = steps
     return step
@@ -180,6 +230,41 @@ def test_a_measurement_times_each_in_every_round_and_compares_within_it(monkeypa
     assert table.many_median["dense"] * table.one_median["dense"] == pytest.approx(1000, rel=0.5)
 
 
+def test_numbers_of_a_measurement_are_those_of_the_clock(monkeypatch):
+    """Costs that are known: a millisecond for an image in NumPy, and so on; in some rounds more for one of them."""
+    costs = {("dense", "NumPy"): 1e-3, ("sparse", "SciPy"): 5e-4, ("dense", "B"): 8e-3, ("compacted", "B"): 2e-3}
+    clock, seen = {"now": 0.0}, {key: [] for key in costs}
+    images = np.arange(7, dtype=np.float32)[:, None]
+
+    def variant(network, runtime):
+        def run(given):
+            seen[network, runtime].append(len(given))
+            assert set(given[:, 0]) <= set(range(7))
+            clock["now"] += costs[network, runtime] * len(given)
+            return np.tile([1.0, 0.0], (len(given), 1))
+
+        return latency.Variant(network, runtime, run)
+
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock["now"])
+    table = last(latency.measure([variant(*key) for key in costs], images)).table
+    assert list(zip(table.network, table.runtime, strict=True)) == list(costs)
+    for row, cost in zip(table.itertuples(), costs.values(), strict=True):
+        assert (row.one_q1, row.one_median, row.one_q3) == pytest.approx([cost] * 3)
+        # Many are said as images a second.
+        assert (row.many_q1, row.many_median, row.many_q3) == pytest.approx([1 / cost] * 3)
+    # Each runtime with its own dense network, and SciPy with NumPy's.
+    assert table.one_faster.tolist() == pytest.approx([1, 2, 1, 4])
+    assert table.many_faster.tolist() == pytest.approx([1, 2, 1, 4])
+    for (network, _), lengths in seen.items():
+        checked = network != "dense"
+        assert lengths.count(latency.BATCH) == latency.IMAGES // latency.BATCH + checked
+        assert set(lengths) == {1, latency.BATCH}
+    # One image as often as takes two milliseconds: the fast ones more often.
+    ones = [lengths.count(1) for lengths in seen.values()]
+    rounds = latency.ROUNDS * latency.IMAGES // latency.BATCH
+    assert [count // rounds for count in ones] == [1 + 2, 1 + 4, 1 + 1, 1 + 1]
+
+
 def test_a_close_call_that_falls_the_other_way_is_no_other_network(kernels):
     images = np.random.default_rng(0).random((1_000, 20), np.float32)
     dense, pruned, compacted, _ = latency.in_numpy(kernels, prune(kernels, "unit", 0.3))
@@ -211,11 +296,32 @@ def test_what_is_slower_is_said():
         "Sparse rows in SciPy are 5.0 times as slow as the dense network for one image."
     ]
     assert latency.fastest({"rows": rows}) == 2.0
+    # Of networks in NumPy or SciPy only, and of none that is not smaller.
+    others = [("compacted", "LiteRT"), ("pruned", "NumPy"), ("dense", "NumPy")]
+    more = [{"network": network, "runtime": runtime, "one_faster": 9.0} for network, runtime in others]
+    assert latency.fastest({"rows": rows + more}) == 2.0
+    assert latency.fastest({"rows": [*rows, rows[2] | {"one_faster": 3.0}]}) == 3.0
+    assert np.isnan(latency.fastest({"rows": more}))
+    slow = pd.DataFrame([rows[1] | {"one_faster": 0.5, "many_faster": 0.94}, rows[0] | {"one_faster": 0.1}])
+    assert latency.in_words(slow) == [
+        "The compacted network in NumPy is 2.0 times as slow as the dense network for one image.",
+        "The compacted network in NumPy is 1.1 times as slow as the dense network for many images.",
+    ]
     assert np.isnan(latency.fastest(None))
 
 
-def test_the_machine_is_named():
+def test_the_machine_is_named(monkeypatch):
     assert f"{os.cpu_count()} cores" in latency.machine()
+    about = ["processor\t: 0", "model name\t: A processor", "model name\t: Another"]
+    monkeypatch.setattr(latency, "_lines", lambda path: about if str(path) == "/proc/cpuinfo" else [])
+    assert latency.machine() == f"A processor, {os.cpu_count()} cores, {platform.system()}"
+    # Where no such file is, or it names none, the system does.
+    about.clear()
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert latency.machine().startswith(f"{platform.machine()}, ")
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    assert latency.machine().startswith("arm, ")
+    assert latency.versions(["numpy"]) == {"numpy": np.__version__}
 
 
 def test_a_measurement_is_kept_with_its_network(full):

@@ -198,6 +198,48 @@ def test_differences_are_written_in_points_with_their_interval():
     assert text[column].tolist() == ["+10.00 (+7.52 to +12.48)"]
 
 
+def test_differences_that_are_no_shares_are_written_as_they_are_and_what_is_unknown_as_a_dash():
+    def at(ranking, values, k, **settings):
+        pairs = enumerate(values)
+        return pd.concat(scores("a", seed, [value], ranking=ranking, **settings).assign(k=k) for seed, value in pairs)
+
+    usual, other = "magnitude", "activation"
+    table = [at(usual, [0.5, 0.7, 0.8], k) for k in (0, 0.5)] + [at(other, [0.4, 0.7], 0.5), at(other, [0.5] * 3, 0)]
+    table = pd.concat([*table, at(usual, [0.6, 0.7], 0.5, method="unit")])
+    found = differences(table, curve_of(table[:1]))
+    text = difference_texts(found, curve_names(table), points=False)
+    first, second = "weight, activation, as pruned (n = 2 to 3)", "unit, magnitude, as pruned (n = 2)"
+    assert text.columns.tolist() == ["k", first, second]
+    assert text.k.tolist() == [0, 0.5]
+    assert text[first].str.split(" ").str[0].tolist() == ["−0.1667", "−0.0500"]
+    assert text[second].tolist() == ["–", "+0.0500 (−0.5853 to +0.6853)"]
+
+
+def test_knees_are_written_with_all_that_tells_them_apart():
+    rest = {"ranking": "activation", "scope": "global", "configuration": "digits, L1"}
+    pair = [scores("a", seed, [0.9, 0.89 - seed / 10, 0.4]) for seed in (0, 1)]
+    table = pd.concat([*pair, scores("c", 0, [0.8, 0.8, 0.75], **rest)])
+    first, second = knee_texts(knees(table, [0.01, 0.5]), areas(table, [0, 0.9])).to_dict("records")
+    assert first == {
+        "configuration": "digits",
+        "method": "weight",
+        "state": "as pruned",
+        "ranked_by": "magnitude",
+        "k_0.01": "0.250 ± 0.354",
+        "change_0.01": "−0.50 ± 0.71",
+        "k_0.5": "0.900 ± 0.000",
+        "change_0.5": "−50.00 ± 0.00",
+        "area": "0.650 ± 0.000",
+        "step": pytest.approx(0.45),
+        "n": 2,
+    }
+    assert (second["configuration"], second["ranked_by"]) == ("digits, L1", "activation, global")
+    assert (second["k_0.01"], second["change_0.01"], second["area"]) == ("0.500", "+0.00", "0.775")
+    assert second["step"] == pytest.approx(0.4)
+    assert "area" not in knee_texts(knees(table))
+    assert (plus_minus(0.5), plus_minus(0.12345678, 0.00012)) == ("0.5000", "0.1235 ± 0.0001")
+
+
 @pytest.mark.parametrize(
     ("numbers", "text"),
     [

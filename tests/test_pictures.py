@@ -15,7 +15,7 @@ from core import runs
 from core.analysis.distributions import distributions, layer_names
 from core.charts import histograms, printed
 from core.charts.curves import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
-from core.charts.palette import METHOD_COLORS
+from core.charts.palette import METHOD_COLORS, METHOD_NAMES
 from core.config import K_VALUES
 from core.errors import RunError
 from core.exports import pictures
@@ -201,6 +201,33 @@ def test_what_is_drawn_is_what_survives(method, sizes):
         assert np.array(picture).std() > 0
 
 
+@pytest.mark.parametrize(
+    ("method", "axis", "left"),
+    [
+        ("weight", "Magnitude |w|", ["48 of 96 left", "54 of 108 left"]),
+        ("unit", "L2 norm of the incoming weights", ["6 of 12 left", "5 of 9 left"]),
+    ],
+)
+def test_a_histogram_says_what_it_shows(method, axis, left):
+    drawn = histograms_of(network(8, 12, 9, 3), method)
+    drawn.draw(0.5, 0.12345)
+    said = drawn.figure.get_suptitle()
+    assert said == f"{METHOD_NAMES[method]}, k = 50%, test accuracy 12.35%"
+    assert [axes.get_title("left") for axes in drawn.figure.axes] == ["Hidden 1", "Hidden 2"]
+    assert [axes.get_title("right") for axes in drawn.figure.axes] == left
+    assert legend_of(drawn.figure) == [f"{method.capitalize()}s left", "Pruned away", "Threshold"]
+    for axes, bars in zip(drawn.figure.axes, drawn.bars, strict=True):
+        assert (axes.get_xlabel(), axes.get_ylabel()) == (axis, f"{method.capitalize()}s")
+        (dense,) = [patch for patch in axes.patches if patch is not bars]
+        values, edges, _ = dense.get_data()
+        # Behind what is left stands all there was, in axes that hold it.
+        assert values.sum() == int(axes.get_title("right").split()[2])
+        assert (values >= bars.get_data().values).all()
+        assert axes.get_xlim() == (0, edges[-1])
+        assert axes.get_ylim()[0] == 0
+        assert values.max() < axes.get_ylim()[1] < 1.2 * values.max()
+
+
 def test_a_frame_does_not_depend_on_those_before_it():
     kernels = network(8, 12, 9, 3)
     histograms = histograms_of(kernels, "weight")
@@ -222,11 +249,89 @@ def test_training_curves_name_the_kept_epoch(trained_run):
     assert legend_of(figure) == ["Training", "Validation", "Kept epoch: 2"]
 
 
+@pytest.mark.parametrize("epochs", [1, 39, 40])
+def test_training_curves_are_the_history(epochs):
+    names = ("loss", "val_loss", "accuracy", "val_accuracy")
+    history = pd.DataFrame({"epoch": range(1, epochs + 1)})
+    history = history.assign(**{name: place + history.epoch / 100 for place, name in enumerate(names)})
+    figure = printed.training_curves(history, 1)
+    for axes, (training, validation) in zip(figure.axes, (names[:2], names[2:]), strict=True):
+        lines = axes.lines
+        assert [line.get_label() for line in lines] == ["Training", "Validation", "Kept epoch: 1"]
+        for line, column in zip(lines, (training, validation), strict=False):
+            assert list(line.get_xdata()) == history.epoch.tolist()
+            assert list(line.get_ydata()) == history[column].tolist()
+            assert (line.get_marker() == "o") == (epochs < 40)
+        assert lines[0].get_linestyle() != lines[1].get_linestyle()
+        assert [*lines[2].get_xdata()] == [1, 1]
+        assert axes.get_xlim() == (0.5, max(epochs, 2) + 0.5)
+    loss, accuracy = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["Loss (nats)", "Accuracy"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"Epoch"}
+    assert loss.get_ylim()[0] == 0
+    assert accuracy.yaxis.get_major_formatter()(0.925, 0) == "92.5%"
+
+
+def test_a_printed_comparison_is_its_curves():
+    curves = twelve_curves()
+    figure = printed.comparison(curves, K, ACCURACY)
+    for axes, name in zip(figure.axes, ("Weight pruning", "Unit pruning"), strict=True):
+        own = [curve for curve in curves if curve.panel == name]
+        assert [line.get_xdata().tolist() for line in axes.lines] == [curve.x for curve in own]
+        assert [line.get_ydata().tolist() for line in axes.lines] == [curve.y for curve in own]
+        assert [line.get_color() for line in axes.lines] == [curve.color for curve in own]
+        bands = [curve for curve in own if curve.spread]
+        assert len(axes.collections) == len(bands)
+        for band, curve in zip(axes.collections, bands, strict=True):
+            edge = {tuple(point) for point in band.get_paths()[0].vertices.round(6)}
+            both = [
+                (x, y + sign * s) for x, y, s in zip(curve.x, curve.y, curve.spread, strict=True) for sign in (-1, 1)
+            ]
+            assert {tuple(np.round(point, 6)) for point in both} == edge
+        assert axes.get_xlim() == K.range
+        assert axes.get_ylim() == ACCURACY.range
+        assert axes.get_xlabel() == K.title
+        assert axes.get_xscale() == "linear"
+        assert axes.xaxis.get_major_formatter()(0.5, 0) == axes.yaxis.get_major_formatter()(0.5, 0) == "50%"
+    assert figure.axes[0].get_ylabel() == ACCURACY.title
+    # As many looks as there are dashes and symbols.
+    assert len({(str(line._dash_pattern), line.get_marker()) for axes in figure.axes for line in axes.lines}) == 12
+
+
+def test_a_change_has_its_sign_and_numbers_are_short():
+    axes = printed.comparison([Curve("a", [0, 1], [0.1, -0.8], "#0072B2")], K, Y_AXES["change"]).axes[0]
+    assert [axes.yaxis.get_major_formatter()(value, 0) for value in (0.1, 0, -0.8)] == ["+10%", "0%", "−80%"]
+    assert printed.percent(0.995) == "99.5%"
+    numbers = (0, 0.5, -2, 999, 1_000, 1_500, 999_999, 1_000_000, -2_500_000)
+    assert [printed.short(number) for number in numbers] == [
+        *("0", "0.5", "−2", "999", "1k", "1.5k", "999.999k", "1M", "−2.5M")
+    ]
+
+
+def test_a_wide_logarithmic_axis_has_powers_of_ten_only():
+    for widest, steps in ((10**6, {1}), (10**3, {1, 2, 5})):
+        axes = printed.comparison([Curve("a", [10, widest], [0, 1], "#0072B2")], X_AXES["remaining"], ACCURACY).axes[0]
+        ticks = [tick for tick in axes.get_xticks() if 10 <= tick <= widest]
+        assert {round(tick / 10 ** np.floor(np.log10(tick))) for tick in ticks} == steps
+
+
 def test_both_methods_are_drawn_in_both_panels(results):
     figure = printed.pruning_curves(results)
     for axes, measure in zip(figure.axes, ("accuracy", "loss"), strict=True):
         drawn = [line.get_ydata().tolist() for line in axes.lines]
         assert drawn == [results[f"{measure}_{method}"].tolist() for method in METHODS]
+        assert [line.get_xdata().tolist() for line in axes.lines] == [results.sparsity.tolist()] * 2
+        assert [line.get_color() for line in axes.lines] == [METHOD_COLORS[method] for method in METHODS]
+        assert axes.get_xlabel() == "Sparsity k of the hidden kernels"
+        assert axes.get_xlim() == K.range
+        assert axes.get_ylim()[0] == 0
+        assert axes.xaxis.get_major_formatter()(0.5, 0) == "50%"
+    accuracy, loss = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["Test accuracy", "Test loss (nats)"]
+    assert accuracy.yaxis.get_major_formatter()(0.5, 0) == "50%"
+    assert accuracy.get_ylim()[1] >= 1
+    assert loss.get_ylim()[1] >= results[["loss_weight", "loss_unit"]].max(axis=None)
+    assert legend_of(figure) == [METHOD_NAMES[method] for method in METHODS]
 
 
 def test_twelve_curves_and_their_legend_do_not_overlap():

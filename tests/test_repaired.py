@@ -15,7 +15,7 @@ from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
-from core.sweep import REPAIR_STOPS, Criterion, key_of
+from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of
 from pages.shared import networks
 from tests.browsing import Server, confirmed, metric, needs_chromium, visit
 from tests.conftest import PROJECT
@@ -65,6 +65,35 @@ def test_a_score_is_that_of_the_network_that_is_kept(run, method):
         assert np.array_equal(kept, predict(small, test.images))
         assert (row.images, row.epochs) == (1437 - 200, 0)
         assert row.seconds > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_recovered_begins_at_the_dense_network(run, method):
+    test = load_dataset("optdigits", run.root).test
+    criterion = repaired(method)
+    found = recovered.predictions(run, criterion)
+    assert found.keys() == {criterion.key(k) for k in (0.0, 0.5, 0.8, 0.9)}
+    dense = predict(run.kernels(), test.images)
+    assert np.array_equal(found[criterion.key(0.0)], dense)
+    assert recovered.predictions(run, Criterion(method)).keys() == run.predictions().keys()
+    # The networks themselves, and what tells each from an earlier one of the same name.
+    for k in (0, 0.0, 0.9):
+        assert np.array_equal(predict(recovered.network(run, criterion, k), test.images), found[criterion.key(k)])
+    assert recovered.network(run, criterion, 0.7) is None
+    assert recovered.source(run, criterion, 0.7) is None
+    assert recovered.source(run, criterion, 0) == recovered.source(run, Criterion(method), 0.9) == run.identity()
+    before = recovered.source(run, criterion, 0.9)
+    assert before.startswith(run.identity())
+    assert before != run.identity()
+    assert before == recovered.source(run, criterion, 0.9)
+    assert recovered.scores(run, criterion).sparsity.tolist() == [0.5, 0.8, 0.9]
+    assert recovered.stops(run, criterion) == REPAIR_STOPS
+    assert recovered.stops(run, Criterion(method)) == STOPS
+    pruned = recovered.network(run, Criterion(method, "activation"), [0.5, 0.9])
+    expected = Criterion(method, "activation").rank(run.kernels(), run.activations()).prune(run.kernels(), [0.5, 0.9])
+    assert all(np.array_equal(one, other) for one, other in zip(pruned, expected, strict=True))
+    (run.folder / layout.PREDICTIONS).unlink()
+    assert recovered.predictions(run, criterion) == {}
 
 
 def test_what_is_repaired_is_never_taken_for_what_is_pruned(run, trained_run):

@@ -208,11 +208,11 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a configuration, criterion and k: configuration, dataset, method, ranking, scope, recovery, state, k; n
         (how many values the mean and the deviation are over: networks, or the random orders of a single one); networks,
-        and orders (of each network, at most); whole (whether those are all of the curve's networks and orders); zeroed,
-        removable, remaining (weights), multiply_adds, faster, sparsity_hidden, accuracy, change (from the dense network
-        of the same run), loss, agreement, worst_class, val_accuracy, recovery_images, recovery_epochs and
-        recovery_seconds, each the mean; accuracy_sd and so on for each of `MEASURES`, the sample deviations, not a
-        number where n is 1; compression (dense weights over the mean of the remaining ones).
+        and orders (of each network, at most); zeroed, removable, remaining (weights), multiply_adds, faster,
+        sparsity_hidden, accuracy, change (from the dense network of the same run), loss, agreement, worst_class,
+        val_accuracy, recovery_images, recovery_epochs and recovery_seconds, each the mean; accuracy_sd and so on for
+        each of `MEASURES`, the sample deviations, not a number where n is 1; compression (dense weights over the mean
+        of the remaining ones).
     """
     if table.empty:
         return pd.DataFrame()
@@ -228,11 +228,7 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
         folded[f"{measure}_sd"] = over_networks[measure].where(folded.networks > 1, over_orders[measure])
     # Where nothing remains there is no ratio.
     folded["compression"] = folded.parameters / folded.remaining.where(folded.remaining > 0)
-    folded["size"] = rows.groupby(ROW, sort=False).size()
-    folded = folded.reset_index()
-    all_of_it = rows.drop_duplicates([*CURVE, "seed", "ranking_seed"]).groupby(CURVE).size().rename("all")
-    folded["whole"] = folded["size"] == folded.join(all_of_it, on=CURVE)["all"]
-    return usual_first(folded.drop(columns="size"))
+    return usual_first(folded.reset_index())
 
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:

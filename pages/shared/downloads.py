@@ -91,5 +91,5 @@ def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
     """Folded rows as a table to read: without what other columns say already."""
-    said_elsewhere = ["dataset", "recovery", "parameters", "change_sd", "whole", "networks", "orders"]
+    said_elsewhere = ["dataset", "recovery", "parameters", "change_sd", "networks", "orders"]
     return rows.drop(columns=[*said_elsewhere, *(name for name in rows if name.startswith("dense_"))])

@@ -1,16 +1,21 @@
+import errno
+import io
 import json
 import multiprocessing
+import os
 import shutil
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from core import files
+from core.arrays import DAMAGED, Arrays, open_arrays
 from core.config import TrainingConfig
-from core.errors import CancelledError, RunBusyError, RunError, RunIdError
+from core.errors import CancelledError, RunBusyError, RunError, RunIdError, RunWriteError
 from core.jobs import progress
 from core.runs import Phase, Run, RunWriter, TrainingState, layout, list_runs, open_run, runs_table, write_run
 from core.runs.layout import SWEEP
@@ -260,6 +265,165 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_
         files.write_atomic(path, fail)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_file_that_becomes_something_else_while_it_is_opened_is_refused(tmp_path, monkeypatch, kind):
+    """It is looked at, and then opened: whoever puts a pipe there in between makes nobody wait, a link leads nowhere."""
+    path, look = tmp_path / "file", files._hold_regular
+    path.write_text("own")
+    (tmp_path / "other").write_text("precious")
+
+    def looked(*arguments):
+        monkeypatch.setattr(files, "_hold_regular", look)
+        look(*arguments)
+        path.unlink()
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to(tmp_path / "other")
+
+    monkeypatch.setattr(files, "_hold_regular", looked)
+    opened = os.listdir("/dev/fd")
+    with pytest.raises(OSError, match="is not a file" if kind == "pipe" else "symbolic links"):
+        files.open_own(path, 100)
+    assert os.listdir("/dev/fd") == opened
+
+
+def test_whoever_shares_a_cache_may_read_what_is_written_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "file", "Größe")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "file").read_bytes() == "Größe".encode()
+
+
+def test_of_what_a_process_said_the_end_is_read_and_all_of_it_if_it_said_little(tmp_path):
+    path = tmp_path / "log.txt"
+    for said in (b"", b"x", b"first\nlast", b"\xff" + "Größe".encode()):
+        path.write_bytes(said)
+        assert files.read_log(path) == files.read_text(path) == said.decode(errors="replace")
+    end = b"the end ".rjust(files.MOST_TEXT, b".")
+    for before in (b"", b"a", b"much" * 1000):
+        path.write_bytes(before + end)
+        assert files.read_log(path) == end.decode()
+
+
+def test_files_that_go_while_they_are_listed_are_passed_over(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "folder" / name).mkdir(parents=True)
+        (tmp_path / "folder" / f"{name}.txt").write_text(name)
+        (tmp_path / "folder" / name / "deeper.txt").write_text("deeper")
+    found = files.own_files(tmp_path / "folder")
+    first, size = next(found)
+    assert size == first.stat().st_size
+    shutil.rmtree(tmp_path / "folder")
+    assert list(found) == []
+
+
+def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
+    elsewhere = "choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)."
+    for code, way_out in {
+        errno.ENOSPC: f"Free some space, or {elsewhere}",
+        errno.EDQUOT: f"Free some space, or {elsewhere}",
+        errno.EACCES: f"Correct the permissions, or {elsewhere}",
+        errno.EROFS: f"It can only be read: {elsewhere}",
+        errno.EIO: f"Free some space or correct the permissions, or {elsewhere}",
+    }.items():
+        with pytest.raises(RunWriteError) as failure, files.clear_errors("write to x"):
+            raise OSError(code, "It says so")
+        assert str(failure.value) == f"Cannot write to x: It says so. {way_out}"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "file").write_text("four")
+    for read, what, way_out in (
+        (lambda: files.read_text(tmp_path / "link"), "link is a symbolic link.", "Nothing outside"),
+        (lambda: files.make_folder(tmp_path / "link" / "a" / "b"), "link is a symbolic link.", "Nothing outside"),
+        (lambda: files.read_text(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
+        (lambda: files.lock_at(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
+        (lambda: files.make_folder(tmp_path / "file"), "File exists.", "Something else lies there"),
+        (lambda: files.read_text(tmp_path / "file", 3), "file has 4 bytes; expected at most 3.", ""),
+    ):
+        with pytest.raises(RunWriteError) as failure, files.clear_errors("do it"):
+            read()
+        place = "" if what == "File exists." else f"{tmp_path}/"
+        assert str(failure.value).startswith(f"Cannot do it: {place}{what} {way_out}")
+
+
+def test_a_lock_is_held_while_somebody_holds_it_and_never_if_it_can_be_none(tmp_path):
+    path = tmp_path / "locks" / "one"
+    assert not files.is_held(path)
+    assert not path.parent.exists()
+    with files.lock_at(path):
+        assert files.is_held(path)
+    assert not files.is_held(path)
+    os.mkfifo(path.with_name("two"))
+    assert not files.is_held(path.with_name("two"))
+
+
+ARRAYS = {
+    "kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "one": np.array(7, np.uint8),
+    "none": np.zeros((0, 4)),
+    "words": np.array(["a", "Größe"]),
+    "text": np.array("a text without dimensions"),
+}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_come_out_of_a_file_as_they_went_in(tmp_path, save):
+    save(tmp_path / "file.npz", **ARRAYS)
+    arrays = open_arrays(tmp_path / "file.npz", sum(array.nbytes for array in ARRAYS.values()), len(ARRAYS))
+    assert list(arrays) == list(ARRAYS)
+    assert len(arrays) == len(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays.kind(name) == (array.shape, array.dtype)
+    with pytest.raises(KeyError):
+        arrays["other"]
+
+
+def packed(content: bytes, method: int = zipfile.ZIP_STORED) -> io.BytesIO:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as members:
+        members.writestr("kernel.npy", content)
+    return file
+
+
+@pytest.fixture
+def member():
+    """An array as it lies in a file, in the second version of NumPy's format."""
+    content = io.BytesIO()
+    np.lib.format.write_array(content, ARRAYS["kernel"], version=(2, 0))
+    return content.getvalue()
+
+
+def test_arrays_are_read_up_to_the_bytes_that_they_may_have(member):
+    np.testing.assert_array_equal(Arrays(packed(member), len(member))["kernel"], ARRAYS["kernel"])
+    with pytest.raises(ValueError, match=f"its arrays have {len(member)} bytes; expected at most {len(member) - 1}"):
+        Arrays(packed(member), len(member) - 1)
+    with pytest.raises(ValueError, match="compressed in an unknown way"):
+        Arrays(packed(member, zipfile.ZIP_BZIP2), len(member))
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "why"),
+    [
+        (b"(2, 3)", b"(2, 4)", "kernel says that its shape is"),
+        (b"(2, 3)", b"(2, 2)", "kernel says that its shape is"),
+        (b"(2, 3)", b"(-2,-3)", "kernel says that its shape is"),
+        (b"<f4", b"|O4", "kernel does not hold numbers or text"),
+        (b"<f4", b"<U0", "kernel does not hold numbers or text"),
+    ],
+)
+def test_an_array_that_is_not_what_it_says_is_refused(member, said, instead, why):
+    # One space less fills the place of what is longer.
+    damaged = member.replace(said, instead, 1).replace(b" " * (len(instead) - len(said)) + b"\n", b"\n", 1)
+    assert len(damaged) == len(member)
+    with pytest.raises(ValueError, match=why):
+        Arrays(packed(damaged), len(damaged)).kind("kernel")
+
+
+def test_a_file_of_arrays_that_is_missing_or_empty_is_damaged(tmp_path):
+    (tmp_path / "nothing.npz").write_bytes(b"")
+    for name in ("nothing.npz", "nowhere.npz"):
+        with pytest.raises(DAMAGED):
+            open_arrays(tmp_path / name, 10**6, 1)
 
 
 def test_a_disk_that_fills_up_fails_the_training_in_words(run, monkeypatch):

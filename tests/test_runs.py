@@ -269,7 +269,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_a_file_that_becomes_something_else_while_it_is_opened_is_refused(tmp_path, monkeypatch, kind):
-    """It is looked at, and then opened: whoever puts a pipe there in between makes nobody wait, a link leads nowhere."""
+    """It is looked at, then opened: whoever puts a pipe there in between makes nobody wait, a link leads nowhere."""
     path, look = tmp_path / "file", files._hold_regular
     path.write_text("own")
     (tmp_path / "other").write_text("precious")

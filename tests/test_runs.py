@@ -300,10 +300,8 @@ def test_a_file_that_becomes_something_else_while_it_is_opened_is_refused(tmp_pa
         os.mkfifo(path) if kind == "pipe" else path.symlink_to(tmp_path / "other")
 
     monkeypatch.setattr(files, "_hold_regular", looked)
-    opened = os.listdir("/dev/fd")
     with pytest.raises(OSError, match="is not a file" if kind == "pipe" else "symbolic links"):
         files.open_own(path, 100)
-    assert os.listdir("/dev/fd") == opened
 
 
 def test_whoever_shares_a_cache_may_read_what_is_written_and_nothing_else(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from core import files
 from core.arrays import DAMAGED, Arrays, open_arrays
 from core.config import TrainingConfig
-from core.errors import CancelledError, RunBusyError, RunError, RunIdError, RunWriteError
+from core.errors import CancelledError, NotAllowedError, RunBusyError, RunError, RunIdError, RunWriteError
 from core.jobs import progress
 from core.runs import (
     Phase,
@@ -564,6 +564,99 @@ def test_versions_change_with_what_they_are_of(run):
     assert run.sweep_version() == 2
     run.delete()
     assert (run.sweep_version(), run.network_version(key), run.speed_version()) == (0, 0, 0)
+
+
+def test_predictions_are_added_to_those_that_are_known(run):
+    images = CONFIG.spec.test_size
+    first, second, third = (np.full(images, label, np.uint8) for label in (1, 2, 3))
+    for added in ({"a": first, "b": first}, {"b": second, "c": third}, None):
+        assert run.add_to_sweep(ROWS, run.identity(), added)
+    assert {key: set(row.tolist()) for key, row in run.predictions().items()} == {"a": {1}, "b": {2}, "c": {3}}
+
+
+def test_each_run_is_held_for_each_purpose_by_itself(run, monkeypatch):
+    with run.lock("repair"):
+        assert run.is_busy("repair")
+        assert not run.is_busy()
+        assert not open_run("two").is_busy("repair")
+        with open_run("two").lock("repair"), run.lock():
+            pass
+        with pytest.raises(RunBusyError, match="Run one is being trained or changed"), run.lock("repair", timeout=0):
+            pass
+    monkeypatch.setenv("NETWORK_PRUNING_READ_ONLY", "1")
+    for what in ("sweep", "curve", "repair"):
+        with run.lock(what):
+            assert run.is_busy(what)
+    for what in ("run", "notes", "speed", "pictures"):
+        with pytest.raises(NotAllowedError, match="Cannot change run one"), run.lock(what):
+            pass
+
+
+def test_how_fast_a_network_is_is_not_kept_while_a_run_is_being_replaced(run, monkeypatch):
+    patient = Run.lock
+    monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
+    with run.lock("sweep"), pytest.raises(RunBusyError):
+        run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.identity())
+    assert run.speed_version() == 0
+
+
+def test_what_a_killed_delete_leaves_says_whose_it_was(run, monkeypatch):
+    def killed(path):
+        if path.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("core.runs.run.remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.delete()
+    assert list_runs() == []
+    assert [run_id for _, run_id in layout.all_trash(run.root)] == ["one"]
+
+
+def test_every_column_of_a_history_is_needed(run):
+    names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+    whole = pd.DataFrame({name: [0.5, 1.5] for name in names})
+    path = run.folder / layout.HISTORY
+    whole.to_csv(path, index=False)
+    pd.testing.assert_frame_equal(run.history(), whole)
+    for name in names:
+        whole.drop(columns=name).to_csv(path, index=False)
+        with pytest.raises(RunError, match=f"it has no column {name} of numbers"):
+            run.history()
+    for name in ("epoch", "seconds"):
+        whole.assign(**{name: np.inf}).to_csv(path, index=False)
+        with pytest.raises(RunError, match="it holds epochs that are not a number"):
+            run.history()
+    path.unlink()
+    with pytest.raises(RunError, match="is missing or empty"):
+        run.history()
+    assert run.history(of_training=True).empty
+
+
+def test_a_configuration_that_cannot_be_read_says_why(run):
+    path = run.folder / layout.CONFIG
+    for change, why in (
+        (lambda: path.write_text("[]"), "is damaged (it is not a JSON object)"),
+        (path.unlink, "is not there"),
+        (path.mkdir, f"cannot be read ({path} is not a file)"),
+    ):
+        change()
+        with pytest.raises(RunError) as failure:
+            run.config()
+        assert str(failure.value) == (
+            f"There is no run one in {run.root} that can be read: its config.json {why}. "
+            "Train it, or choose another run."
+        )
+
+
+def test_activations_come_back(cache):
+    run, means = open_run("one"), [np.full(inputs, 0.25, np.float32) for inputs, _ in CONFIG.layer_shapes]
+    with write_run(run, CONFIG) as training:
+        training.write_model(lambda path: path.write_bytes(b"model"), KERNELS, means)
+        training.write_sweep(ROWS, {"a": np.zeros(CONFIG.spec.test_size, np.uint8)})
+        training.commit(test_accuracy=0.5, test_loss=1.0)
+    for one, other in zip(run.activations(), means, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [*run.predictions()] == ["a"]
 
 
 def test_a_run_has_no_more_scores_than_a_table_may_have(run, monkeypatch):

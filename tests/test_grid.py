@@ -473,6 +473,19 @@ def test_a_failure_that_cannot_be_written_down_ends_the_queue(queue, monkeypatch
     assert len(queue.entries()) == 5
 
 
+def test_a_scheduler_that_goes_leaves_the_queue_as_it_is(queue, monkeypatch):
+    gone = concurrent.futures.Future()
+    gone.cancel()
+    gone.set_running_or_notify_cancel()
+    monkeypatch.setenv(SCHEDULER, "tcp://host:1")
+    workers = contextlib.nullcontext(SimpleNamespace(submit=lambda *_: gone))
+    monkeypatch.setattr("core.jobs.queue.executor_for", lambda jobs: workers)
+    queue.add([tiny(0)])
+    with pytest.raises(KnownError, match=r"scheduler at tcp://host:1 is gone. What waits stays in the queue"):
+        queue.work()
+    assert queue.is_stuck()
+
+
 def test_tickets_are_added_all_or_none(queue, monkeypatch):
     from core.jobs import queue as module
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config import K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
-from core.parameters import Real, parameter
+from core.parameters import Choice, Real, Switch, Whole, Widths, parameter, within
 from tests.conftest import PROJECT
 
 
@@ -151,3 +151,69 @@ def test_names_that_somebody_gave_are_told_from_made_ids():
         assert is_made_id(config.run_id)
     for name in ("mine", "mnist-2024010112", "digits-e20-0123456789"):
         assert not is_made_id(name)
+
+
+def test_every_kind_takes_its_limits_and_nothing_beyond_them():
+    """By the sentence in which a value is refused; None where it is taken."""
+    real, above = Real(0.5, 2, step=0.1), Real(0, 2, step=0.1, above=True)
+    whole, widths = Whole(2, 2_000), Widths(2, 20)
+    for kind, value, said in (
+        (real, 0.5, None),
+        (real, 2, None),
+        (real, 0.25, "x: expected 0.5 to 2. Received: 0.25."),
+        (real, 2.5, "x: expected 0.5 to 2. Received: 2.5."),
+        (real, "1", "x: expected a finite number. Received: '1'."),
+        (real, True, "x: expected a finite number. Received: True."),
+        (above, 2, None),
+        (above, 0, "x: expected a number above 0 and at most 2. Received: 0."),
+        (above, 2.5, "x: expected a number above 0 and at most 2. Received: 2.5."),
+        (whole, 2, None),
+        (whole, 2_000.0, None),
+        (whole, 1, "x: expected 2 to 2,000. Received: 1."),
+        (whole, 2_001, "x: expected 2 to 2,000. Received: 2,001."),
+        (whole, False, "x: expected a whole number. Received: False."),
+        (widths, [1], None),
+        (widths, (20, 1), None),
+        (widths, [], "x: expected 1 to 2 layer widths, such as 1000,1000,500,200. Received: []."),
+        (widths, [1, 1, 1], "x: expected 1 to 2 layer widths, such as 1000,1000,500,200. Received: [1, 1, 1]."),
+        (widths, [21], "x: expected 1 to 20. Received: 21."),
+        (Switch(), 1, "x: expected true or false. Received: 1."),
+        (Choice(("a", "b", "c")), "c", None),
+        (Choice(("a", "b", "c")), "d", "x: expected one of a, b, c. Received: 'd'."),
+        (Choice(("a", "b", "c")), ["a"], "x: expected one of a, b, c. Received: ['a']."),
+    ):
+        if said is None:
+            assert kind.check("x", value) == (tuple(value) if kind is widths else value)
+        else:
+            with pytest.raises(ConfigError) as failure:
+                kind.check("x", value)
+            assert str(failure.value) == said
+    with pytest.raises(ConfigError, match=r"^x: expected 1 to 2 \(of digits\). Received: 3.$"):
+        within("x", 3, 1, 2, of="of digits")
+
+
+def test_lists_are_read_up_to_the_longest_range_and_no_further():
+    whole, widths = Whole(0, 10**12), Widths(3, 10**12)
+    assert whole.read("x", "0-999,5-5 7;8") == [*range(1000), 5, 7, 8]
+    assert whole.read("x", "9" * 10) == [10**10 - 1]
+    assert widths.read("x", " 3-2-1 ; 123456789, 7 ") == [(3, 2, 1), (123456789, 7)]
+    switch, choice = Switch(), Choice(("a", "b", "c"))
+    assert (switch.read("x", "True;FALSE"), switch.write(True)) == ([True, False], "True")
+    assert (choice.example, choice.read("x", choice.example)) == ("a,b", ["a", "b"])
+    for kind, text, said in (
+        (whole, "0-1000", "x: expected whole numbers or ranges of at most 1,000, such as 0,2,5-9. Received: '0-1000'."),
+        (
+            whole,
+            "1" * 11,
+            f"x: expected whole numbers or ranges of at most 1,000, such as 0,2,5-9. Received: '{'1' * 11}'.",
+        ),
+        (whole, " , ", "x: expected at least one value, such as 0,2,5-9. Received nothing."),
+        (widths, "-3", "x: expected a whole number. Received: '-3'."),
+        (widths, "1234567890", "x: expected a whole number. Received: '1234567890'."),
+        (switch, "yes", "x: expected true, false or true,false. Received: 'yes'."),
+        (Real(0, 1, step=0.1), "a", "x: expected numbers such as 0.001,0.0005. Received: 'a'."),
+        (choice, "", "x: expected at least one value, such as a,b. Received nothing."),
+    ):
+        with pytest.raises(ConfigError) as failure:
+            kind.read("x", text)
+        assert str(failure.value) == said

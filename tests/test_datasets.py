@@ -1,6 +1,8 @@
 import gzip
 import os
 import struct
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +101,149 @@ def test_labels_out_of_range_and_wrong_sizes_are_refused(cache, folder):
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(idx(np.zeros(5)))
     with pytest.raises(DatasetError, match=r"Received \(10000, 28, 28\) and \(5,\)"):
         load_dataset("digits")
+
+
+def test_pixels_become_parts_of_the_brightest_and_nobody_may_write_to_them(cache, folder):
+    images = np.zeros((10_000, 28, 28))
+    images[1, 0, :3] = (255, 51, 1)
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(idx(images))
+    test = load_dataset("digits").test
+    assert test.images.shape == (10_000, 784)
+    assert test.images.dtype == np.float32
+    assert test.images[1, :4].tolist() == [1, np.float32(0.2), np.float32(1) / np.float32(255), 0]
+    assert (test.images.sum(axis=1) > 0).nonzero()[0].tolist() == [1]
+    assert test.labels.dtype == np.int64
+    for array in (test.images, test.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("train-images-idx3-ubyte.gz", (60_000, 28, 27), "Received (60000, 28, 27) and (60000,)"),
+        ("t10k-images-idx3-ubyte.gz", (9_999, 28, 28), "Received (9999, 28, 28) and (10000,)"),
+        ("t10k-images-idx3-ubyte.gz", (10_001, 28, 28), "shape (10001, 28, 28), more than 7,840,016 bytes"),
+        ("train-labels-idx1-ubyte.gz", (60_010,), "shape (60010,), more than 60,016 bytes"),
+        ("t10k-labels-idx1-ubyte.gz", (10_000, 1), "2049 and 1 dimension. Received magic number 2050"),
+    ],
+)
+def test_files_of_other_shapes_say_what_was_expected_and_received(cache, folder, name, content, said):
+    (folder / name).write_bytes(idx(np.zeros(content)))
+    with pytest.raises(DatasetError) as failure:
+        load_dataset("digits")
+    assert said in str(failure.value)
+    assert "Replace the" in str(failure.value) or "Replace it by a fresh copy." in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "pixel", "said"),
+    [
+        (9, 16, None),
+        (10, 16, "labels from 0 to 9 and pixels to 16. Received labels to 10 and pixels to 16."),
+        (9, 17, "Received labels to 9 and pixels to 17."),
+    ],
+)
+def test_labels_and_pixels_up_to_the_largest_are_taken(cache, monkeypatch, label, pixel, said):
+    raw = datasets._read_optdigits()
+    raw["test_labels"][-1], raw["test_images"][-1] = label, pixel
+    monkeypatch.setattr(datasets, "_read_optdigits", lambda: raw)
+    if said is None:
+        assert load_dataset("optdigits").test.labels[-1] == 9
+        return
+    with pytest.raises(DatasetError, match=said):
+        load_dataset("optdigits")
+
+
+def test_the_digits_of_scikit_learn_are_those_in_their_own_order(cache):
+    from sklearn.datasets import load_digits
+
+    bunch, data = load_digits(), load_dataset("optdigits")
+    for one, all_of_them in (("images", bunch.data / 16), ("labels", bunch.target)):
+        kept = np.concatenate([getattr(data.train, one), getattr(data.test, one)])
+        np.testing.assert_array_equal(kept, all_of_them)
+
+
+def test_what_keras_gives_is_kept_as_what_it_is(cache, monkeypatch):
+    """As a download would, without one."""
+    generator = np.random.default_rng(0)
+    train, test = (
+        (generator.integers(0, 256, (size, 28, 28), np.uint8), generator.integers(0, 10, size, np.uint8))
+        for size in (60_000, 10_000)
+    )
+    monkeypatch.delenv("NETWORK_PRUNING_DATA", raising=False)
+    module = SimpleNamespace(load_data=lambda: (train, test))
+    keras = SimpleNamespace(datasets=SimpleNamespace(fashion_mnist=module))
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    assert datasets.may_be_missing("fashion")
+    load_dataset("fashion")
+    assert not datasets.may_be_missing("fashion")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    data = load_dataset("fashion")
+    for split, (images, labels) in ((data.train, train), (data.test, test)):
+        np.testing.assert_array_equal(split.labels, labels)
+        np.testing.assert_array_equal(split.images[::100], images[::100].reshape(-1, 784) / np.float32(255))
+
+
+def test_whether_a_dataset_may_be_missing(cache, monkeypatch):
+    assert [name for name in DATASETS if datasets.may_be_missing(name)] == ["digits", "fashion"]
+    assert not datasets.is_cached("optdigits")
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(DatasetError, match="pip install -r requirements"):
+        load_dataset("optdigits")
+
+
+@pytest.mark.parametrize("what", ["size", "time", "one is gone"])
+def test_any_change_of_a_file_in_the_data_folder_is_seen(cache, folder, what):
+    load_dataset("digits")
+    path = folder / "train-labels-idx1-ubyte.gz"
+    status = path.stat()
+    if what == "one is gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + b"\0" * (what == "size"))
+        later = status.st_mtime_ns + (what == "time")
+        os.utime(path, ns=(later, later))
+    assert not datasets.is_cached("digits")
+    if what == "one is gone":
+        with pytest.raises(
+            DatasetError, match=r"Cannot find .*digits/train-labels-idx1-ubyte\.gz\. NETWORK_PRUNING_DATA"
+        ):
+            load_dataset("digits")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(cache, folder):
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DatasetError, match=r"t10k-labels-idx1-ubyte\.gz: it is not a file"):
+        load_dataset("digits")
+
+
+def test_a_dataset_that_cannot_be_kept_is_used_all_the_same(cache, capsys):
+    (cache / "datasets").write_text("in the way")
+    assert len(load_dataset("optdigits").train.labels) == DATASETS["optdigits"].train_size
+    said = capsys.readouterr().err
+    assert said == f"warning: cannot keep the decoded dataset in {cache}/datasets/optdigits.npz: File exists\n"
+
+
+def test_the_command_gets_ready_what_is_named_and_says_so(cache, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["core.datasets", "optdigits"])
+    datasets.main()
+    assert capsys.readouterr().out == "optdigits: 360 test images ready\n"
+    assert datasets.is_cached("optdigits")
+    for flag in ("--help", "-h"):
+        monkeypatch.setattr(sys, "argv", ["core.datasets", flag])
+        datasets.main()
+        assert "python -m core.datasets [digits|fashion|optdigits]" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["core.datasets", "cifar"])
+    with pytest.raises(SystemExit, match=r"error: Unknown dataset\. Expected one of digits, fashion, optdigits\."):
+        datasets.main()
+    asked = []
+    monkeypatch.setattr(sys, "argv", ["core.datasets"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or load_dataset("optdigits"))
+    datasets.main()
+    assert asked == [*DATASETS]
 
 
 def test_a_failed_download_names_three_ways_out(cache, monkeypatch):

@@ -1,9 +1,11 @@
 """How the app is run for others: the image, the address it listens on, its headers, its log, its diagnostics."""
 
 import asyncio
+import io
 import json
 import logging
 import re
+import sys
 import tomllib
 
 import pytest
@@ -98,6 +100,63 @@ def test_a_failure_has_the_same_id_in_the_box_and_in_the_log(monkeypatch):
     (name,) = set(re.findall(r"e-[0-9a-f]{8}", " ".join(shown)))
     assert heard == [f"{name} ValueError: no such thing"]  # once a minute, on one line
     assert log.failure("another") != name
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """What the log writes to the error output, as the app sets it up."""
+    logger, stream = logging.getLogger("network_pruning"), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(log, "_told", {})
+    for name, value in {"handlers": [], "propagate": True, "level": logging.NOTSET}.items():
+        monkeypatch.setattr(logger, name, value)
+    # Beside it, what others log is asked for from errors on, and would be written, too.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(stream)])
+    log.set_up()
+    log.set_up()
+    logger.manager._clear_cache()
+    yield lambda: stream.getvalue().splitlines()
+    logger.manager._clear_cache()
+
+
+def test_every_line_of_the_log_has_its_time_and_kind_and_nobody_writes_a_line_of_their_own(written):
+    log.say("training one began\n2026-01-01 ERROR \x1b[31mnothing")
+    name = log.failure("a \ud800" + "x" * 3_000)
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    said, failed = written()
+    assert re.fullmatch(rf"{time} INFO training one began 2026-01-01 ERROR  \[31mnothing", said)
+    assert re.fullmatch(rf"{time} ERROR {name} a  x{{1997}}", failed)
+
+
+def test_a_failure_is_told_once_a_minute_and_forgotten_after_it(written, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    assert log.failure(ValueError("one")) == log.failure("ValueError: one") != log.failure(KeyError("one"))
+    assert [line.split(" ", 4)[4] for line in written()] == ["ValueError: one", "KeyError: 'one'"]
+    now = 59.0
+    log.failure("another")
+    log.failure(ValueError("one"))
+    assert len(written()) == 3
+    now = 60.0
+    log.failure(ValueError("one"))
+    log.failure("another")
+    assert [line.split(" ", 4)[4] for line in written()][3:] == ["ValueError: one"]
+    assert sorted(log._told.values()) == [59.0, 60.0]
+
+
+def test_where_a_bug_comes_from_is_written_only_if_asked_for(written):
+    def fails() -> None:
+        raise ZeroDivisionError("here")
+
+    for with_traceback in (False, True):
+        log._told.clear()
+        try:
+            fails()
+        except ZeroDivisionError as error:
+            log.failure(error, *([True] if with_traceback else []))
+        assert any("in fails" in line for line in written()) == with_traceback
+    log.failure("in words", with_traceback=True)
+    assert written()[-1].endswith("in words")
 
 
 def test_the_diagnostics_say_where_everything_is(cache):

@@ -10,17 +10,20 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from core import jobs, runs
-from core.config import PARAMETERS, ConfigError, TrainingConfig
+from core import grid, jobs, runs, scoring
+from core.config import PARAMETERS, ConfigError, RecoveryConfig, TrainingConfig
 from core.errors import CancelledError, DiskFullError, JobError, KnownError, RunError
+from core.files import lock_at
 from core.grid import expand
-from core.jobs import open_queue
+from core.jobs import open_queue, processes
 from core.runs import Phase, layout, write_run
 from core.settings import SCHEDULER
-from tests.conftest import PROJECT
+from core.sweep import Criterion
+from tests.conftest import PROJECT, SMALL
 
 
 def tiny(seed: int, **others) -> TrainingConfig:
@@ -182,6 +185,241 @@ def test_a_ticket_added_while_others_are_trained_is_worked_off_too(queue, monkey
     assert queue.entries() == []
 
 
+@pytest.fixture
+def started(monkeypatch):
+    """What is asked of Python in processes of their own, none of which begins: they ended at once, and well."""
+    asked = []
+
+    def popen(arguments, env, **options):
+        asked.append((arguments[1:], env["NETWORK_PRUNING_CACHE"]))
+        said = options.get("stdout")
+        if hasattr(said, "write"):
+            said.write(b"It was asked for.")
+        return subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": popen}))
+    return asked
+
+
+def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run):
+    """Each command, with every flag that it is given, in a process that uses the same cache."""
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+    run, complete = runs.open_run(tiny(0).run_id), runs.open_run(trained_run.id)
+    cache, of_run, of_complete = (
+        f"--output_dir={queue.root}",
+        f"--experiment_id={run.id}",
+        f"--experiment_id={complete.id}",
+    )
+    recovery = RecoveryConfig(SMALL, complete.id, "finetune", "weight", sparsity=0.5, epochs=1)
+    trained_on = runs.open_run(recovery.run_id)
+    criterion = Criterion("unit", "admm", recovery="repair")
+    flags = [*tiny(0).to_flags(), "--fine_curve"]
+    jobs.start_training(run, tiny(0))
+    jobs.start_training(run, tiny(0), replace=True)
+    jobs.start_recovery(trained_on, recovery)
+    queue.start(3)
+    jobs.start_scoring(complete, "--baseline")
+    processes.start_repair(complete, criterion, 0.5)
+    jobs.start_export(complete, "x.onnx", ["--format=onnx"])
+    jobs.start_measuring(complete, Criterion("weight", scope="global"), [0.5, (0.25, 0.75)])
+    jobs.start_measuring(complete, criterion, [0.125])
+    jobs.start_shrinking(complete, [4096, 1024], 7, 3)
+    chosen = [f"--run={complete.id}", "--method=weight", "--recovery=none", "--ranking=magnitude", "--scope=global"]
+    repaired = [f"--run={complete.id}", "--method=unit", "--recovery=repair", "--support=admm", "--scope=layer"]
+    assert [arguments[1:] for arguments, _ in started] == [
+        ["core.train", of_run, cache, *flags],
+        ["core.train", of_run, cache, *flags, "--force_train"],
+        ["core.recover", f"--experiment_id={trained_on.id}", cache, *recovery.to_flags(), "--fine_curve"],
+        ["core.grid", "--work", "--jobs=3", cache],
+        ["core.train", "--notrain", of_complete, cache, *SMALL.to_flags(), "--baseline"],
+        ["core.repair", f"--run={complete.id}", "--asked", cache],
+        ["core.export", "--format=onnx"],
+        ["core.speed", *chosen, "--sparsity=0.5,0.25:0.75", cache],
+        ["core.speed", *repaired, "--sparsity=0.125", cache],
+        ["core.smallest", f"--run={complete.id}", "--bytes=1024,4096", "--epochs=7", "--seed=3", cache],
+    ]
+    assert {(arguments[0], where) for arguments, where in started} == {("-m", str(queue.root))}
+    assert scoring.read_asked(complete) == scoring.Asked(criterion, 0.5)
+    assert run.log() == trained_on.log() == "It was asked for."
+    for log in (
+        layout.asked_log(queue.root, complete.id),
+        layout.export_log(layout.exported(complete.folder, "x.onnx")),
+        layout.measuring_log(queue.root, complete.id),
+        layout.shrinking_log(queue.root, complete.id),
+    ):
+        assert log.read_text() == "It was asked for."
+
+
+def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run):
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+    run, complete = runs.open_run(tiny(0).run_id), runs.open_run(trained_run.id)
+    with contextlib.ExitStack() as held:
+        for what in ("curve", "repair", "speed", "tiny", layout.export_lock("x.onnx")):
+            held.enter_context(complete.lock(what))
+        jobs.start_scoring(complete)
+        processes.start_repair(complete, Criterion("weight", "admm", recovery="repair"), 0.5, curve=True)
+        jobs.start_export(complete, "x.onnx", [])
+        jobs.start_measuring(complete, Criterion("weight"), [0.5])
+        jobs.start_shrinking(complete, [1024], 1, 0)
+        assert jobs.exporting(complete, "x.onnx") == []
+        log = layout.export_log(layout.exported(complete.folder, "x.onnx"))
+        log.parent.mkdir()
+        log.write_text("one\ntwo")
+        assert jobs.exporting(complete, "x.onnx") == ["one", "two"]
+        assert jobs.shrinking(complete) is None
+        layout.shrinking(queue.root, complete.id).write_text('{"done": 1}')
+        layout.measuring(queue.root, complete.id).write_text("1.5 4 x")
+        assert jobs.shrinking(complete) == {"done": 1}
+        assert jobs.measuring(complete) == (1.5, 4)
+        assert jobs.trainings_at_work(queue.root) == 1
+    assert jobs.exporting(complete, "x.onnx") is jobs.shrinking(complete) is jobs.measuring(complete) is None
+    assert scoring.read_asked(complete).curve
+    jobs.stop_measuring(complete)
+    jobs.stop_shrinking(complete)
+    asked = layout.asked(queue.root, complete.id)
+    assert [path.name for path in asked.parent.iterdir()] == [asked.name]
+    with write_run(run, tiny(0)) as training:
+        jobs.start_training(run, tiny(0))
+        jobs.start_scoring(run)
+        assert jobs.trainings_at_work(queue.root) == 1
+        training.discard()
+    with queue_lock(queue):
+        queue.add([tiny(0)])
+        queue.start()
+        queue.work()
+        assert (queue.is_working(), queue.is_stuck()) == (True, False)
+    assert started == []
+    assert queue.is_stuck()
+
+
+def queue_lock(queue):
+    return lock_at(layout.queue_lock(queue.root))
+
+
+def test_whoever_starts_a_process_is_told_why_it_did_not_begin(tmp_path):
+    def begin(name: str, code: str) -> None:
+        has_begun = (tmp_path / "begun").exists
+        processes.begin(["-c", code], tmp_path, tmp_path / f"{name}.txt", has_begun, "It failed.")
+
+    begin("well", "print('well')")
+    assert (tmp_path / "well.txt").read_text() == "well\n"
+    with pytest.raises(JobError) as failure:
+        begin("badly", "import sys; print('some'); sys.exit('error: No room.\\n')")
+    assert str(failure.value) == "It failed. No room."
+    with pytest.raises(JobError) as failure:
+        begin("silently", "raise SystemExit(3)")
+    assert str(failure.value) == "It failed. The process said nothing."
+    (tmp_path / "begun").touch()
+    begin("late", "raise SystemExit(3)")
+
+
+def test_one_that_does_not_begin_in_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(processes, "_START_SECONDS", 0)
+    with pytest.raises(JobError, match="Nothing came of it"):
+        processes.wait_for_begin(waiting := Waiting(), lambda: False, lambda: "Nothing came of it.")
+    waiting.ended.set()
+    processes.wait_for_begin(waiting, lambda: True, lambda: pytest.fail("It has begun."))
+
+
+class Waiting:
+    """A process that ends when it is told to."""
+
+    def __init__(self):
+        self.ended = threading.Event()
+
+    def wait(self):
+        self.ended.wait(60)
+
+    def poll(self):
+        return None
+
+
+def test_the_last_line_of_a_log_says_why_a_process_failed(queue):
+    run, log = runs.open_run("one"), queue.root / "log.txt"
+    assert processes.problem_of(run, log, "repair") is None
+    for code, said, failure in (
+        (0, "all is well", None),
+        (130, "cancelled", None),
+        (1, "first\nerror: No room.\n \n", "No room."),
+        (2, "\n", "The process said nothing."),
+        (-9, "half", "The process was killed by signal 9; the memory may have run out."),
+    ):
+        log.write_text(said)
+        processes.note_failure(SimpleNamespace(wait=lambda code=code: code), log)
+        assert processes.problem_of(run, log, "repair") == failure
+        assert log.read_text().startswith(said)
+        if failure:
+            with run.lock("repair"):
+                assert processes.problem_of(run, log, "repair") is None
+            assert processes.last_line(log.read_text()) == failure
+    # One that somebody removed meanwhile is not written again.
+    log.unlink()
+    processes.note_failure(SimpleNamespace(wait=lambda: 1), log)
+    assert not log.exists()
+
+
+def test_a_queue_that_ended_with_an_error_says_it(queue):
+    assert queue.problem() == ""
+    for said, problem in (("a\nerror: No room.\n", "No room."), ("error: No room.\nb", ""), ("", ""), ("error", "")):
+        (queue.root / ".queue").mkdir(exist_ok=True)
+        (queue.root / ".queue" / "log.txt").write_text(said)
+        assert queue.problem() == problem
+
+
+def test_a_training_needs_room_for_its_weights_and_what_is_beside_them(queue, monkeypatch):
+    monkeypatch.setenv("NETWORK_PRUNING_MIN_FREE_MB", "0")
+    run, config = runs.open_run("one"), tiny(0)
+    needed = 1_000_000 + 16 * config.parameter_count
+    monkeypatch.setattr("core.limits.free_space", lambda path: needed)
+    processes.require_room(run, config)
+    monkeypatch.setattr("core.limits.free_space", lambda path: needed - 1)
+    with pytest.raises(DiskFullError, match="too full for a training of one"):
+        processes.require_room(run, config)
+
+
+def test_how_a_training_ended_is_said_with_who_waited_for_it(queue, monkeypatch, capsys):
+    ends = {0: JobError("No room."), 1: ValueError("odd"), 2: jobs.Outcome("It diverged.", "there", 5)}
+    ends[3] = jobs.Outcome(None, "here", 7)
+
+    def train(run, config, ticket):
+        assert ticket == queue.folder / f"{run.id}.json"
+        if isinstance(ends[config.seed], Exception):
+            raise ends[config.seed]
+        return ends[config.seed]
+
+    monkeypatch.setattr("core.jobs.queue.train_and_wait", train)
+    queue.add([tiny(seed) for seed in range(4)])
+    added = [entry.added for entry in queue.entries()]
+    assert added == list(range(added[0], added[0] + 4))
+    queue.work()
+    failures = ["No room.", "Its worker failed: ValueError: odd", "It diverged."]
+    assert [(entry.failure, entry.status) for entry in queue.entries()] == [(each, "failed") for each in failures]
+    assert [entry.added for entry in queue.entries()] == added[:3]
+    name = [tiny(seed).run_id for seed in range(4)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name[0]} failed: {failures[0]}",
+        f"{name[1]} failed: {failures[1]}",
+        f"{name[2]} ended, on there by process 5",
+        f"{name[2]} failed: {failures[2]}",
+        f"{name[3]} ended, on here by process 7",
+    ]
+
+
+def test_a_ticket_of_what_is_trained_goes_unless_its_figures_are_being_drawn(queue, trained_run, monkeypatch):
+    queue.add([SMALL, tiny(0)])
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+    with queue_lock(queue):
+        assert [entry.status for entry in queue.entries()] == ["drawing", "waiting"]
+    monkeypatch.setenv("NETWORK_PRUNING_READ_ONLY", "1")
+    assert [entry.config for entry in queue.entries()] == [tiny(0)]
+    assert len([*queue.folder.glob("*.json")]) == 2
+    monkeypatch.delenv("NETWORK_PRUNING_READ_ONLY")
+    assert [entry.config for entry in queue.entries()] == [tiny(0)]
+    assert len([*queue.folder.glob("*.json")]) == 1
+    (queue.folder / f"{tiny(0).run_id}.json").rename(queue.folder / "other.json")
+    assert queue.entries() == []
+
+
 def test_a_training_whose_ticket_is_gone_is_not_begun(queue):
     run = runs.open_run(tiny(0).run_id)
     assert jobs.train_and_wait(run, tiny(0), queue.folder / "gone.json").failure is None
@@ -235,6 +473,19 @@ def test_a_failure_that_cannot_be_written_down_ends_the_queue(queue, monkeypatch
     assert len(queue.entries()) == 5
 
 
+def test_a_scheduler_that_goes_leaves_the_queue_as_it_is(queue, monkeypatch):
+    gone = concurrent.futures.Future()
+    gone.cancel()
+    gone.set_running_or_notify_cancel()
+    monkeypatch.setenv(SCHEDULER, "tcp://host:1")
+    workers = contextlib.nullcontext(SimpleNamespace(submit=lambda *_: gone))
+    monkeypatch.setattr("core.jobs.queue.executor_for", lambda jobs: workers)
+    queue.add([tiny(0)])
+    with pytest.raises(KnownError, match=r"scheduler at tcp://host:1 is gone. What waits stays in the queue"):
+        queue.work()
+    assert queue.is_stuck()
+
+
 def test_tickets_are_added_all_or_none(queue, monkeypatch):
     from core.jobs import queue as module
 
@@ -254,8 +505,6 @@ def test_tickets_are_added_all_or_none(queue, monkeypatch):
 
 
 def test_a_worker_that_fails_at_once_is_not_started_again(queue, monkeypatch):
-    from core import grid
-
     started = []
 
     def start(root, jobs, log, has_begun):
@@ -268,6 +517,60 @@ def test_a_worker_that_fails_at_once_is_not_started_again(queue, monkeypatch):
         grid._train(queue, [tiny(0), tiny(1)], 1)
     assert len(started) == 1
     assert len(queue.entries()) == 2
+
+
+def test_the_command_says_how_each_ended_and_ends_likewise(queue, trained_run, monkeypatch, capsys):
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+
+    def start(root, jobs, log, has_begun):
+        assert (root, jobs, log) == (queue.root, 2, queue.folder / "log.txt")
+        queue.cancel([tiny(1).run_id])
+        queue.work(jobs)
+
+    monkeypatch.setattr("core.jobs.queue.start_queue", start)
+    monkeypatch.setattr("core.jobs.queue.train_and_wait", lambda *_: jobs.Outcome("It diverged.", "here", 1))
+    names, accuracy = [trained_run.id, tiny(0).run_id, tiny(1).run_id], trained_run.result().test_accuracy
+    assert grid._train(queue, [SMALL, tiny(0), tiny(1)], 2) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "3 configurations, 1 trained already."
+    assert {f"{names[1]} failed: It diverged.", f"{names[2]} was cancelled"} < {*said}
+    table = [line.split() for line in said[-4:]]
+    assert table[0] == ["run", "status", "test_accuracy"]
+    # A run that was trained already is said first, the others as they ended.
+    assert sorted(table[1:]) == sorted(
+        [[names[0], "complete", f"{accuracy:.4f}"], [names[1], "failed", "-"], [names[2], "cancelled", "-"]]
+    )
+    assert grid._train(queue, [tiny(1)], 2) == 130
+    assert capsys.readouterr().out.splitlines()[0] == "1 configuration, 0 trained already."
+    assert grid._train(queue, [SMALL], 2) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "1 configuration, 1 trained already."
+
+
+def test_the_command_lists_the_queue_and_cancels_what_is_in_it(queue, monkeypatch, capsys):
+    def run(**values) -> str:
+        chosen = {"work": False, "list": False, "cancel": None, "jobs": 1} | values
+        with monkeypatch.context() as patched:
+            patched.setattr(grid, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen)))
+            patched.setattr(grid.command, "chosen_path", {"output_dir": queue.root}.get)
+            assert grid.main([]) == 0
+        return capsys.readouterr().out
+
+    assert run(list=True) == "Nothing waits and nothing is being trained.\n"
+    queue.add([tiny(seed) for seed in range(3)])
+    assert [line.split() for line in run(list=True).splitlines()[1:]] == [
+        [tiny(seed).run_id, "waiting", "-"] for seed in range(3)
+    ]
+    for cancel, received in (([], ""), (["one", tiny(0).run_id], "one")):
+        with pytest.raises(ConfigError, match=rf"\(see --list\), or all. Received: {received}\.$"):
+            run(cancel=cancel)
+    assert run(cancel=[tiny(1).run_id]) == ""
+    assert [entry.config.seed for entry in queue.entries()] == [0, 2]
+    run(cancel=["all"])
+    assert queue.entries() == []
+
+
+def test_a_grid_may_have_a_thousand_configurations():
+    assert [config.seed for config in expand({"seed": range(1_000)})] == list(range(1_000))
 
 
 @pytest.mark.parametrize(

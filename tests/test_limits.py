@@ -1,6 +1,7 @@
 """What may be done here: nothing but scores where the server only shows, and no more than the limits say."""
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -142,7 +143,89 @@ def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
     limits.check_disk(cache, "this")
 
 
-@pytest.mark.parametrize("text", ["x", "-1", "0", "1.5", "1e9", "٣", "9" * 40])
+def test_without_a_word_limits_are_those_that_the_documentation_says(monkeypatch):
+    table = (PROJECT / "docs" / "environment.md").read_text()
+    for name in settings.LIMITS:
+        (said,) = [line for line in table.splitlines() if line.startswith(f"| `{name}` |")]
+        for text in ("", "  "):
+            monkeypatch.setenv(name, text)
+            assert f"{limits.limit(name):,}" == said.strip(" |").rpartition("|")[2].strip()
+        monkeypatch.setenv(name, " 123456789012345 ")
+        assert limits.limit(name) == 123456789012345
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [(settings.MAX_TRAININGS, 1), (settings.MAX_WEIGHTS, 1), (settings.MIN_FREE_MB, 0)]
+)
+def test_the_least_that_a_limit_may_be_is_taken(monkeypatch, name, least):
+    monkeypatch.setenv(name, str(least))
+    assert limits.limit(name) == least
+    monkeypatch.setenv(name, str(least - 1))
+    with pytest.raises(ConfigError) as failure:
+        limits.limit(name)
+    monkeypatch.delenv(name)
+    assert str(failure.value) == (
+        f"{name}: expected a whole number of at least {least}, such as {limits.limit(name)}. "
+        f"Received: '{least - 1}'. Correct it, or unset it."
+    )
+
+
+def test_the_larger_of_what_is_needed_and_what_must_stay_free_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "free_space", lambda path: 200_000_000)
+    limits.check_disk(tmp_path, "this", 200_000_000)
+    with pytest.raises(DiskFullError, match=r"too full for this. Expected at least 300 MB free. Received: 200.00 MB"):
+        limits.check_disk(tmp_path, "this", 300_000_000)
+    # A system that does not say how much is free is taken at its word.
+    monkeypatch.setattr(limits, "free_space", lambda path: None)
+    limits.check_disk(tmp_path, "this", 300_000_000)
+
+
+def test_as_many_trainings_as_may_be_leave_no_room_for_another(monkeypatch):
+    monkeypatch.setenv(settings.MAX_TRAININGS, "2")
+    limits.check_trainings(1)
+    with pytest.raises(TooManyError, match=r"fewer than 2 at a time. Received: 2."):
+        limits.check_trainings(2)
+
+
+def test_places_are_those_of_the_environment_and_otherwise_beside_the_code(monkeypatch, tmp_path):
+    names = (settings.CACHE, settings.DATA, settings.SCHEDULER, settings.READ_ONLY)
+    for change in (monkeypatch.delenv, lambda name, raising: monkeypatch.setenv(name, "")):
+        for name in names:
+            change(name, raising=False)
+        assert settings.cache_root() == PROJECT / "cache"
+        assert (settings.data_folder(), settings.scheduler(), settings.is_read_only()) == (None, None, False)
+    monkeypatch.setenv(settings.CACHE, "relative/cache")
+    monkeypatch.setenv(settings.DATA, str(tmp_path))
+    monkeypatch.setenv(settings.SCHEDULER, "tcp://host:8786")
+    assert settings.cache_root() == Path("relative/cache")
+    assert (settings.data_folder(), settings.scheduler()) == (tmp_path, "tcp://host:8786")
+
+
+def test_a_process_finds_the_project_its_cache_and_all_that_this_one_was_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv(settings.CACHE, "another cache")
+    told = settings.for_child(tmp_path)
+    assert told["PYTHONPATH"] == f"{PROJECT}{os.pathsep}elsewhere"
+    assert told == os.environ | {"PYTHONPATH": told["PYTHONPATH"], "NETWORK_PRUNING_CACHE": str(tmp_path)}
+    monkeypatch.delenv("PYTHONPATH")
+    # Nothing empty: that would be the working folder.
+    assert settings.for_child(tmp_path)["PYTHONPATH"] == str(PROJECT)
+
+
+def test_keras_runs_on_tensorflow_and_quietly_unless_somebody_says_otherwise(monkeypatch):
+    names = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
+    for name in names:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    settings.quiet_keras()
+    assert [os.environ[name] for name in names] == ["3", "tensorflow"]
+    for name in names:
+        monkeypatch.setenv(name, "mine")
+    settings.quiet_keras()
+    assert [os.environ[name] for name in names] == ["mine", "mine"]
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "0", "1.5", "1e9", "٣", "9" * 16, "9" * 40])
 def test_a_limit_that_is_no_number_is_told(monkeypatch, text):
     monkeypatch.setenv(settings.MAX_TRAININGS, text)
     with pytest.raises(ConfigError, match=f"{settings.MAX_TRAININGS}.*at least 1"):

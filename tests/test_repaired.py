@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from core import jobs, repair, runs
 from core.analysis import recovered
 from core.datasets import load_dataset
+from core.errors import ConfigError, RunError
 from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
@@ -123,6 +125,34 @@ def test_a_row_says_what_it_is_on_validation_images_and_against_the_dense_networ
     assert row.agreement == np.mean(predictions == predict(run.kernels(), test.images))
     by_class = [np.mean(predictions[test.labels == label] == label) for label in range(10)]
     assert row.worst_class == min(by_class)
+
+
+def test_the_command_says_what_came_out_and_what_it_lacks(run, monkeypatch, capsys):
+    """Where all is repaired already it only says so."""
+
+    def said(**values) -> str:
+        chosen = {"run": run.id, "asked": False, "method": "unit", "support": "admm", "scope": "layer"}
+        chosen |= {"sparsity": "0.9,0.5"} | values
+        monkeypatch.setattr(repair, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen)))
+        monkeypatch.setattr(repair.command, "chosen_path", {"output_dir": run.root}.get)
+        repair.main([])
+        return capsys.readouterr().out
+
+    (names, *lines), rows = said().splitlines(), repaired("unit").select(run.sweep()).set_index("sparsity")
+    pruned = Criterion("unit").select(run.sweep()).set_index("sparsity").accuracy
+    columns = ["accuracy", "loss", "val_accuracy"]
+    assert names.split() == ["sparsity", "as_pruned", "repaired", "loss", "val_accuracy", "images", "seconds"]
+    assert [line.split()[:6] for line in lines] == [
+        [f"{value:.4f}" for value in (k, pruned[k], *rows.loc[k, columns])] + ["1237"] for k in (0.5, 0.9)
+    ]
+    with pytest.raises(ConfigError, match="--run: expected the id of a complete run"):
+        said(run=None)
+    with pytest.raises(RunError, match=f"There is no complete run none in {run.root} to repair. Train it first."):
+        said(run="none")
+    monkeypatch.setattr(repair.os, "setpriority", lambda *_: None)
+    ask(run, Asked(repaired("unit"), 0.85))
+    assert said(asked=True) == ""
+    assert repaired("unit").select(run.sweep()).sparsity.tolist() == [0.5, 0.8, 0.85, 0.9]
 
 
 def test_what_is_asked_for_comes_first_and_then_its_curve(run):

@@ -1,13 +1,18 @@
+import io
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from core import runs
+from core import command, runs, terminal
 from core.config import K_VALUES
+from core.errors import CancelledError, ConfigError, RunBusyError
 from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, fine_curve, unscored
@@ -182,3 +187,65 @@ def test_real_mnist_for_one_epoch(mnist, tmp_path):
     end = run.sweep()[run.sweep().sparsity == 1]
     assert end.loss.tolist() == pytest.approx([np.log(10)] * 2)
     assert end.accuracy.tolist() == [0.098, 0.098]
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
+    def work() -> None:
+        with terminal.progress_bar("Repairing", 4, "network") as bar:
+            bar.update()
+            terminal.say("a line")
+            bar.refresh()
+
+    work()
+    assert capsys.readouterr() == ("a line\n", "")
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    work()
+    assert capsys.readouterr().out == "a line\n"
+    drawn = screen.getvalue()
+    assert "Repairing:  25%" in drawn
+    assert "1/4" in drawn
+    assert "network" in drawn
+    assert drawn.endswith("\r"), "it is wiped off in the end"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (ConfigError("seed: no."), 2, "error: seed: no.\n"),
+        (RunBusyError("It is busy."), 1, "error: It is busy.\n"),
+        (CancelledError("Cancelled."), 130, "error: Cancelled.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_a_command_ends_with_the_code_of_its_failure(monkeypatch, capsys, failure, code, said):
+    handlers, mains = {}, []
+
+    def fail(main, flags_parser):
+        mains.append(main)
+        raise failure
+
+    monkeypatch.setattr(command.signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(command.app, "run", fail)
+    with pytest.raises(SystemExit) as ended:
+        command.run(len)
+    assert (ended.value.code, mains) == (code, [len])
+    assert capsys.readouterr() == ("", said)
+    with pytest.raises(KeyboardInterrupt):
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+
+def test_a_path_that_is_refused_is_shown_up_to_a_hundred_characters(monkeypatch):
+    def chosen(text):
+        monkeypatch.setattr(command.flags, "FLAGS", {"output_dir": SimpleNamespace(value=text)})
+        return command.chosen_path("output_dir")
+
+    assert chosen(None) is None
+    assert chosen("~/x") == Path.home() / "x"
+    for text, shown in (("~" + "x" * 99, "~" + "x" * 99), ("~" + "x" * 100, "~" + "x" * 99 + "… (101 characters)")):
+        with pytest.raises(ConfigError) as failure:
+            chosen(text)
+        said = f"output_dir: expected a path that this system can have. Received: {shown!r}: Could not"
+        assert str(failure.value).startswith(said)
+        assert not str(failure.value).endswith("..")

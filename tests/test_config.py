@@ -164,7 +164,7 @@ def test_k_values():
         parse_k_values(",".join(map(str, [*most, 1])))
     # A list is called as whoever typed it calls it.
     for text in ("", "x"):
-        with pytest.raises(ConfigError, match="^sparsity: expected"):
+        with pytest.raises(ConfigError, match=r"^sparsity: expected"):
             parse_k_values(text, "sparsity")
 
 

@@ -344,6 +344,14 @@ def test_a_file_of_a_network_that_was_replaced_meanwhile_is_not_kept(run, monkey
     assert files_of(run) == before
 
 
+def test_no_file_is_kept_while_its_run_is_being_replaced(run, monkeypatch):
+    before, patient = files_of(run), runs.Run.lock
+    monkeypatch.setattr(runs.Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
+    with run.lock("sweep"), pytest.raises(runs.run.RunBusyError):
+        export(Subject(run, *UNIT), "npz")
+    assert files_of(run) == before
+
+
 def test_balance_changes_no_answer_and_evens_out_the_weights(run, test_images):
     kernels = pruned(run, *UNIT)
     kernels[1][:, 7] /= 1e4

@@ -428,8 +428,8 @@ def test_units_that_matter_decide_which_inputs_stay():
     kernel = np.zeros((8, 2), np.float32)
     kernel[:4, 0] = kernel[4:, 1] = 1
     layer = Layer(inputs, kernel.T @ inputs, 0.003)
-    for importance, expected in (([1, 0.01], [True] * 4 + [False] * 4), ([0.01, 1], [False] * 4 + [True] * 4)):
-        assert choose_units(layer, 4, np.array(importance), Recipe()).tolist() == expected
-        chosen = choose_weights(layer, 4, np.array(importance), Recipe())
+    for counts, expected in (([1, 0.01], [True] * 4 + [False] * 4), ([0.01, 1], [False] * 4 + [True] * 4)):
+        assert choose_units(layer, 4, np.array(counts), Recipe()).tolist() == expected
+        chosen = choose_weights(layer, 4, np.array(counts), Recipe())
         assert chosen.any(axis=1).tolist() == expected
-        assert chosen[:, importance.index(0.01)].sum() == 0
+        assert chosen[:, counts.index(0.01)].sum() == 0

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from core.datasets import load_dataset
 from core.evaluation import evaluate, logits
 from core.kernels import Recipe, Repairer, repair
-from core.kernels.layer import Layer, choose_units, choose_weights, largest, largest_of_all
+from core.kernels.layer import Layer, choose_units, choose_weights, largest, largest_directions, largest_of_all
 from core.kernels.repair import SUPPORTS, _share, importance
 from core.pruning import METHODS, prune, prune_count, rank
 
@@ -433,3 +433,35 @@ def test_units_that_matter_decide_which_inputs_stay():
         chosen = choose_weights(layer, 4, np.array(counts), Recipe())
         assert chosen.any(axis=1).tolist() == expected
         assert chosen[:, counts.index(0.01)].sum() == 0
+
+
+def test_of_many_units_the_directions_that_say_most_are_looked_at():
+    layer, _ = correlated(3, units=150)
+    turned = largest_directions(layer.products)
+    assert turned.shape == (40, 100)
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(layer.products, axis=1), rtol=1e-4)
+
+
+def test_units_that_hardly_move_the_outputs_keep_fewer_weights(kernels, images):
+    kernels[1][7] /= 1_000
+    kept = np.count_nonzero(repair(kernels, images, "weight", 0.7)[0], axis=0)
+    assert kept[7] < kept.mean() / 2
+
+
+def test_of_units_that_are_never_on_the_largest_stay(kernels, images):
+    """18 of 30 stay, and ten are ever on."""
+    kernels[0][:, 10:] = -np.abs(kernels[0][:, 10:]) - 0.1
+    stays = repair(kernels, images, "unit", 0.4)[0].any(axis=0)
+    norms = np.linalg.norm(kernels[0], axis=0)
+    assert stays[:10].sum() + stays[10:].sum() == 18
+    assert norms[10:][~stays[10:]].max() <= norms[10:][stays[10:]].min()
+
+
+@given(networks(), sparsities, st.sampled_from(METHODS))
+@settings(max_examples=60, deadline=None)
+def test_global_repair_of_any_network_prunes_as_many_in_all(network, k, method):
+    kernels, images = network
+    small = repair(kernels, images, method, k, scope="global", recipe=QUICK)[:-1]
+    sizes = [kernel.size if method == "weight" else kernel.shape[1] for kernel in small]
+    left = [np.count_nonzero(kernel if method == "weight" else kernel.any(axis=0)) for kernel in small]
+    assert sum(sizes) - sum(left) == prune_count(sum(sizes), k)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
+from core.config import DATASETS, K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
 from core.parameters import Choice, Real, Switch, Whole, Widths, parameter, within
 from tests.conftest import PROJECT
 
@@ -89,9 +89,64 @@ def test_bad_values_are_refused_by_name(field, value):
         TrainingConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "allowed", "refused"),
+    [
+        ("epochs", (1, 10_000), (0, 10_001)),
+        ("batch_size", (1, 50_000), (0, 50_001)),
+        ("learning_rate", (1e-9, 1), (0, 1.001)),
+        ("num_valid", (1, 59_872), (0, 59_873)),
+        ("l1_reg", (0, 1), (-1e-9, 1.001)),
+        ("l2_reg", (0, 1), (-1e-9, 1.001)),
+        ("hidden_units", ((1,), (10_000,) * 10), ((10_001,), (1,) * 11)),
+        ("seed", (0, 2**32 - 1), (-1, 2**32)),
+    ],
+)
+def test_the_limits_themselves_are_allowed_and_nothing_beyond_them(field, allowed, refused):
+    for value in allowed:
+        assert getattr(TrainingConfig(**{field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=r"(?i)expected .*Received"):
+            TrainingConfig(**{field: value})
+
+
+def test_one_image_at_least_is_left_to_train_on():
+    most = {"keep_best": False, "batch_size": 1, "num_valid": 59_999}
+    assert TrainingConfig(**most).batches == 1
+    with pytest.raises(ConfigError, match=r"num_valid: expected 0 to 59,999"):
+        TrainingConfig(**most | {"num_valid": 60_000})
+    with pytest.raises(ConfigError, match=r"expected 0 to 1,436 \(UCI digits, 8×8 has 1,437\)\. Received: 1,437"):
+        TrainingConfig(dataset="optdigits", **most | {"num_valid": 1_437})
+    assert TrainingConfig(num_valid=0, keep_best=False, batch_size=60_000).batches == 1
+
+
+def test_a_configuration_is_said_in_full_wherever_it_is_said():
+    config = TrainingConfig("optdigits", 1, 64, 0.01, 100, False, 0.1, 0.2, (5, 4), 7)
+    said = config.describe()
+    assert said == (
+        "optdigits, 1 epoch, batch 64, learning rate 0.01, 100 validation images, last epoch, L1 0.1, L2 0.2, 5-4"
+    )
+    assert config.to_flags() == [
+        *("--dataset=optdigits", "--epochs=1", "--batch_size=64", "--learning_rate=0.01", "--num_valid=100"),
+        *("--nokeep_best", "--l1_reg=0.1", "--l2_reg=0.2", "--hidden_units=5,4", "--seed=7"),
+    ]
+    assert "--keep_best" in TrainingConfig().to_flags()
+    assert config.facts() == config.to_dict() | {"hidden_units": "5, 4"}
+    assert config.to_row() == config.to_dict() | {"parent": "none", "trained_on": "none"}
+    assert config.run_id == "optdigits-e1-lr0.01-35936323a3"
+    assert (config.batches, config.layer_shapes) == (21, [(64, 5), (5, 4), (4, 10)])
+
+
+def test_the_classes_stand_in_the_order_of_the_labels():
+    clothes = "T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+    assert ",".join(DATASETS["fashion"].classes) == clothes
+    for name in ("digits", "optdigits"):
+        assert "".join(DATASETS[name].classes) == "0123456789"
+
+
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match="Received: momentum"):
-        TrainingConfig.from_dict({"momentum": 0.9})
+    with pytest.raises(ConfigError, match=r"Expected names among dataset, epochs, .*\. Received: decay, momentum\."):
+        TrainingConfig.from_dict({"momentum": 0.9, "decay": 0.1, "epochs": 3})
 
 
 def test_no_validation_images_are_fine_without_keep_best():
@@ -102,6 +157,15 @@ def test_k_values():
     assert parse_k_values("0.9, 0,0.5 0.5") == [0.0, 0.5, 0.9]
     assert parse_k_values(",".join(map(str, K_VALUES))) == list(K_VALUES)
     assert math.copysign(1, parse_k_values("-0")[0]) == 1
+    assert parse_k_values("1;0\n0.25") == [0.0, 0.25, 1.0]
+    most = [number / 1_000 for number in range(200)]
+    assert parse_k_values(",".join(map(str, most))) == most
+    with pytest.raises(ConfigError, match=r"^k_vals: expected at most 200\. Received: 201\.$"):
+        parse_k_values(",".join(map(str, [*most, 1])))
+    # A list is called as whoever typed it calls it.
+    for text in ("", "x"):
+        with pytest.raises(ConfigError, match=r"^sparsity: expected"):
+            parse_k_values(text, "sparsity")
 
 
 @pytest.mark.parametrize("text", ["", " , ", "a", "0.5,x", "1.5", "-0.1", "nan", "inf", "0.5;;x"])

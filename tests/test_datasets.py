@@ -43,6 +43,16 @@ def test_optdigits_needs_nothing_but_scikit_learn(cache, monkeypatch):
     np.testing.assert_array_equal(load_dataset("optdigits").test.images, data.test.images)
 
 
+def test_every_digit_of_uci_is_either_trained_on_or_tested_on(cache):
+    """Each once and in their own order: an image that was trained on is not tested on."""
+    from sklearn.datasets import load_digits
+
+    data, bunch = load_dataset("optdigits"), load_digits()
+    for found, expected in (("images", bunch.data / 16), ("labels", bunch.target)):
+        parts = [getattr(split, found) for split in (data.train, data.test)]
+        np.testing.assert_array_equal(np.concatenate(parts), expected.astype(parts[0].dtype))
+
+
 def test_the_data_folder_is_read_and_a_changed_one_read_again(cache, folder):
     assert load_dataset("digits").test.labels[:3].tolist() == [0, 1, 2]
     assert datasets.is_cached("digits")

@@ -19,14 +19,14 @@ from core.analysis import comparison, footprint, latency
 from core.analysis.recovered import TRAINED
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
-from core.errors import JobError
+from core.errors import CancelledError, JobError
 from core.evaluation import evaluate, examine
 from core.exports.models import runtimes
 from core.kernels import compact
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
-from core.speed import chosen_sparsities, measured
+from core.speed import chosen_sparsities, measured, readable, told, variants
 from core.sweep import Criterion
 from tests.conftest import PROJECT, SMALL
 
@@ -347,6 +347,45 @@ def test_the_sparsities_of_the_flag():
     for text in ("0.9:0.5", "a:b:c", "2:0:0"):
         with pytest.raises(ValueError, match="one number from 0 to 1 for each of the 3 hidden layers"):
             chosen_sparsities(text, 3)
+
+
+def test_a_measurement_is_read_in_units_that_people_use():
+    row = {"network": "compacted", "runtime": "NumPy", "one_faster": 2.04, "many_faster": 10.0}
+    row |= {"one_median": 1.5e-5, "one_q1": 1.25e-5, "one_q3": 2.5e-3}
+    row |= {"many_median": 120_000.0, "many_q1": 99_999.0, "many_q3": 1_234_567.0}
+    head, said = readable(pd.DataFrame([row])).splitlines()
+    assert head.split() == "network runtime one image faster images a second faster".split()
+    for words in ("NumPy", "15.0 µs (12.5–2,500.0)", "2.0×", "120,000 (99,999–1,234,567)", "10.0×"):
+        assert words in said
+
+
+def test_every_runtime_gets_the_network_in_every_form_unless_nothing_is_left_of_it(kernels, monkeypatch):
+    loaded = []
+
+    def load(form, pixels, threads):
+        loaded.append((form.multiply_adds, pixels, threads))
+
+    monkeypatch.setattr(runtimes, "available", lambda: ["Mine"])
+    monkeypatch.setitem(runtimes.RUNTIMES, "Mine", ((), load))
+    pruned = prune(kernels, "unit", 0.5)
+    found = variants(kernels, pruned, threads=3)
+    assert [each.network for each in found if each.runtime == "Mine"] == ["dense", "pruned", "compacted"]
+    dense = sum(kernel.size for kernel in kernels)
+    assert loaded == [(dense, 20, 3), (dense, 20, 3), (compact(pruned).multiply_adds, 20, 3)]
+    assert not [each for each in variants(kernels, prune(kernels, "weight", 1)) if each.runtime == "Mine"]
+
+
+def test_how_far_a_measurement_is_stands_in_the_cache_until_somebody_stops_it(full):
+    path = layout.measuring(full.root, full.id)
+    with pytest.raises(CancelledError, match="what was measured until then is kept"), told(full, 4) as tell:
+        assert [float(part) for part in path.read_text().split()] == [0, 4, os.getpid()]
+        tell(1.25)
+        assert [float(part) for part in path.read_text().split()] == [1.25, 4, os.getpid()]
+        path.unlink()
+        tell(2.5)
+    with told(full, 1):
+        assert path.exists()
+    assert not path.exists()
 
 
 def run_speed(run, *flags):

@@ -19,7 +19,18 @@ from core.datasets import load_dataset
 from core.errors import ExportError
 from core.evaluation import evaluate, logits, predict
 from core.exports import archive
-from core.exports.models import FORMATS, Subject, answers_of, export, exporting, find, hold_same, keras
+from core.exports.models import (
+    FORMATS,
+    Exported,
+    Subject,
+    answers_of,
+    export,
+    exporting,
+    find,
+    hold_same,
+    keras,
+    runtimes,
+)
 from core.kernels import balance, compact
 from core.pruning import prune
 from core.runs import layout
@@ -211,6 +222,65 @@ def test_two_classes_that_are_as_good_may_change_places(run, test_images):
     hold_same(FORMATS["npz"], answers, small, test_images.images)
 
 
+def test_a_file_is_named_and_asked_for_by_what_is_in_it(trained_run):
+    every = [f"--run={SMALL.run_id}", "--format=npz", f"--output_dir={trained_run.root.resolve()}"]
+    for chosen, name, kept, flags in (
+        ((), "dense", "whole", []),
+        (
+            (Criterion("unit", "activation", "global"), 0.5),
+            "unit-0.5-activation-global-as-pruned",
+            "unit-activation-global-0-0.5",
+            ["--method=unit", "--sparsity=0.5", "--ranking=activation", "--scope=global"],
+        ),
+        (
+            (Criterion("weight"), [0.5, 0.9]),
+            "weight-0.5-0.9-as-pruned",
+            "weight-magnitude-layer-0-0.5-0.9",
+            ["--method=weight", "--sparsity=0.5,0.9", "--ranking=magnitude", "--scope=layer"],
+        ),
+        (
+            (Criterion("unit", "admm", recovery="repair"), 0.8),
+            "unit-0.8-repaired",
+            "unit-admm-layer-0-repair-0.8",
+            ["--method=unit", "--sparsity=0.8", "--support=admm", "--repair", "--scope=layer"],
+        ),
+    ):
+        subject = Subject(trained_run, *chosen)
+        assert subject.file_name("npz") == f"{SMALL.run_id}-{name}.npz"
+        assert subject.kept_name("npz") == f"{kept}.npz"
+        assert subject.flags("npz") == [*every, *flags]
+    assert Subject(trained_run).kept_name("tflite-int8") == "whole.int8.tflite"
+
+
+def test_a_file_is_said_to_be_smaller_or_larger_than_the_dense_one(tmp_path):
+    sizes = [Exported(tmp_path, size, "", 1_000, {}).against_dense for size in (400, 1_000, 3_500)]
+    assert [said.split(" than ")[0] for said in sizes] == ["2.5 times smaller", "1.0 times smaller", "3.5 times larger"]
+    assert all(said.endswith("the dense network's Keras file (1,000 bytes)") for said in sizes)
+
+
+def test_all_packages_that_are_missing_are_named():
+    lacking = dataclasses.replace(FORMATS["npz"], needs=("numpy", "nobody_has_this", "nor_this"))
+    assert lacking.lacks() == (
+        "Not available here: nobody-has-this and nor-this is not installed. Run pip install nobody-has-this nor-this."
+    )
+    assert FORMATS["npz"].lacks() is None
+
+
+def test_the_runtimes_are_named_by_what_computes():
+    """Here all are installed, as the requirements of development say."""
+    assert runtimes.available() == ["ONNX Runtime", "LiteRT"]
+    assert runtimes.packages() == ["onnxruntime", "ai-edge-litert"]
+
+
+@pytest.mark.parametrize(
+    "answers", [np.zeros(3), np.zeros((2, 10)), np.full((3, 10), np.nan)], ids=["a row", "too few", "no numbers"]
+)
+def test_answers_that_are_no_probabilities_are_refused(answers):
+    form = dataclasses.replace(FORMATS["npz"], answer=lambda path, images: answers)
+    with pytest.raises(ExportError, match=r"It answers .* numbers, or such that are not finite"):
+        answers_of(form, b"", np.zeros((3, 64), np.float32))
+
+
 def broken(form, **parts):
     return FORMATS | {form: dataclasses.replace(FORMATS[form], **parts)}
 
@@ -227,9 +297,10 @@ def one_off(network, pixels):
         {"convert": one_off},
         {"convert": lambda network, pixels: b"nothing"},
         {"label": lambda data, about: FORMATS["npz"].label(data, {})},
+        {"label": lambda data, about: data},
         {"needs": ("a_package_that_nobody_has",)},
     ],
-    ids=["another network", "damaged", "without its metadata", "without its reader"],
+    ids=["another network", "damaged", "with other metadata", "without its metadata", "without its reader"],
 )
 def test_what_is_not_verified_leaves_no_file(run, monkeypatch, parts):
     before = files_of(run)
@@ -270,6 +341,14 @@ def test_a_file_of_a_network_that_was_replaced_meanwhile_is_not_kept(run, monkey
     before = files_of(run)
     with pytest.raises(runs.run.RunError, match="deleted or replaced"):
         export(Subject(run, *UNIT), "npz", replaced)
+    assert files_of(run) == before
+
+
+def test_no_file_is_kept_while_its_run_is_being_replaced(run, monkeypatch):
+    before, patient = files_of(run), runs.Run.lock
+    monkeypatch.setattr(runs.Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
+    with run.lock("sweep"), pytest.raises(runs.run.RunBusyError):
+        export(Subject(run, *UNIT), "npz")
     assert files_of(run) == before
 
 
@@ -320,6 +399,22 @@ def test_the_command_repairs_what_it_exports_and_says_what_came_out(run, tmp_pat
     assert set(chosen) < set(subject.flags("npz"))
 
 
+def test_the_command_prunes_as_it_is_asked_to_and_at_k_0_not_at_all(run):
+    chosen = ["--method=unit", "--sparsity=0.5", "--ranking=activation", "--scope=global", "--format=npz"]
+    done = run_export(f"--run={run.id}", *chosen, f"--output_dir={run.root}")
+    assert done.returncode == 0, done.stderr
+    exported = find(Subject(run, Criterion("unit", "activation", "global"), 0.5), "npz")
+    small = Criterion("unit", "activation", "global").rank(run.kernels(), run.activations()).prune(run.kernels(), 0.5)
+    test = load_dataset("optdigits", run.root).test
+    assert exported.about["test_accuracy"] == evaluate(small, test.images, test.labels).accuracy
+    assert exported.about["parameters"] == compact(small).parameters
+    assert f"{exported.about['parameters']:,} parameters of {SMALL.parameter_count:,}" in done.stdout
+    done = run_export(f"--run={run.id}", "--method=unit", "--sparsity=0,0", "--format=npz", f"--output_dir={run.root}")
+    assert done.returncode == 0, done.stderr
+    assert find(Subject(run), "npz").about["state"] == "dense"
+    assert "k" not in find(Subject(run), "npz").about
+
+
 def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
     config = RecoveryConfig(SMALL, SMALL.run_id, method="weight", sparsity=0.8)
     child = runs.open_run(config.run_id, run.root)
@@ -338,6 +433,7 @@ def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
         (["--method=unit"], "--sparsity: expected k from 0 to 1, or 2", 2),
         (["--method=unit", "--sparsity=0.5,2"], "--sparsity: expected k from 0 to 1, or 2", 2),
         (["--method=unit", "--sparsity=0.5,0.2", "--repair"], "expected one k", 2),
+        (["--method=unit", "--sparsity=0.5,0.2", "--scope=global"], "expected one k", 2),
         (["--sparsity=0.5"], "--method: expected one of weight, unit", 2),
         (["--method=unit", "--sparsity=0.5", "--output=/nowhere/at/all.npz"], "a folder that exists", 2),
         (["--method=unit", "--sparsity=1", "--format=npz"], "Nothing is left", 1),

@@ -114,6 +114,74 @@ def test_recoveries_leave_the_ids_of_trainings():
     assert read_config(SMALL.to_dict()) == SMALL
 
 
+def test_the_usual_settings_and_the_ids_that_come_of_them_stay_what_they_were():
+    """An id that changed would be another run, and the one in the cache would be trained again."""
+    parent = TrainingConfig()
+    usual = RecoveryConfig(parent, parent.run_id)
+    assert usual.run_id == "digits-finetune-weight-0.9-e12-540e12cfb5"
+    assert (usual.start, usual.learning_rate, usual.distillation) == ("repaired", 0.006, 0.5)
+    last = dataclasses.replace(parent, seed=2**32 - 5)
+    fresh = RecoveryConfig(last, "p", how="reinit", method="unit", sparsity=0.5)
+    assert fresh.run_id == "digits-reinit-unit-0.5-e12-3126a032fc"
+    # Seeds begin anew after the last one.
+    assert (fresh.start, fresh.learning_rate, fresh.distillation, fresh.seed) == ("dense", 0.003, 0.0, 995)
+    gradual = RecoveryConfig(parent, "p", how="gradual")
+    assert (gradual.start, gradual.learning_rate, gradual.distillation) == ("dense", 0.0015, 0.5)
+    assert (gradual.usual("epochs"), gradual.usual("hidden_units")) == (12, (1000, 1000, 500, 200))
+
+
+def test_a_recovery_is_said_in_full_wherever_it_is_said():
+    choices = {"how": "gradual", "start": "repaired", "learning_rate": 0.5, "distillation": 0.1, "epochs": 1, "seed": 4}
+    config = recovery(**choices)
+    assert config.trained_on == "gradual weight 0.8, 1 epoch, from repaired, learning rate 0.5, distillation 0.1"
+    assert recovery(how="rewind", rewind_epoch=2, method="unit").trained_on == ("rewind to epoch 2 unit 0.8, 4 epochs")
+    assert config.describe() == f"{SMALL.describe()}, trained on: {config.trained_on}"
+    assert config.to_flags() == [
+        *(f"--run={SMALL.run_id}", "--how=gradual", "--method=weight", "--sparsity=0.8", "--epochs=1"),
+        *("--start=repaired", "--learning_rate=0.5", "--distillation=0.1", "--rewind_epoch=0", "--seed=4"),
+    ]
+    own = {"parent": SMALL.run_id, "method": "weight", "sparsity": 0.8, "rewind_epoch": 0, **choices}
+    assert config.facts() == own | {f"parent {name}": value for name, value in SMALL.facts().items()}
+    assert config.to_dict() == own | {"training": SMALL.to_dict()}
+    assert config.to_row() == SMALL.to_dict() | {"parent": SMALL.run_id, "trained_on": config.trained_on}
+    for name in ("dataset", "spec", "batch_size", "num_valid", "keep_best", "l1_reg", "l2_reg", "hidden_units"):
+        assert getattr(config, name) == getattr(SMALL, name)
+    for name in ("layer_shapes", "parameter_count", "batches"):
+        assert getattr(config, name) == getattr(SMALL, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"momentum": 0.9}, r"Expected fields among parent, training, how, .*Received: .*momentum"),
+        ({"training": None}, r"Expected fields among parent, training, how, .*Received: "),
+        ({"parent": 3}, "parent: expected a run id. Received: 3."),
+        ({"training": {"momentum": 0.9}}, "Received: momentum"),
+    ],
+)
+def test_what_was_written_down_otherwise_is_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        read_config(recovery().to_dict() | change)
+
+
+def test_the_limits_themselves_are_allowed_and_nothing_beyond_them():
+    for name, allowed, refused in (
+        ("epochs", (1, 10_000), 10_001),
+        ("sparsity", (0, 0.999), 1.001),
+        ("learning_rate", (1e-9, 1), 1.001),
+        ("distillation", (0, 1), 1.001),
+        ("seed", (0, 2**32 - 1), 2**32),
+    ):
+        for value in allowed:
+            assert getattr(recovery(**{name: value}), name) == value
+        with pytest.raises(ConfigError, match=f"^{name}: "):
+            recovery(**{name: refused})
+    # After its last epoch is where the parent is; what is later was never there.
+    assert recovery(how="rewind", rewind_epoch=SMALL.epochs).rewind_epoch == 3
+    with pytest.raises(ConfigError, match=r"expected 0 to 3 \(the parent was trained for 3\)\. Received: 4\."):
+        recovery(how="rewind", rewind_epoch=4)
+
+
 def test_seeds_are_those_of_the_parents_and_in_no_label():
     configs = [RecoveryConfig(dataclasses.replace(SMALL, seed=seed), "x", sparsity=0.9) for seed in (0, 3)]
     assert [config.seed for config in configs] == [0, 3]
@@ -164,6 +232,107 @@ def test_exactly_as_much_is_zero_as_pruning_zeroes(recovered, parent, how, metho
         if method == "unit":
             assert np.count_nonzero(kernel) == (total - prune_count(total, K)) * len(kernel)
     assert np.count_nonzero(kernels[-1]) == kernels[-1].size
+
+
+def softmax(outputs):
+    powers = np.exp(outputs)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_networks_answers(data, method):
+    """Against the same written out in NumPy; every epoch is one step over all images, so that no order decides."""
+    from core.training.network import build, kernels_of
+    from core.training.recover import recover
+
+    training = TrainingConfig(
+        **{"dataset": "optdigits", "hidden_units": (16,), "num_valid": 337, "batch_size": 1_100, "keep_best": False},
+        **{"l1_reg": 0.002, "l2_reg": 0.01, "seed": 3},
+    )
+    choices = {"method": method, "sparsity": 0.5, "start": "dense", "epochs": 6}
+    config = RecoveryConfig(training, "x", learning_rate=0.05, distillation=0.3, **choices)
+    # Louder than they begin, so that the softened answers are not all alike.
+    parent = [3 * kernel for kernel in kernels_of(build(training))]
+    done = recover(config, parent, data)
+
+    labels, images = data.train.labels, data.train.images.astype(float)
+    answers = softmax(np.maximum(images @ parent[0], 0) @ parent[1] / 4)
+    held_out, share = training.num_valid, 0.3
+    kernels = [kernel.astype(float) for kernel in prune(parent, method, 0.5)]
+    masks = [kernels[0] != 0, True]
+    first, second = ([np.zeros_like(kernel) for kernel in kernels] for _ in range(2))
+    for step in range(1, 7):
+        hidden = np.maximum(images @ kernels[0], 0)
+        outputs = hidden @ kernels[1]
+        probabilities = softmax(outputs)
+        mine = slice(held_out, None)
+        row = done.history.iloc[step - 1]
+        right = probabilities[np.arange(len(labels)), labels][mine]
+        assert row.loss == pytest.approx(-np.log(right).mean(), abs=2e-3)
+        assert row.accuracy == pytest.approx(np.mean((outputs.argmax(axis=1) == labels)[mine]), abs=0.007)
+        slope = (1 - share) * (probabilities - np.eye(10)[labels]) + share * 4 * (softmax(outputs / 4) - answers)
+        slope = slope[mine] / len(labels[mine])
+        penalty = 0.002 * np.sign(kernels[0]) + 2 * 0.01 * kernels[0]
+        slopes = [images[mine].T @ ((slope @ kernels[1].T) * (hidden[mine] > 0)) + penalty, hidden[mine].T @ slope]
+        falling = 0.05 * (1 + np.cos(np.pi * (step - 1) / 6)) / 2
+        for index, gradient in enumerate(slopes):
+            first[index] += 0.1 * (gradient - first[index])
+            second[index] += 0.001 * (gradient**2 - second[index])
+            rate = falling * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            kernels[index] -= rate * first[index] / (np.sqrt(second[index]) + 1e-7)
+            kernels[index] *= masks[index]
+        valid = evaluate([kernel.astype(np.float32) for kernel in kernels], images[:held_out], labels[:held_out])
+        assert row.val_loss == pytest.approx(valid.loss, abs=2e-3)
+        assert row.val_accuracy == pytest.approx(valid.accuracy, abs=0.007)
+        assert row.sparsity == pytest.approx(0.5)
+    for kernel, by_hand in zip(done.kernels, kernels, strict=True):
+        np.testing.assert_allclose(kernel, by_hand, atol=5e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_take_the_smallest_of_then_and_what_was_pruned_first_stays_pruned(method):
+    """At each of four stages, of random weights of which the largest are pruned from the beginning."""
+    from core.training.masks import TighteningMasks
+    from core.training.network import layered
+
+    random = np.random.default_rng(5)
+    sizes = (64, 12, 8, 10)
+    weights = [random.normal(size=shape).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+    inputs = [1 if method == "weight" else size for size in sizes[:2]]
+
+    def scores():
+        if method == "weight":
+            return [np.abs(kernel) for kernel in weights[:-1]]
+        # What comes into a unit times what goes out of it.
+        return [
+            np.linalg.norm(into, axis=0) * np.linalg.norm(out, axis=1)
+            for into, out in zip(weights, weights[1:], strict=False)
+        ]
+
+    kept = [each < np.sort(each, axis=None)[-each.size // 4] for each in scores()]
+    masks = TighteningMasks(method, kept, inputs, sparsity=0.75, steps=4)
+    masks.set_model(layered(SMALL, sizes[1:-1], masks.constraints))
+    masks.model.set_weights(weights)
+    whole = sum(mask.size * each for mask, each in zip(kept, inputs, strict=True))
+    first = [int((~mask).sum()) for mask in kept]
+    for step in range(1, 5):
+        masks.on_train_batch_end(0)
+        for layer, (mask, begun) in enumerate(zip(kept, first, strict=True)):
+            end = 0.75 * mask.size
+            gone = int(end + (begun - end) * (1 - step / 4) ** 3)
+            left = np.where(mask, scores()[layer], -1)
+            expected = left > np.sort(left, axis=None)[gone - 1]
+            assert (~expected).sum() == gone
+            np.testing.assert_array_equal(masks.kept[layer], expected)
+            mask[...] = expected
+            weights[layer] = weights[layer] * expected
+        for kernel, now in zip(weights, masks.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(kernel, now)
+        zero = sum((~mask).sum() * each for mask, each in zip(kept, inputs, strict=True))
+        assert masks.sparsity == pytest.approx(zero / whole)
+        assert masks.are_final == (step == 4)
+    masks.on_train_batch_end(0)
+    assert masks.step == 4
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from core.datasets import load_dataset
 from core.evaluation import evaluate, logits
 from core.kernels import Recipe, Repairer, repair
-from core.kernels.layer import Layer, choose_units, choose_weights
+from core.kernels.layer import Layer, choose_units, choose_weights, largest, largest_directions, largest_of_all
 from core.kernels.repair import SUPPORTS, _share, importance
 from core.pruning import METHODS, prune, prune_count, rank
 
@@ -289,3 +291,177 @@ def test_shares_are_whole_and_fit():
         assert (shares >= 0).all()
         assert (shares <= sizes).all()
     assert _share(11, np.array([9.0, 1.0, 1.0]), sizes).tolist() == [9, 1, 1]
+
+
+def ridge(inputs, targets, kept, damping):
+    """Least squares for each unit on its support, in double precision: one more equation a weight wants it zero."""
+    values = np.zeros(kept.shape)
+    for unit in range(kept.shape[1]):
+        rows = np.flatnonzero(kept[:, unit])
+        wanted = np.diag(np.sqrt(damping) * np.linalg.norm(inputs[rows], axis=1))
+        system = np.vstack([inputs[rows].T, wanted])
+        sides = np.concatenate([targets[unit], np.zeros(len(rows))])
+        values[rows, unit] = np.linalg.lstsq(system, sides, rcond=None)[0]
+    return values
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_each_layer_in_turn_is_fitted_to_what_the_dense_network_computes(kernels, images, method, support):
+    """From the activations of what is repaired already, on what was chosen to stay, the output layer whole."""
+    recipe = Recipe(rounds=0, damping=0.02)
+    repaired = repair(kernels, images, method, 0.6, support=support, recipe=recipe)
+    dense = activations = images.T.astype(np.float64)
+    for layer, (kernel, small) in enumerate(zip(kernels, repaired, strict=True)):
+        targets = kernel.T @ dense
+        kept = small != 0
+        if layer == 0 and method == "unit":
+            # Nothing before the first layer is pruned, so its units stay what they are.
+            expected = np.where(kept, kernel, 0)
+        else:
+            expected = ridge(activations, targets, kept, 0.02)
+            silent = ~activations.any(axis=1)
+            expected[silent] = np.where(kept, kernel, 0)[silent]
+        np.testing.assert_allclose(small, expected, atol=2e-3)
+        dense = np.maximum(targets, 0)
+        activations = np.maximum(small.T.astype(np.float64) @ activations, 0)
+
+
+def test_what_no_image_says_anything_about_goes_smallest_first(kernels, images):
+    """540 of 600 weights stay, and images speak of 150 of them."""
+    images[:, :15] = 0
+    small = repair(kernels, images, "weight", 0.1)[0]
+    gone, stays = (np.abs(kernels[0][:15][mask]) for mask in (small[:15] == 0, small[:15] != 0))
+    assert len(gone) == 60
+    assert gone.max() <= stays.min()
+
+
+def test_units_that_move_nothing_come_last_but_are_not_undecided(kernels, images):
+    kernels[1][4] = 0
+    first = images @ kernels[0]
+    before = [first.T, (np.maximum(first, 0) @ kernels[1]).T, np.zeros((10, len(images)))]
+    found = importance(kernels, before)[0]
+    assert found[4] == found.min() > 0
+    moving = np.delete(found, 4)
+    assert found[4] == pytest.approx(moving.sum() / 30 / 1_000, rel=1e-3)
+    silent = [np.zeros_like(kernel) for kernel in kernels]
+    np.testing.assert_array_equal(importance(silent, before)[0], np.full(30, 1e-3))
+
+
+def test_refits_are_made_where_few_weights_stay(kernels, images):
+    def repaired(k, **choices):
+        return repair(kernels, images, "weight", k, recipe=Recipe(**choices))
+
+    for k, differ in ((0.97, False), (0.98, True)):
+        both = [repaired(k, rounds=rounds) for rounds in (0, 8)]
+        assert any((one != other).any() for one, other in zip(*both, strict=True)) == differ
+    both = [repaired(0.97, rounds=rounds, rounds_below=0.04) for rounds in (0, 8)]
+    assert any((one != other).any() for one, other in zip(*both, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_budgets_of_layers_lie_between_equal_parts_and_what_the_layers_need(kernels, images, method):
+    def kept(shift):
+        recipe = Recipe(weight_shift=shift, unit_shift=shift)
+        small = repair(kernels, images, method, 0.7, scope="global", recipe=recipe)[:-1]
+        return [int((kernel != 0).sum() if method == "weight" else kernel.any(axis=0).sum()) for kernel in small]
+
+    sizes = [600, 750] if method == "weight" else [30, 25]
+    equal, between, needed = (kept(shift) for shift in (0, 0.5, 1))
+    assert equal == [pytest.approx(0.3 * size, abs=1) for size in sizes]
+    assert sum(equal) == sum(between) == sum(needed) == sum(sizes) - prune_count(sum(sizes), 0.7)
+    assert equal[0] < between[0] < needed[0] or equal[0] > between[0] > needed[0]
+    # In proportion to size and need alike: the geometric mean.
+    middle = np.sqrt(np.multiply(sizes, needed))
+    assert between == [pytest.approx(sum(needed) * part, abs=1) for part in middle / middle.sum()]
+
+
+def test_largest_are_found_in_one_array_or_in_several_together():
+    values = np.array([[3.0, 1.0], [2.0, 5.0]])
+    others = np.array([4.0, 0.5, 6.0])
+    for count, expected in ((0, [[0, 0], [0, 0]]), (1, [[0, 0], [0, 1]]), (3, [[1, 0], [1, 1]]), (4, [[1, 1], [1, 1]])):
+        np.testing.assert_array_equal(largest(values, count), np.array(expected, bool))
+        np.testing.assert_array_equal(largest_of_all([values], count)[0], np.array(expected, bool))
+    first, second = largest_of_all([values, others], 4)
+    assert first.tolist() == [[True, False], [False, True]]
+    assert second.tolist() == [True, False, True]
+
+
+def left_over(layer, rows, importance):
+    """The error that is left with some inputs, each unit's counted by its importance; lower is better."""
+    products = layer.products[rows] * importance
+    return -float(np.sum(products * np.linalg.solve(layer.gram[np.ix_(rows, rows)], products)))
+
+
+def test_exchanging_units_ends_where_it_no_longer_helps():
+    for seed in range(6):
+        layer, kernel = correlated(seed, inputs=14)
+        importance = np.random.default_rng(seed).uniform(0.5, 2, kernel.shape[1])
+        rows = list(np.flatnonzero(choose_units(layer, 4, importance, Recipe(steps=1))))
+        without = {row: left_over(layer, [each for each in rows if each != row], importance) for row in rows}
+        rest = [row for row in rows if row != min(without, key=without.get)]
+        best = min(left_over(layer, [*rest, other], importance) for other in range(14) if other not in rest)
+        assert left_over(layer, rows, importance) == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("whole_rows", [False, True])
+def test_admm_comes_close_to_the_best_support_there_is(whole_rows):
+    """Looked for among all of them, in problems so small that this can be done."""
+    ratios = []
+    for seed in range(12):
+        layer, kernel = correlated(seed, inputs=10, units=3 if whole_rows else 1)
+        ones = np.ones(kernel.shape[1])
+        if whole_rows:
+            chosen = choose_units(layer, 3, ones, Recipe(swaps=0))
+        else:
+            chosen = choose_weights(layer, 3, ones, Recipe())[:, 0]
+        whole = left_over(layer, [*range(10)], ones)
+        best = min(left_over(layer, [*rows], ones) for rows in combinations(range(10), 3))
+        ratios.append((left_over(layer, list(np.flatnonzero(chosen)), ones) - whole) / (best - whole))
+    assert np.mean(ratios) < (1.02 if whole_rows else 1.1)
+
+
+def test_units_that_matter_decide_which_inputs_stay():
+    """Two units listen to different inputs; what stays are those of the one that moves the outputs."""
+    generator = np.random.default_rng(8)
+    inputs = generator.random((8, 200), np.float32)
+    kernel = np.zeros((8, 2), np.float32)
+    kernel[:4, 0] = kernel[4:, 1] = 1
+    layer = Layer(inputs, kernel.T @ inputs, 0.003)
+    for counts, expected in (([1, 0.01], [True] * 4 + [False] * 4), ([0.01, 1], [False] * 4 + [True] * 4)):
+        assert choose_units(layer, 4, np.array(counts), Recipe()).tolist() == expected
+        chosen = choose_weights(layer, 4, np.array(counts), Recipe())
+        assert chosen.any(axis=1).tolist() == expected
+        assert chosen[:, counts.index(0.01)].sum() == 0
+
+
+def test_of_many_units_the_directions_that_say_most_are_looked_at():
+    layer, _ = correlated(3, units=150)
+    turned = largest_directions(layer.products)
+    assert turned.shape == (40, 100)
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(layer.products, axis=1), rtol=1e-4)
+
+
+def test_units_that_hardly_move_the_outputs_keep_fewer_weights(kernels, images):
+    kernels[1][7] /= 1_000
+    kept = np.count_nonzero(repair(kernels, images, "weight", 0.7)[0], axis=0)
+    assert kept[7] < kept.mean() / 2
+
+
+def test_of_units_that_are_never_on_the_largest_stay(kernels, images):
+    """18 of 30 stay, and ten are ever on."""
+    kernels[0][:, 10:] = -np.abs(kernels[0][:, 10:]) - 0.1
+    stays = repair(kernels, images, "unit", 0.4)[0].any(axis=0)
+    norms = np.linalg.norm(kernels[0], axis=0)
+    assert stays[:10].sum() + stays[10:].sum() == 18
+    assert norms[10:][~stays[10:]].max() <= norms[10:][stays[10:]].min()
+
+
+@given(networks(), sparsities, st.sampled_from(METHODS))
+@settings(max_examples=60, deadline=None)
+def test_global_repair_of_any_network_prunes_as_many_in_all(network, k, method):
+    kernels, images = network
+    small = repair(kernels, images, method, k, scope="global", recipe=QUICK)[:-1]
+    sizes = [kernel.size if method == "weight" else kernel.shape[1] for kernel in small]
+    left = [np.count_nonzero(kernel if method == "weight" else kernel.any(axis=0)) for kernel in small]
+    assert sum(sizes) - sum(left) == prune_count(sum(sizes), k)

@@ -24,8 +24,10 @@ from core.runs import (
     Result,
     Run,
     RunWriter,
+    TinyFile,
     TrainingState,
     damage,
+    keep_tiny,
     layout,
     list_runs,
     open_run,
@@ -204,11 +206,22 @@ def test_a_run_is_not_replaced_while_its_scores_or_notes_are_being_written(run, 
     assert (run.identity(), run.result().test_accuracy) == (identity, 0.5)
 
 
-def test_a_repaired_network_is_not_kept_while_a_run_is_being_replaced(run, monkeypatch):
+def test_nothing_is_kept_with_a_run_while_it_is_being_replaced(run, monkeypatch):
+    """Or it would lie beside a network that it was not made of."""
     patient = Run.lock
     monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
-    with run.lock("sweep"), pytest.raises(RunBusyError):
-        run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
+    about = {"most_bytes": 1, "epochs": 1, "seed": 0, "bytes": 1, "weights": 1}
+    made = TinyFile(**about, val_accuracy=0, test_accuracy=0, seconds=0, source=run.identity())
+    before = sorted(run.folder.rglob("*"))
+    for keep in (
+        lambda: run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity()),
+        lambda: run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.identity()),
+        lambda: run.add_to_sweep(ROWS.assign(sparsity=0.9), run.identity()),
+        lambda: keep_tiny(run, made, b"T"),
+    ):
+        with run.lock("sweep"), pytest.raises(RunBusyError):
+            keep()
+        assert sorted(run.folder.rglob("*")) == before
     assert run.network("weight,admm,layer,0,repair,0.5") is None
     run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
     for kernel, kept in zip(run.network("weight,admm,layer,0,repair,0.5"), KERNELS, strict=True):

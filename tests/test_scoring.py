@@ -7,11 +7,25 @@ import pandas as pd
 import pytest
 from absl import flags
 
-from core import make, runs, train
-from core.pruning import METHODS
+from core import make, runs, scoring, train
+from core.config import K_VALUES
+from core.errors import RunWriteError
+from core.evaluation import evaluate, predict
+from core.kernels import compact
+from core.pruning import METHODS, prune, rank
 from core.runs import layout
-from core.scoring import baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored
-from core.sweep import STOPS, Bench, Criterion
+from core.scoring import (
+    baseline,
+    coarse_curve,
+    count,
+    experiment,
+    fine_curve,
+    repaired_curve,
+    score_bench,
+    score_run,
+    unscored,
+)
+from core.sweep import STOPS, Bench, Criterion, key_of, parse_key, random_baseline, results_table
 from tests.conftest import SMALL, run_train
 
 
@@ -37,6 +51,21 @@ def test_the_slider_gets_coarse_to_fine_and_the_rest_last():
     assert tenths < fifths < whole < others < random
     assert tenths == len(METHODS) * len(STOPS[::10]) - 1
     assert random == len(order) - count(baseline([*experiment()[0][1], 1.0]))
+    # Every criterion but the default ones at the sparsities of the original experiment, and where nothing is left.
+    others = {
+        (ranking, "layer", seed) for ranking, seeds in (("activation", 1), ("random", 3)) for seed in range(seeds)
+    }
+    others |= {("magnitude", "global", 0), ("activation", "global", 0)}
+    expected = {(Criterion(method, *other), k) for method in METHODS for other in others for k in (*K_VALUES, 1.0)}
+    assert {*order} == expected | {(criterion, k) for criterion in default for k in (*STOPS, *K_VALUES)}
+
+
+def test_repaired_networks_come_sparsest_first_beginning_with_the_original_experiment():
+    ((criterion, order),) = repaired_curve("unit", "magnitude", "global")
+    assert criterion == Criterion("unit", "magnitude", "global", recovery="repair")
+    assert order[: len(K_VALUES)] == sorted(K_VALUES, reverse=True)
+    rest = [*(percent / 100 for percent in (55, 65, 75, 85, *range(91, 100))), 0.995, 0.999, 1.0]
+    assert order[len(K_VALUES) :] == [k for k in rest if k not in K_VALUES]
 
 
 def test_beside_a_global_ranking_stands_chance_with_its_counts():
@@ -99,3 +128,111 @@ def test_networks_that_were_only_pruned_are_not_kept_in_memory(kernels):
     images, labels = np.zeros((4, len(kernels[0])), np.float32), np.zeros(4, int)
     (scored,) = Bench(kernels, images, labels).score(Criterion("weight"), [0.5])
     assert scored.kernels is None
+
+
+def test_scores_are_written_as_they_come_and_what_cannot_be_written_comes_later(trained_run, tmp_path, monkeypatch):
+    shutil.copytree(trained_run.folder, tmp_path / trained_run.id)
+    shutil.copytree(trained_run.root / "datasets", tmp_path / "datasets")
+    run = runs.open_run(trained_run.id, tmp_path)
+    monkeypatch.setattr(scoring, "_WRITE_SECONDS", -1)
+    add, writes = runs.Run.add_to_sweep, []
+
+    def the_second_fails(run, rows, *rest):
+        writes.append(rows.sparsity.tolist())
+        if len(writes) == 2:
+            raise RunWriteError("The disk is full.")
+        return add(run, rows, *rest)
+
+    monkeypatch.setattr(runs.Run, "add_to_sweep", the_second_fails)
+    wanted = [0.111, 0.222, 0.333]
+    there = []
+    for _ in score_run(run, [(Criterion("weight"), wanted)]):
+        known = {k for k in wanted if Criterion("weight").key(k) in run.predictions()}
+        assert known == {*wanted} & {*run.sweep().sparsity}
+        there.append(known)
+    assert there == [{0.111}, {0.111}, {*wanted}]
+    assert writes == [[0.111], [0.222], [0.222, 0.333]]
+
+
+def test_a_network_that_is_not_in_the_cache_is_scored_with_each_step_once_and_counted(kernels):
+    images = np.random.default_rng(2).random((9, 20), np.float32)
+    bench = Bench(kernels, images, np.arange(9))
+    steps = list(score_bench(bench, [(Criterion("unit"), [0.5, 0.9]), (Criterion("unit"), [0.9, 1.0])]))
+    assert [(step.scored.row["sparsity"], step.done, step.total) for step in steps] == [
+        (0.5, 1, 3),
+        (0.9, 2, 3),
+        (1.0, 3, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "ranking", "seed"), [("weight", "magnitude", 0), ("unit", "magnitude", 0), ("unit", "random", 2)]
+)
+def test_every_column_of_a_row_is_what_it_says(kernels, method, ranking, seed):
+    generator = np.random.default_rng(3)
+    images, labels = generator.random((60, 20), np.float32), np.arange(60) % 7
+    valid = generator.random((40, 20), np.float32), np.arange(40) % 10
+    criterion = Criterion(method, ranking, seed=seed)
+    (scored,) = Bench(kernels, images, labels, valid).score(criterion, [0.6])
+    small = rank(kernels, method, ranking, seed=seed).prune(kernels, 0.6)
+    said, test = predict(small, images), evaluate(small, images, labels)
+    zeros, hidden = sum(int((kernel == 0).sum()) for kernel in small[:-1]), 20 * 30 + 30 * 25
+    chosen = evaluate(small, *valid)
+    tiny = compact(small)
+    np.testing.assert_array_equal(scored.predictions, said)
+    expected = {
+        **{"method": method, "ranking": ranking, "scope": "layer", "seed": seed, "recovery": "none", "sparsity": 0.6},
+        **{"zeroed": zeros, "sparsity_hidden": zeros / hidden, "sparsity_network": zeros / (hidden + 250)},
+        "removable": hidden + 250 - sum(int(np.count_nonzero(kernel)) for kernel in tiny.kernels),
+        "multiply_adds": sum(kernel.size for kernel in tiny.kernels),
+        **{"accuracy": test.accuracy, "loss": test.loss},
+        "agreement": np.mean(said == predict(kernels, images)),
+        "worst_class": min(np.mean(said[labels == label] == label) for label in range(7)),
+        # What is pruned by chance is a baseline, and nothing is chosen on it.
+        "val_accuracy": np.nan if ranking == "random" else chosen.accuracy,
+        "val_loss": np.nan if ranking == "random" else chosen.loss,
+        **{"images": 0, "epochs": 0, "seconds": 0.0},
+    }
+    pd.testing.assert_frame_equal(pd.DataFrame([scored.row]), pd.DataFrame([expected]), check_exact=True)
+
+
+def test_a_network_cannot_be_repaired_without_images(kernels):
+    bench = Bench(kernels, np.zeros((4, 20), np.float32), np.zeros(4, int))
+    with pytest.raises(ValueError, match="Expected training images to repair with"):
+        list(bench.score(Criterion("unit", "magnitude", recovery="repair"), [0.5]))
+
+
+def test_the_baseline_is_the_mean_and_spread_over_the_seeds_of_random_pruning_in_each_layer():
+    def row(accuracy, sparsity=0.5, method="weight", ranking="random", scope="layer"):
+        named = {"method": method, "ranking": ranking, "scope": scope}
+        return {**named, "sparsity": sparsity, "accuracy": accuracy}
+
+    others = [row(0, method="unit"), row(0, ranking="magnitude"), row(0, scope="global")]
+    table = pd.DataFrame([row(0.2), row(0.4), row(0.9), row(0.7, sparsity=0.9), *others])
+    # Of one seed there is no spread.
+    (found,) = random_baseline(table, "weight").to_dict("records")
+    assert (found["sparsity"], found["count"]) == (0.5, 3)
+    assert (found["mean"], found["std"]) == pytest.approx((0.5, np.std([0.2, 0.4, 0.9], ddof=1)))
+    assert random_baseline(pd.DataFrame(), "weight").empty
+    assert random_baseline(table, "unit").empty
+
+
+def test_a_table_of_what_is_not_scored_is_empty_cells(kernels):
+    empty = results_table(pd.DataFrame(), [0.9, 0.5])
+    assert empty.columns.tolist() == ["sparsity", "accuracy_weight", "accuracy_unit", "loss_weight", "loss_unit"]
+    assert empty.sparsity.tolist() == [0.5, 0.9]
+    assert empty.drop(columns="sparsity").isna().all(axis=None)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1.1", "-0.1", "nan", "0.5,2", "0.5,0.2,0.1", "0.5,", "0.5;0.2"])
+def test_what_is_no_k_in_an_address_is_none(text):
+    assert parse_key(text, 2) is None
+    assert parse_key(key_of([0.25, 1 / 3]), 2) == [0.25, 0.3333333333]
+
+
+def test_the_same_network_pruned_by_another_criterion_is_ranked_anew(kernels):
+    images = np.random.default_rng(4).random((30, 20), np.float32)
+    bench = Bench(kernels, images, np.arange(30) % 10)
+    for method in ("weight", "unit", "weight"):
+        (scored,) = bench.score(Criterion(method), [0.7])
+        np.testing.assert_array_equal(scored.predictions, predict(prune(kernels, method, 0.7), images))

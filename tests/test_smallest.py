@@ -16,6 +16,7 @@ from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
+from core import smallest as command
 from core.datasets import Dataset, load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate
@@ -107,6 +108,35 @@ def test_what_cannot_be_so_small_is_said(trained_run, data):
 def test_a_larger_file_holds_a_wider_network():
     widths = [hidden_units(size)[0] for size in (400, 1_000, 4_000, 16_000, 10**9)]
     assert widths == sorted(set(widths))
+    assert [hidden_units(size) for size in (1, 2_000, 8_000, 10**9)] == [(16, 8), (64, 32), (128, 64), (400, 200)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_images_are_moved_by_turning_and_by_shifting(data, monkeypatch, turned):
+    """By a quarter turn, or by one pixel down and to the right, where it can be said without waves what comes out."""
+    from core.training import smallest as training
+
+    class Random:
+        def permutation(self, count):
+            return np.arange(count)[::-1]
+
+        def normal(self, size):
+            return np.ones(size)
+
+    for name, deviation in (("TURN", np.pi / 2 * turned), ("SCALE", 0), ("SHEAR", 0), ("SHIFT", (not turned) / 8)):
+        monkeypatch.setattr(training, name, deviation)
+    rows, columns = decoder.frequencies(8, 8)
+    images = np.zeros((1_100, 8, 8), np.float32)
+    images[:, 2:6, 2:6] = data.train.images[:1_100].reshape(-1, 8, 8)[:, 2:6, 2:6]
+    found = training._moved(images.reshape(-1, 64), 8, rows, columns, Random())
+
+    def strengths(moved):
+        return moved.reshape(-1, 64) @ decoder.waves(8, rows, columns)
+
+    either = [np.rot90(images, times, (1, 2)) for times in (1, 3)]
+    if not turned:
+        either = [np.roll(images, (by, by), (1, 2)) for by in (1, -1)]
+    assert min(np.abs(found - strengths(moved)).max() for moved in either) < 1e-4
 
 
 def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
@@ -141,7 +171,10 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
         (["--bytes=500", "--accuracy=0.9"], "--bytes, --accuracy: expected one of the two"),
         (["--bytes=4096,3"], "--bytes: expected 400 to 65,536. Received: 4096, 3."),
         (["--accuracy=nan"], "--accuracy: expected a number between 0 and 1. Received: nan."),
-        (["--bytes=500", "--run=none"], "There is no complete run none"),
+        (["--bytes=400,65536", "--run=none"], "There is no complete run none"),
+        (["--bytes=399,65537,400"], "--bytes: expected 400 to 65,536. Received: 399, 65537, 400."),
+        (["--bytes=500,600", "--run=x", "--output=y"], "--output: expected one size in --bytes"),
+        (["--bytes=500"], "--run: expected the id of a complete run"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_do(flags, message, tmp_path):
@@ -161,6 +194,48 @@ def tiny_file(run, most_bytes, val_accuracy, **choices):
     made = runs.TinyFile(most_bytes=most_bytes, bytes=len(file), val_accuracy=val_accuracy, **about | choices)
     runs.keep_tiny(run, made, file)
     return made
+
+
+def test_what_was_made_before_is_taken_and_said(own_run):
+    first, second = tiny_file(own_run, 500, 0.9), tiny_file(own_run, 600, 0.95, test_accuracy=0.875)
+    done = run_smallest(
+        f"--run={own_run.id}", f"--output_dir={own_run.root}", "--bytes=500,600", "--epochs=9", "--seed=0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {*runs.tiny_files(own_run)} == {first, second}
+    large, said = 4 * own_run.config().parameter_count, done.stdout.splitlines()
+    assert [line.split(";")[0] for line in said] == [
+        f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
+        "large network"
+        for made in (first, second)
+    ]
+    assert "Accuracy 87.50% on the test images, 95.00% on the validation images" in said[1]
+    assert f"the large network has {own_run.result().test_accuracy:.2%} on the test images" in said[1]
+
+
+def test_a_file_that_its_decoder_cannot_read_is_not_kept(data):
+    with pytest.raises(KnownError, match="The decoder cannot read the file that was made"):
+        command.score_alone(b"TN", data)
+
+
+def test_the_smallest_file_of_an_accuracy_is_looked_for_by_halving(own_run, monkeypatch, data):
+    """Each size is the middle of those between which it lies, on a scale of ratios."""
+    tried = []
+
+    def made(run, data, size, state):
+        assert state == {"total": 5, "done": len(tried)}
+        tried.append(size)
+        about = {"most_bytes": size, "epochs": 1, "seed": 0, "weights": 1, "test_accuracy": 0, "seconds": 1}
+        return runs.TinyFile(bytes=size, val_accuracy=0.9 if size >= 2_000 else 0.8, source="", **about)
+
+    monkeypatch.setattr(command, "_made", made)
+    found = command._of_accuracy(own_run, data, 0.9, {"total": 5})
+    assert tried == [2560, 1012, 1610, 2030, 1808]
+    assert found.bytes == 2030
+    tried.clear()
+    with pytest.raises(KnownError, match=r"No network reached 95\.00% on the validation images; the best had 90\.00%"):
+        command._of_accuracy(own_run, data, 0.95, {"total": 5})
+    assert tried == sorted(tried)
 
 
 def test_only_whole_files_of_the_network_as_it_is_are_listed(own_run):

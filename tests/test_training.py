@@ -9,6 +9,7 @@ import pytest
 
 from core.config import TrainingConfig
 from core.datasets import load_dataset
+from core.errors import CancelledError, KnownError
 from core.evaluation import evaluate, rms_activations
 from core.runs import open_run
 from core.scoring import bench_of, experiment
@@ -35,7 +36,7 @@ def initial(config: TrainingConfig) -> list[np.ndarray]:
 def adam_by_hand(config: TrainingConfig, data) -> tuple[pd.DataFrame, list[list[np.ndarray]]]:
     """The history, and the two kernels after each epoch, in double precision."""
     images, labels = (part[config.num_valid :] for part in (data.train.images.astype(float), data.train.labels))
-    valid = [part[: config.num_valid] for part in (data.train.images, data.train.labels)]
+    valid = [part[: config.num_valid or None] for part in (data.train.images, data.train.labels)]
     kernels = [kernel.astype(float) for kernel in initial(config)]
     first, second = ([np.zeros_like(kernel) for kernel in kernels] for _ in range(2))
     rows, after = [], []
@@ -149,7 +150,7 @@ def test_a_run_holds_the_kept_epoch_and_says_which_it_is(run, data):
     assert (dense.val_accuracy, dense.val_loss) == (valid.accuracy, valid.loss)
 
 
-def test_the_last_epoch_is_kept_and_named_where_the_best_is_not_asked_for(tmp_path, data):
+def test_the_last_epoch_is_kept_and_named_where_the_best_is_not_asked_for(tmp_path, data, capsys):
     from core.training.train import train_run
 
     config = dataclasses.replace(PENALISED, keep_best=False)
@@ -157,6 +158,55 @@ def test_the_last_epoch_is_kept_and_named_where_the_best_is_not_asked_for(tmp_pa
     train_run(run, config, experiment([0.0]))
     assert run.history().val_accuracy.idxmax() < config.epochs - 1
     assert run.result().kept_epoch == config.epochs
+    first, *said = capsys.readouterr().out.splitlines()
+    assert first == "Training last: 1,184 weights, 12 epochs."
+    assert said == [
+        f"Epoch {row.epoch}/12  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  val_loss {row.val_loss:.4f}  "
+        f"val_accuracy {row.val_accuracy:.4f}  {row.seconds:.1f} s"
+        for row in run.history().itertuples()
+    ]
+
+
+def test_without_validation_images_nothing_is_said_of_them(tmp_path, data, capsys):
+    from core.training.train import train_run
+
+    config = dataclasses.replace(PLAIN, num_valid=0, batch_size=1_437, keep_best=False, epochs=2)
+    run = open_run("blind", tmp_path)
+    train_run(run, config, experiment([0.0]))
+    expected, after = adam_by_hand(dataclasses.replace(config, num_valid=0), data)
+    np.testing.assert_allclose(run.history().loss, expected.loss, atol=0.002)
+    np.testing.assert_allclose(run.kernels()[1], after[-1][1], atol=5e-3)
+    assert run.history()[["val_loss", "val_accuracy"]].isna().all(axis=None)
+    assert run.sweep().val_accuracy.isna().all()
+    assert run.result().kept_epoch == 2
+    assert "val_" not in capsys.readouterr().out
+
+
+def test_a_training_that_diverges_says_what_to_do(tmp_path, monkeypatch):
+    from core.training import train as training
+
+    def fit(model, config, data, on_batch, on_epoch, **more):
+        on_epoch(pd.DataFrame([{"epoch": 1, "loss": 0.5, "accuracy": 0.1, "val_loss": None, "seconds": 1.0}]))
+        on_epoch(pd.DataFrame([{"epoch": 2, "loss": np.nan, "accuracy": 0.1, "val_loss": None, "seconds": 1.0}]))
+
+    monkeypatch.setattr("core.training.fit.fit", fit)
+    with pytest.raises(KnownError, match=r"after epoch 2\. Choose a learning rate below 0\.15\."):
+        training.train_run(open_run("diverged", tmp_path), PLAIN, experiment([0.0]))
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "words"),
+    [(MemoryError, KnownError, "not enough memory to train full"), (KeyboardInterrupt, CancelledError, "cancelled")],
+)
+def test_what_stops_a_training_from_outside_is_a_sentence(tmp_path, monkeypatch, failure, error, words):
+    from core.training import train as training
+
+    def fit(*arguments, **more):
+        raise failure
+
+    monkeypatch.setattr("core.training.fit.fit", fit)
+    with pytest.raises(error, match=words):
+        training.train_run(open_run("full", tmp_path), PLAIN, experiment([0.0]))
 
 
 def test_what_activations_rank_by_is_of_training_images(run, data):

@@ -166,10 +166,10 @@ def test_what_is_said_of_sizes_begins_where_it_is_true(sizes, method, expected):
     for sentence, words in zip(said, expected, strict=True):
         assert words in sentence
     # Three tenths of a point is what may be lost in silence.
-    for lost, told in ((0.0029, False), (0.0031, True)):
+    for lost, is_told in ((0.0029, False), (0.0031, True)):
         worse = rows.assign(accuracy=np.where(rows.format == "float16", 0.98 - lost, 0.98))
         costs = [words for words in footprint.in_words(worse, counts, Criterion(method)) if "costs" in words]
-        assert costs == (["float16 costs 0.3 points here."] if told else [])
+        assert costs == (["float16 costs 0.3 points here."] if is_told else [])
 
 
 def test_multiply_adds_of_a_repaired_network_are_those_of_what_is_kept(full):

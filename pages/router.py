@@ -17,7 +17,7 @@ st.html(
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) * { color: inherit; }
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { color: inherit; }
     .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { background-color: #0072B2; border-color: #0072B2; }
-    .st-key-failed_downloads_seen { position: absolute; }
+    .st-key-failed_downloads_seen { display: none; }
     [data-testid="stElementContainer"]:has(.instrument, .wall) { opacity: 1 !important; transition: none !important; }
     </style>"""
 )

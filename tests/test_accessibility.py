@@ -2,8 +2,9 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
-from tests.browsing import confirmed, needs_chromium, visit
+from tests.browsing import needs_chromium, visit
 
 pytestmark = needs_chromium
 PATHS = ("", "training", "grid", "pruning", "size", "smallest", "draw", "comparison", "runs", "present")
@@ -17,14 +18,6 @@ NAME = """() => {
 """The name of what the focus is on; null at the end of the page."""
 
 
-@pytest.fixture(params=["light", "dark"])
-def themed(browser, request):
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme=request.param)
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
-
-
 def violations(page):
     """What axe finds that keeps somebody from using the page, and where."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
@@ -36,24 +29,16 @@ def violations(page):
     ]
 
 
-def test_axe_finds_nothing_serious(trained_server, themed):
-    found = {}
-    for path in PATHS:
-        visit(themed, f"{trained_server.url}/{path}")
-        found[path] = violations(themed)
-    assert found == {path: [] for path in PATHS}
-
-
-def test_every_page_fits_a_phone(trained_server, browser):
-    context = browser.new_context(viewport={"width": 400, "height": 800})
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    wider = {}
-    for path in PATHS:
-        visit(page, f"{trained_server.url}/{path}")
-        wider[path] = page.evaluate("document.querySelector('.stMain').scrollWidth - innerWidth")
-    context.close()
-    assert wider == dict.fromkeys(PATHS, 0)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_can_be_read_by_everybody_and_fits_a_phone(trained_server, page, path):
+    visit(page, f"{trained_server.url}/{path}")
+    paper = page.locator(".stApp")
+    for scheme, color in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(18, 22, 27)")):
+        page.emulate_media(color_scheme=scheme)
+        expect(paper).to_have_css("background-color", color)
+        assert violations(page) == [], scheme
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_function("document.querySelector('.stMain').scrollWidth === 400")
 
 
 def around(page, element):
@@ -68,7 +53,7 @@ def around(page, element):
 def test_what_the_keyboard_reaches_has_a_name_and_is_seen(trained_server, page):
     """From the top of the page, by Tab alone, to the end of it."""
     visit(page, f"{trained_server.url}/pruning")
-    confirmed(page, page.locator(".instrument").get_attribute("data-key"))
+    page.locator(".instrument[data-state=confirmed]").wait_for()
     reached, before = [], None
     for _ in range(100):
         page.keyboard.press("Tab")

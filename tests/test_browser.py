@@ -33,12 +33,21 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_every_address_opens_cold_on_a_fresh_server(server, page, path):
-    visit(page, f"{server.url}/{path}")
+def opened(page, url, path):
+    visit(page, f"{url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
     for title in ("Overview", "Training", "Grid", "Pruning", "Size", "Draw", "Comparison", "Runs"):
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
+
+
+@pytest.mark.parametrize("path", ["", "pruning"])
+def test_an_address_opens_cold_on_a_fresh_server(server, page, path):
+    opened(page, server.url, path)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_address_opens_cold(trained_server, page, path):
+    opened(page, trained_server.url, path)
 
 
 def test_train_prune_compare_download(server, page, tmp_path):

@@ -33,6 +33,7 @@ _ADVICE = {
     errno.EPERM: f"Correct the permissions, or {_ELSEWHERE}.",
     errno.EROFS: f"It can only be read: {_ELSEWHERE}.",
     errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or put in its place what it leads to.",
+    errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
     **dict.fromkeys(
         (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL),
         "Something else lies there in the place of a file or a folder. Move it away, and try again.",

@@ -122,7 +122,9 @@ def whole(run, kernels):
     for kernel, expected in zip(run.kernels(), kernels, strict=True):
         np.testing.assert_array_equal(kernel, expected)
     assert run.history().epoch.tolist() == [1, 2]
-    assert 0.5 in set(run.sweep().sparsity)
+    sweep = run.sweep()
+    assert len(sweep)
+    assert 0.5 in set(sweep.sparsity)
     assert len(run.activations()) == len(kernels)
 
 

@@ -88,7 +88,7 @@ TESTS = {
     "core/settings.py": "limits deployment datasets",
     "core/smallest.py": "smallest",
     "core/speed.py": "footprint",
-    "core/sweep.py": "scoring pruning repair runs comparison repaired",
+    "core/sweep.py": "scoring pruning repair earlier_runs runs comparison repaired",
     "core/terminal.py": "train grid",
     "core/training/distillation.py": "recover smallest",
     "core/training/masks.py": "recover",

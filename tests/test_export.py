@@ -121,6 +121,9 @@ def test_a_report_says_what_the_run_is(trained_run, tmp_path):
             found += [row[f"k_{drop}"], row[f"change_{drop}"]]
         assert [*found, row["area"], "–" if np.isnan(row["step"]) else f"{row['step']:.3g}"] in cells
     assert len(told) >= 2
+    # A table's order is that of what it was made of.
+    turned = tables.knee_texts(knees(table).iloc[::-1])
+    assert turned.method.tolist() == told.method.tolist()[::-1]
     # Its pictures, each at its place.
     for alt, path in (
         ("Test accuracy and loss against the sparsity", layout.PRUNING_FIGURE),

@@ -107,7 +107,11 @@ def test_a_replacement_cut_off_between_its_renames_is_undone(run):
     run.folder.rename(run.root / "one.old")
     assert open_run("one").result().test_accuracy == 0.5
     run.folder.rename(run.root / "one.old")
+    with run.lock():
+        # Whoever is replacing it is between the two.
+        assert not open_run("one").is_complete()
     assert [found.id for found in list_runs()] == ["one"]
+    assert run.is_complete()
 
 
 def test_cancelling_stops_at_the_next_report(cache):

@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess

@@ -139,6 +139,8 @@ def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, tra
     assert done.returncode == 0, done.stderr
     for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
         np.testing.assert_array_equal(kernel, same)
+    # What nobody asked for is not scored.
+    assert set(copied_run.sweep().sparsity) == set(K_VALUES)
 
 
 def test_damaged_files_are_one_sentence(copied_run):

@@ -164,7 +164,7 @@ def failing(copy: Path, tests: list[str], *flags: str) -> list[str]:
     return found or ["nothing can be imported"]
 
 
-def is_noticed(copy: Path, module: str, code: str, trained: Path) -> list[str]:
+def killed_by(copy: Path, module: str, code: str, trained: Path) -> list[str]:
     """The test that fails once `code` stands in the place of a module; none if all pass."""
     place = copy / module
     original = place.read_text()
@@ -208,7 +208,7 @@ def main() -> None:
         def tried(mutant: tuple[str, str]) -> list[str]:
             module, code = mutant
             copy = free.pop()
-            noticed = is_noticed(copy, module, code, trained)
+            noticed = killed_by(copy, module, code, trained)
             free.append(copy)
             print(change(module, code), f"killed by {noticed[0]}" if noticed else "SURVIVED", "", sep="\n", flush=True)
             return noticed

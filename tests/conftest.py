@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from hypothesis import settings
 
 from core import jobs, runs
 from core.config import TrainingConfig
+from core.files import lock_at
 from tests.browsing import PROJECT, browser, page, server, trained_server
 
 __all__ = ["browser", "page", "server", "trained_server"]  # fixtures, which pytest finds by their names here
@@ -54,7 +54,7 @@ def trained_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     # Processes that share the work share it, too: whoever comes first trains it.
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if hasattr(request.config, "workerinput") else base) / "trained"
-    with FileLock(root.with_suffix(".lock")):
+    with lock_at(root.with_suffix(".lock")):
         if not root.exists():
             train(root.with_suffix(".new"))
             root.with_suffix(".new").rename(root)

@@ -55,7 +55,7 @@ def test_without_a_word_only_this_machine_is_listened_to():
         ("127.0.0.1", None, None),
         ("::1", None, None),
         ("localhost", "localhost", None),
-        ("unix:///tmp/socket", None, None),
+        ("unix:///socket", None, None),
         ("0.0.0.0", "localhost", "198.51.100.7"),
         ("::", None, "198.51.100.7"),
         (None, None, "198.51.100.7"),

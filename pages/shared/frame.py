@@ -106,7 +106,7 @@ def download(label: str, make: Callable[[], bytes], file_name: str, mime: str, k
                 why = f"{Path(error.filename).name} could not be read: {error.strerror}. Reload the page and try again."
             else:
                 why = str(error) if isinstance(error, KnownError) else f"{type(error).__name__}: {error}"
-            failed.append((file_name, why, log.failure(error, with_traceback=not isinstance(error, KnownError))))
+            failed.append((label, why, log.failure(error, with_traceback=not isinstance(error, KnownError))))
             raise
 
     st.download_button(
@@ -126,9 +126,9 @@ def show_failed_downloads() -> None:
     failed_downloads(key="failed_downloads_seen", height=1, on_failed_change=lambda: None)
     failed = st.session_state.get("failed_downloads", [])
     while failed:
-        file_name, why, name = failed.pop(0)
+        label, why, name = failed.pop(0)
         st.toast(
-            f"**{plain(file_name)} could not be made.** {plain(why)} :small[({name})]",
+            f"**{plain(label)} could not be made.** {plain(why)} :small[({name})]",
             icon=":material/error:",
             duration="infinite",
         )

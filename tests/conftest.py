@@ -1,7 +1,6 @@
 """What the tests share: caches of their own, trained networks, and the real MNIST where it is at hand."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from hypothesis import settings
 from core import jobs, runs
 from core.config import TrainingConfig
 from core.files import lock_at
-from tests.browsing import PROJECT, browser, page, server, trained_server
+from tests.browsing import browser, page, server, trained_server
+from tests.commands import run_command
 
 __all__ = ["browser", "page", "server", "trained_server"]  # fixtures, which pytest finds by their names here
 
@@ -24,21 +24,9 @@ settings.load_profile("any machine")
 SMALL = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(60, 40))
 
 
-def run_train(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """`python -m core.train` as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "core.train", *arguments],
-        cwd=PROJECT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def train(root: Path) -> None:
     """Make a cache with one small complete run."""
-    done = run_train(*SMALL.to_flags(), "--fine_curve", f"--output_dir={root}")
+    done = run_command("train", *SMALL.to_flags(), "--fine_curve", f"--output_dir={root}")
     assert done.returncode == 0, done.stderr
 
 

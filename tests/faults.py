@@ -27,6 +27,7 @@ from core import jobs, make, runs, scoring
 from core.config import TrainingConfig
 from core.errors import KnownError
 from core.jobs import open_queue
+from tests.commands import forked
 
 CONFIG = TrainingConfig(
     dataset="optdigits", epochs=2, hidden_units=(8, 6), batch_size=1237, learning_rate=0.01, num_valid=200
@@ -118,8 +119,8 @@ def run(
         file_size: bytes that a file can have at most; what is beyond fails as on a full disk.
         jump: seconds by which the clock jumps at every look at it, to and fro.
     """
-    receiver, sender = _context.Pipe(duplex=False)
-    process = _context.Process(target=_child, args=(action, root, sender, kill_at, file_size, jump))
+    receiver, sender = forked.Pipe(duplex=False)
+    process = forked.Process(target=_child, args=(action, root, sender, kill_at, file_size, jump))
     process.start()
     sender.close()
     process.join(120)
@@ -224,7 +225,3 @@ def _jump(seconds: float) -> None:
     from core.runs import writer
 
     writer.datetime = types.SimpleNamespace(datetime=Jumping, UTC=datetime.UTC)
-
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults_server"])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import PROJECT
+from core.settings import PROJECT
 
 FLOORS = [
     {"core.settings", "core.errors"},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.config import DATASETS, K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
 from core.parameters import Choice, Real, Switch, Whole, Widths, parameter, within
-from tests.conftest import PROJECT
+from core.settings import PROJECT
 
 
 def test_the_default_is_the_experiment_of_the_brief():

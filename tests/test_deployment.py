@@ -13,8 +13,8 @@ import streamlit
 from streamlit.testing.v1 import AppTest
 
 from core import log
+from core.settings import PROJECT
 from pages.shared import address, frame, headers
-from tests.conftest import PROJECT
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 

@@ -13,8 +13,8 @@ from core.config import TrainingConfig
 from core.datasets import load_dataset
 from core.evaluation import evaluate
 from core.pruning import METHODS
+from core.settings import PROJECT
 from core.sweep import Criterion, sweep
-from tests.conftest import PROJECT
 
 STORED = PROJECT / "tests" / "data" / "earlier-run"
 

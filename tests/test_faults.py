@@ -25,8 +25,9 @@ from core import runs
 from core.errors import KnownError
 from core.jobs import open_queue
 from core.runs import Phase, layout
+from core.settings import PROJECT
 from tests import faults
-from tests.conftest import PROJECT
+from tests.commands import run_command
 from tests.faults import CONFIG, OTHERS
 
 pytestmark = pytest.mark.faults
@@ -359,13 +360,7 @@ def test_a_grid_on_an_almost_full_disk_starts_nothing_and_ends(disk):
     open_queue(root).add(OTHERS)
     fill(disk, 8192)
     command = ["--dataset=optdigits", "--epochs=2", "--hidden_units=8,6", "--batch_size=1237", "--learning_rate=0.01"]
-    done = subprocess.run(
-        [sys.executable, "-m", "core.grid", *command, "--seed=1-2", f"--output_dir={root}"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_command("grid", *command, "--seed=1-2", f"--output_dir={root}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "too full for a training of" in done.stderr

@@ -6,8 +6,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -28,7 +26,8 @@ from core.pruning import METHODS, prune
 from core.runs import layout
 from core.speed import chosen_sparsities, measured, readable, told, variants
 from core.sweep import Criterion
-from tests.conftest import PROJECT, SMALL
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -389,13 +388,7 @@ def test_how_far_a_measurement_is_stands_in_the_cache_until_somebody_stops_it(fu
 
 
 def run_speed(run, *flags):
-    return subprocess.run(
-        [sys.executable, "-m", "core.speed", f"--run={run.id}", f"--output_dir={run.root}", *flags],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_command("speed", f"--run={run.id}", f"--output_dir={run.root}", *flags)
 
 
 def test_the_command_measures_and_says_what_came_out(full):

@@ -21,25 +21,14 @@ from core.files import lock_at
 from core.grid import expand
 from core.jobs import open_queue, processes
 from core.runs import Phase, layout, write_run
-from core.settings import SCHEDULER
+from core.settings import PROJECT, SCHEDULER
 from core.sweep import Criterion
-from tests.conftest import PROJECT, SMALL
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 
 def tiny(seed: int, **others) -> TrainingConfig:
     return TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(20, 10), seed=seed, **others)
-
-
-def run_grid(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """`python -m core.grid` as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "core.grid", *arguments],
-        cwd=PROJECT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def until(condition, seconds=120):
@@ -577,7 +566,7 @@ def test_a_grid_may_have_a_thousand_configurations():
     ("flag", "word"), [("--seed=x", "seed"), ("--jobs=0", "jobs"), ("--momentum=1", "momentum"), ("grid", "grid")]
 )
 def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
-    done = run_grid(flag, f"--output_dir={tmp_path}/cache")
+    done = run_command("grid", flag, f"--output_dir={tmp_path}/cache")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -591,7 +580,7 @@ def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
     (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     command = ["--dataset=digits,optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1", "--jobs=2"]
     command.append(f"--output_dir={tmp_path}/cache")
-    done = run_grid(*command, NETWORK_PRUNING_DATA=str(tmp_path))
+    done = run_command("grid", *command, NETWORK_PRUNING_DATA=str(tmp_path))
     assert done.returncode == 1, done.stderr
     assert "4 configurations, 0 trained already." in done.stdout
     assert done.stdout.count("test accuracy") == 2
@@ -604,13 +593,13 @@ def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
     assert len(failed) == 2
     assert all("train-images-idx3-ubyte.gz" in failure for failure in failed)
 
-    again = run_grid(*command, "--dataset=optdigits", NETWORK_PRUNING_DATA=str(tmp_path))
+    again = run_command("grid", *command, "--dataset=optdigits", NETWORK_PRUNING_DATA=str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert "2 configurations, 2 trained already." in again.stdout
     assert "starts" not in again.stdout
-    listed = run_grid("--list", f"--output_dir={tmp_path}/cache").stdout
+    listed = run_command("grid", "--list", f"--output_dir={tmp_path}/cache").stdout
     assert listed.count("failed") == 2
-    assert run_grid("--cancel=all", f"--output_dir={tmp_path}/cache").returncode == 0
+    assert run_command("grid", "--cancel=all", f"--output_dir={tmp_path}/cache").returncode == 0
     assert open_queue(tmp_path / "cache").entries() == []
 
 
@@ -703,7 +692,8 @@ def test_a_dask_cluster_trains_the_same_queue(tmp_path, distributed):
         distributed.Client(cluster) as client,
     ):
         workers = set(client.run(os.getpid).values())
-        done = run_grid(
+        done = run_command(
+            "grid",
             *("--dataset=optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1"),
             f"--output_dir={tmp_path}",
             **{SCHEDULER: cluster.scheduler_address},

@@ -28,9 +28,11 @@ from core.files import new_log, read_bytes
 from core.jobs import open_queue
 from core.runs import TinyFile, keep_tiny, layout, write_run
 from core.scoring import Asked, ask
+from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import choice
-from tests.conftest import PROJECT, SMALL, run_train
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 SPARE = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8, 6))
 """A configuration that no test trains."""
@@ -687,18 +689,18 @@ def test_a_deleted_history_costs_only_the_curves(full):
 
 def test_commands_say_what_is_damaged_and_train_again_when_told(full):
     (full.folder / layout.HISTORY).unlink()
-    said = run_train("--notrain", *SMALL.to_flags(), f"--output_dir={full.root}")
+    said = run_command("train", "--notrain", *SMALL.to_flags(), f"--output_dir={full.root}")
     assert said.returncode == 1
     assert "Traceback" not in said.stderr
     assert layout.HISTORY in said.stderr
     (full.folder / layout.STATE).write_text("{")
     for flags in ([], ["--notrain"]):
-        said = run_train(*flags, *SMALL.to_flags(), f"--output_dir={full.root}")
+        said = run_command("train", *flags, *SMALL.to_flags(), f"--output_dir={full.root}")
         assert said.returncode == 1
         assert layout.STATE in said.stderr
         assert "--force_train" in said.stderr
         assert "Traceback" not in said.stderr
-    said = run_train("--force_train", *SMALL.to_flags(), f"--output_dir={full.root}")
+    said = run_command("train", "--force_train", *SMALL.to_flags(), f"--output_dir={full.root}")
     assert said.returncode == 0, said.stderr
     assert full.is_complete()
 

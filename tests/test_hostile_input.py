@@ -21,9 +21,10 @@ from core.errors import ConfigError, KnownError
 from core.exports.tables import csv_bytes, safe_csv
 from core.jobs import open_queue
 from core.runs import Notes
+from core.settings import PROJECT
 from core.sweep import Criterion, parse_key
 from pages.shared.frame import plain
-from tests.conftest import PROJECT, SMALL
+from tests.conftest import SMALL
 
 NASTY = [
     "../../etc/passwd",

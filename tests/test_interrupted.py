@@ -13,7 +13,8 @@ from core.datasets import load_dataset
 from core.errors import CancelledError
 from core.runs import layout
 from core.scoring import experiment
-from tests.conftest import PROJECT, SMALL
+from core.settings import PROJECT
+from tests.conftest import SMALL
 
 SHORT = dataclasses.replace(SMALL, epochs=4, hidden_units=(20, 12))
 TRAININGS = {

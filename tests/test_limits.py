@@ -12,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from core import jobs, limits, make, runs, scoring, settings
 from core.config import RecoveryConfig, TrainingConfig
 from core.errors import ConfigError, DiskFullError, KnownError, NotAllowedError, TooManyError
+from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import actions, choice
-from tests.conftest import PROJECT, SMALL
+from tests.conftest import SMALL
 
 TINY = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8,))
 

@@ -34,9 +34,11 @@ from core.exports.models import (
 from core.kernels import balance, compact
 from core.pruning import prune
 from core.runs import layout
+from core.settings import PROJECT
 from core.sweep import Criterion
 from tests.browsing import Server, download, needs_chromium, settled, visit
-from tests.conftest import PROJECT, SMALL
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 ALL = list(FORMATS)
 EXACT = [form for form in FORMATS if FORMATS[form].is_exact]
@@ -71,12 +73,6 @@ def test_images(run):
 
 def pruned(run, criterion, k):
     return criterion.rank(run.kernels()).prune(run.kernels(), k)
-
-
-def run_export(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "core.export", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
-    )
 
 
 def files_of(run):
@@ -385,7 +381,7 @@ def test_the_command_repairs_what_it_exports_and_says_what_came_out(run, tmp_pat
     assert run.network(criterion.key(0.6)) is None
     output = tmp_path / "small.npz"
     chosen = ["--method=unit", "--sparsity=0.6", "--repair", "--support=magnitude", "--format=npz"]
-    done = run_export(f"--run={run.id}", *chosen, f"--output={output}", f"--output_dir={run.root}")
+    done = run_command("export", f"--run={run.id}", *chosen, f"--output={output}", f"--output_dir={run.root}")
     assert done.returncode == 0, done.stderr
     small, test = run.network(criterion.key(0.6)), load_dataset("optdigits", run.root).test
     score = evaluate(small, test.images, test.labels)
@@ -401,7 +397,7 @@ def test_the_command_repairs_what_it_exports_and_says_what_came_out(run, tmp_pat
 
 def test_the_command_prunes_as_it_is_asked_to_and_at_k_0_not_at_all(run):
     chosen = ["--method=unit", "--sparsity=0.5", "--ranking=activation", "--scope=global", "--format=npz"]
-    done = run_export(f"--run={run.id}", *chosen, f"--output_dir={run.root}")
+    done = run_command("export", f"--run={run.id}", *chosen, f"--output_dir={run.root}")
     assert done.returncode == 0, done.stderr
     exported = find(Subject(run, Criterion("unit", "activation", "global"), 0.5), "npz")
     small = Criterion("unit", "activation", "global").rank(run.kernels(), run.activations()).prune(run.kernels(), 0.5)
@@ -409,7 +405,9 @@ def test_the_command_prunes_as_it_is_asked_to_and_at_k_0_not_at_all(run):
     assert exported.about["test_accuracy"] == evaluate(small, test.images, test.labels).accuracy
     assert exported.about["parameters"] == compact(small).parameters
     assert f"{exported.about['parameters']:,} parameters of {SMALL.parameter_count:,}" in done.stdout
-    done = run_export(f"--run={run.id}", "--method=unit", "--sparsity=0,0", "--format=npz", f"--output_dir={run.root}")
+    done = run_command(
+        "export", f"--run={run.id}", "--method=unit", "--sparsity=0,0", "--format=npz", f"--output_dir={run.root}"
+    )
     assert done.returncode == 0, done.stderr
     assert find(Subject(run), "npz").about["state"] == "dense"
     assert "k" not in find(Subject(run), "npz").about
@@ -440,7 +438,7 @@ def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
     ],
 )
 def test_what_cannot_be_exported_is_said(run, flags, words, code):
-    done = run_export(f"--run={run.id}", f"--output_dir={run.root}", *flags)
+    done = run_command("export", f"--run={run.id}", f"--output_dir={run.root}", *flags)
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr

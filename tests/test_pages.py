@@ -23,8 +23,9 @@ from core.exports import report
 from core.jobs import Queue, open_queue
 from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from core.runs import Phase, layout, write_run
+from core.settings import PROJECT
 from core.sweep import ROW_KEY, Criterion, key_of
-from tests.conftest import PROJECT, SMALL
+from tests.conftest import SMALL
 
 PAGES = ("overview", "training", "grid", "pruning", "size", "draw", "comparison", "runs")
 

@@ -21,8 +21,8 @@ from core.errors import RunError
 from core.exports import pictures
 from core.pruning import METHODS
 from core.runs import layout
+from core.settings import PROJECT
 from core.sweep import Criterion, results_table
-from tests.conftest import PROJECT
 
 K, ACCURACY = X_AXES["sparsity"], Y_AXES["accuracy"]
 

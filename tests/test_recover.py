@@ -6,8 +6,6 @@ import functools
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -24,21 +22,11 @@ from core.exports.report import report
 from core.pruning import METHODS, prune, prune_count
 from core.runs import Phase, layout
 from core.scoring import experiment
-from tests.conftest import PROJECT, SMALL
+from core.settings import PROJECT
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 K = 0.8
-
-
-def run_recover(*arguments):
-    """`python -m core.recover` as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "core.recover", *arguments],
-        cwd=PROJECT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def recovery(**choices):
@@ -68,8 +56,9 @@ def recovered_run(trained_run, tmp_path_factory):
     """A complete run that was trained on by the command line, in a cache with its parent. Tests must not change it."""
     root = tmp_path_factory.mktemp("recovered")
     shutil.copytree(trained_run.folder, root / trained_run.id)
-    done = run_recover(
-        *(f"--run={SMALL.run_id}", f"--sparsity={K}", "--epochs=2", f"--output_dir={root}", "--k_vals=0,0.8,0.9")
+    done = run_command(
+        "recover",
+        *(f"--run={SMALL.run_id}", f"--sparsity={K}", "--epochs=2", f"--output_dir={root}", "--k_vals=0,0.8,0.9"),
     )
     assert done.returncode == 0, done.stderr
     return runs.open_run(recovery(epochs=2).run_id, root)
@@ -490,7 +479,9 @@ def test_the_saved_model_is_the_network_that_was_scored(recovered_run, data):
 def test_it_is_not_trained_again_and_is_scored_further_without_its_parent(copied):
     before = (copied.folder / layout.KERNELS).read_bytes()
     shutil.rmtree(copied.root / SMALL.run_id)
-    done = run_recover("--notrain", f"--experiment_id={copied.id}", f"--output_dir={copied.root}", "--k_vals=0.333")
+    done = run_command(
+        "recover", "--notrain", f"--experiment_id={copied.id}", f"--output_dir={copied.root}", "--k_vals=0.333"
+    )
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
     assert (copied.folder / layout.KERNELS).read_bytes() == before
@@ -548,7 +539,7 @@ def test_parents_of_other_seeds_are_one_curve(recovered_run, tmp_path):
     ],
 )
 def test_bad_flags_are_one_sentence(trained_cache, flags, word, code):
-    done = run_recover(*flags, f"--output_dir={trained_cache}")
+    done = run_command("recover", *flags, f"--output_dir={trained_cache}")
     assert done.returncode == code
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -17,10 +17,11 @@ from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
+from core.settings import PROJECT
 from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of
 from pages.shared import networks
 from tests.browsing import Server, confirmed, metric, needs_chromium, visit
-from tests.conftest import PROJECT
+from tests.commands import run_command
 from tests.test_pages import instrument
 
 
@@ -35,9 +36,7 @@ def served(trained_run, tmp_path_factory):
     shutil.copytree(trained_run.root, root)
     for method in METHODS:
         arguments = [f"--run={trained_run.id}", f"--method={method}", "--sparsity=0.5,0.8,0.9", f"--output_dir={root}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "core.repair", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
-        )
+        done = run_command("repair", *arguments)
         assert done.returncode == 0, done.stderr
         assert "as_pruned" in done.stdout
     return root
@@ -195,9 +194,7 @@ def test_who_comes_second_leaves_it_to_the_first(run):
     ask(run, Asked(repaired(), 0.77))
     with run.lock("repair"):
         arguments = [f"--run={run.id}", "--asked", f"--output_dir={run.root}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "core.repair", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
-        )
+        done = run_command("repair", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

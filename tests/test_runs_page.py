@@ -14,8 +14,8 @@ from core.config import TrainingConfig
 from core.errors import KnownError, RunBusyError, RunError
 from core.runs import Notes, Phase, layout, read_notes, write_notes, write_run
 from core.runs.notes import MAX_NAME, MAX_NOTE
+from core.settings import PROJECT
 from pages.shared import choice, frame
-from tests.conftest import PROJECT
 
 CONFIG = TrainingConfig(dataset="optdigits", epochs=3, hidden_units=(8, 6))
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")

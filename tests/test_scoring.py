@@ -26,7 +26,8 @@ from core.scoring import (
     unscored,
 )
 from core.sweep import STOPS, Bench, Criterion, key_of, parse_key, random_baseline, results_table
-from tests.conftest import SMALL, run_train
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 
 def asked_for(wanted):
@@ -118,7 +119,7 @@ def test_scores_that_are_there_are_not_made_again(trained_run, tmp_path):
 
 def test_the_command_scores_what_a_finer_list_lacks(trained_run, tmp_path):
     shutil.copytree(trained_run.root, tmp_path / "cache")
-    done = run_train("--notrain", *SMALL.to_flags(), "--k_vals=0.123", f"--output_dir={tmp_path}/cache")
+    done = run_command("train", "--notrain", *SMALL.to_flags(), "--k_vals=0.123", f"--output_dir={tmp_path}/cache")
     assert done.returncode == 0, done.stderr
     table = runs.open_run(SMALL.run_id, tmp_path / "cache").sweep()
     assert (table.sparsity == 0.123).sum() == len(METHODS)

@@ -17,11 +17,12 @@ from core.kernels import compact
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
+from core.settings import PROJECT
 from core.speed import measured
 from core.sweep import Criterion
 from pages.shared import footprints, networks, size_tables
 from tests.browsing import needs_chromium, settled, visit
-from tests.conftest import PROJECT, SMALL
+from tests.conftest import SMALL
 
 
 @pytest.fixture(autouse=True)

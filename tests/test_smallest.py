@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,22 +18,12 @@ from core.datasets import Dataset, load_dataset
 from core.errors import KnownError
 from core.evaluation import evaluate
 from core.kernels import decoder, tiny
+from core.settings import PROJECT
 from core.training.smallest import hidden_units, smallest
-from tests.browsing import PROJECT, Server, download, fill, needs_chromium, settled, visit
+from tests.browsing import Server, download, fill, needs_chromium, settled, visit
+from tests.commands import run_command
 
 BYTES = 1_500
-
-
-def run_smallest(*arguments):
-    """`python -m core.smallest` as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "core.smallest", *arguments],
-        cwd=PROJECT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +128,8 @@ def test_images_are_moved_by_turning_and_by_shifting(data, monkeypatch, turned):
 
 def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
     output = tmp_path / "small.tiny"
-    done = run_smallest(
+    done = run_command(
+        "smallest",
         f"--run={own_run.id}",
         f"--output_dir={own_run.root}",
         f"--bytes={BYTES}",
@@ -178,7 +166,7 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
     ],
 )
 def test_the_command_refuses_what_it_cannot_do(flags, message, tmp_path):
-    done = run_smallest(*flags, f"--output_dir={tmp_path}")
+    done = run_command("smallest", *flags, f"--output_dir={tmp_path}")
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -198,8 +186,8 @@ def tiny_file(run, most_bytes, val_accuracy, **choices):
 
 def test_what_was_made_before_is_taken_and_said(own_run):
     first, second = tiny_file(own_run, 500, 0.9), tiny_file(own_run, 600, 0.95, test_accuracy=0.875)
-    done = run_smallest(
-        f"--run={own_run.id}", f"--output_dir={own_run.root}", "--bytes=500,600", "--epochs=9", "--seed=0"
+    done = run_command(
+        "smallest", f"--run={own_run.id}", f"--output_dir={own_run.root}", "--bytes=500,600", "--epochs=9", "--seed=0"
     )
     assert done.returncode == 0, done.stderr
     assert {*runs.tiny_files(own_run)} == {first, second}

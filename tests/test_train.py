@@ -1,8 +1,8 @@
 import io
 import shutil
 import signal
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +17,12 @@ from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, fine_curve, unscored
 from core.sweep import STOPS, Criterion
-from tests.conftest import PROJECT, SMALL, run_train
+from tests.commands import run_command
+from tests.conftest import SMALL
 
 
 def test_help_speaks_of_every_flag():
-    done = run_train("--help")
+    done = run_command("train", "--help")
     for flag in [
         "batch_size",
         "dataset",
@@ -60,7 +61,7 @@ def test_help_speaks_of_every_flag():
     ],
 )
 def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
-    done = run_train(flag, f"--output_dir={tmp_path}/cache")
+    done = run_command("train", flag, f"--output_dir={tmp_path}/cache")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -70,13 +71,13 @@ def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
 
 def test_failures_of_the_machine_are_one_sentence_and_exit_1(tmp_path):
     (tmp_path / "file").write_text("")
-    done = run_train("--dataset=optdigits", f"--output_dir={tmp_path}/file/cache")
+    done = run_command("train", "--dataset=optdigits", f"--output_dir={tmp_path}/file/cache")
     assert done.returncode == 1
     assert "Cannot write to" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
-    done = run_train(f"--output_dir={tmp_path}/cache", NETWORK_PRUNING_DATA=str(tmp_path))
+    done = run_command("train", f"--output_dir={tmp_path}/cache", NETWORK_PRUNING_DATA=str(tmp_path))
     assert done.returncode == 1
     assert "train-images-idx3-ubyte.gz" in done.stderr
     assert "Traceback" not in done.stderr
@@ -108,7 +109,7 @@ def copied_run(trained_run, tmp_path):
 
 def test_an_existing_run_is_not_retrained_but_scored_further(copied_run):
     before = (copied_run.folder / layout.KERNELS).read_bytes()
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
+    done = run_command("train", *SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.5,0.333")
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
     assert "Epoch" not in done.stdout
@@ -121,21 +122,21 @@ def test_the_random_baseline_is_scored_without_touching_what_is_drawn(copied_run
     drawn = {path: path.read_bytes() for path in copied_run.folder.rglob("*") if path.suffix in (".png", ".gif")}
     results = (copied_run.folder / layout.RESULTS).read_bytes()
     arguments = [f"--output_dir={copied_run.root}", "--notrain", "--baseline", "--k_vals=0.5,0.333"]
-    done = run_train(*SMALL.to_flags(), *arguments)
+    done = run_command("train", *SMALL.to_flags(), *arguments)
     assert done.returncode == 0, done.stderr
     table = copied_run.sweep()
     assert not unscored(table, baseline([0.333, 0.5]))
     assert (copied_run.folder / layout.RESULTS).read_bytes() == results
     assert {path: path.read_bytes() for path in drawn} == drawn
     # Asked for on their own, other sparsities are drawn and tabulated.
-    assert run_train(*SMALL.to_flags(), *arguments[:2], arguments[3]).returncode == 0
+    assert run_command("train", *SMALL.to_flags(), *arguments[:2], arguments[3]).returncode == 0
     assert pd.read_csv(copied_run.folder / layout.RESULTS).sparsity.tolist() == [0.333, 0.5]
     assert len(copied_run.histogram_pictures("unit")) == 2
 
 
 def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, trained_run):
     (copied_run.folder / layout.KERNELS).write_bytes(b"damaged")
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
+    done = run_command("train", *SMALL.to_flags(), f"--output_dir={copied_run.root}", "--force_train")
     assert done.returncode == 0, done.stderr
     for kernel, same in zip(copied_run.kernels(), trained_run.kernels(), strict=True):
         np.testing.assert_array_equal(kernel, same)
@@ -145,35 +146,37 @@ def test_force_train_gives_the_same_kernels_and_replaces_the_run(copied_run, tra
 
 def test_damaged_files_are_one_sentence(copied_run):
     (copied_run.folder / layout.KERNELS).write_bytes(b"damaged")
-    done = run_train(*SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.123")
+    done = run_command("train", *SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.123")
     assert done.returncode == 1
     assert "Retrain the run (--force_train)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_experiment_id_is_never_another_network(copied_run):
-    done = run_train(
-        "--dataset=optdigits", "--epochs=9", f"--experiment_id={SMALL.run_id}", f"--output_dir={copied_run.root}"
+    done = run_command(
+        "train",
+        "--dataset=optdigits",
+        "--epochs=9",
+        f"--experiment_id={SMALL.run_id}",
+        f"--output_dir={copied_run.root}",
     )
     assert done.returncode == 2
     assert "epochs 3 (asked: 9)" in done.stderr
 
 
 def test_a_run_that_does_not_exist_is_not_trained_by_notrain(tmp_path):
-    done = run_train(*SMALL.to_flags(), f"--output_dir={tmp_path}", "--notrain")
+    done = run_command("train", *SMALL.to_flags(), f"--output_dir={tmp_path}", "--notrain")
     assert done.returncode == 1
     assert "no complete run" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_two_askers_train_once(tmp_path):
-    command = [sys.executable, "-m", "core.train", *SMALL.to_flags(), f"--output_dir={tmp_path}"]
-    both = [
-        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    command = ["train", *SMALL.to_flags(), f"--output_dir={tmp_path}"]
+    with ThreadPoolExecutor(2) as pool:
+        both = [each.result() for each in [pool.submit(run_command, *command) for _ in range(2)]]
+    assert [done.returncode for done in both] == [0, 0]
+    outputs = [done.stdout for done in both]
     assert sorted("Epoch 3/3  loss" in output for output in outputs) == [False, True]
     tables = [output[output.index(" sparsity") :].splitlines()[: 1 + len(K_VALUES)] for output in outputs]
     assert tables[0] == tables[1]
@@ -182,7 +185,9 @@ def test_two_askers_train_once(tmp_path):
 
 def test_real_mnist_for_one_epoch(mnist, tmp_path):
     """The whole path on the real images, with a network that trains in seconds."""
-    done = run_train("--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1")
+    done = run_command(
+        "train", "--epochs=1", "--hidden_units=64,32", f"--output_dir={tmp_path}", "--k_vals=0,0.5,0.9,1"
+    )
     assert done.returncode == 0, done.stderr
     (run,) = runs.list_runs(tmp_path)
     assert run.result().test_accuracy > 0.9

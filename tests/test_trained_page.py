@@ -13,12 +13,13 @@ from core.config import RecoveryConfig
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.runs import layout
+from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import choice, networks
 from tests.browsing import Server, confirmed, fill, metric, needs_chromium, settled, visit
-from tests.conftest import PROJECT, SMALL
+from tests.commands import run_command
+from tests.conftest import SMALL
 from tests.test_pages import instrument
-from tests.test_recover import run_recover
 
 TRAINED = Criterion("weight", recovery=recovered.TRAINED)
 
@@ -29,7 +30,9 @@ def family(trained_run, tmp_path_factory):
     root = tmp_path_factory.mktemp("family")
     shutil.copytree(trained_run.root, root, dirs_exist_ok=True)
     for choices in (["--epochs=1"], ["--epochs=3", "--how=gradual"], ["--epochs=1", "--how=reinit"]):
-        done = run_recover(f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices)
+        done = run_command(
+            "recover", f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices
+        )
         assert done.returncode == 0, done.stderr
     return root
 

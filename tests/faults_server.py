@@ -1,9 +1,0 @@
-"""What the server of `tests/faults.py` imports once, before it forks: all that takes long, but runs nothing."""
-
-import importlib
-
-from core.settings import quiet_keras
-
-quiet_keras()
-for name in ("core.exports.pictures", "core.training.fit", "core.training.train", "tests.faults"):
-    importlib.import_module(name)

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -23,15 +24,21 @@ needs_chromium = pytest.mark.skipif(
 class Server:
     """The app as `streamlit run app.py` starts it, on a port and with a cache of its own."""
 
+    # Those of servers that were stopped: what a tab has loaded from an address, it need not load from there again.
+    free_ports: ClassVar[list[int]] = []
+
     def __init__(self, cache: Path):
         self.cache = cache
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        if not self.free_ports:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.free_ports.append(probe.getsockname()[1])
+        self.port = self.free_ports[-1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
+        self.free_ports.remove(self.port)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={self.port}"],
             cwd=PROJECT,
@@ -59,6 +66,7 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)
+        self.free_ports.append(self.port)
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +97,32 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(accept_downloads=True)
     context.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)
-    page = context.new_page()
-    yield page
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page(tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab that knows nothing of earlier tests, but has the app's scripts: to compile them takes seconds."""
+    tab.set_viewport_size({"width": 1400, "height": 1000})
+    tab.emulate_media(color_scheme="null")
+    yield tab
     if getattr(request.node, "failed", False):
         folder = PROJECT / "tests" / "failures"
         folder.mkdir(exist_ok=True)
-        page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
-    context.close()
+        tab.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
+    for other in tab.context.pages:
+        if other != tab:
+            other.close()
+    if tab.url.startswith("http"):
+        tab.evaluate("localStorage.clear(); sessionStorage.clear()")
+    tab.context.clear_cookies()
+    tab.goto("about:blank")
 
 
 def settled(page: Page) -> None:
@@ -131,7 +153,14 @@ def confirmed(page: Page, key: str) -> None:
     page.locator(f'.instrument[data-key="{key}"][data-state=confirmed]').wait_for()
 
 
+def wall_shows(page: Page, key: str) -> None:
+    """Wait until the wall is drawn at this k."""
+    page.locator(f'.wall[data-key="{key}"][data-state=ready]').wait_for()
+
+
 def download(page: Page, label: str, folder: Path) -> Path:
+    # What is pressed while the script runs can be gone before the server has heard of it.
+    settled(page)
     button = page.get_by_role("button", name=label, exact=True)
     # While a page is drawn anew, elements of before and after stand there together for a moment.
     expect(button).to_have_count(1)

@@ -160,31 +160,21 @@ def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, 
     context.close()
 
 
-def test_training_survives_its_server_and_can_be_cancelled(server, page):
-    settings = "dataset=optdigits&epochs=2000&hidden_units=60,40"
-    visit(page, f"{server.url}/training?{settings}")
-    page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
-    server.stop()
-    server.start()
-    visit(page, f"{server.url}/training?{settings}")
-    expect(page.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Training was cancelled")).to_be_visible()
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
-
-
-def test_two_tabs_follow_one_training(server, page):
+def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page):
     address = f"{server.url}/training?dataset=optdigits&epochs=2000&hidden_units=60,40"
     visit(page, address)
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
+    server.stop()
+    server.start()
     other = page.context.new_page()
-    visit(other, address)
-    expect(other.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
+    for tab in (page, other):
+        visit(tab, address)
+        expect(tab.get_by_text("Epoch").filter(has_text="of 2000")).to_be_visible()
     other.get_by_role("button", name="Cancel").click()
     for tab in (other, page):
         expect(tab.get_by_text("Training was cancelled")).to_be_visible()
+        expect(tab.get_by_role("button", name="Go on")).to_be_visible()
 
 
 def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):

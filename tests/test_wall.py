@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from core import runs, scoring
 from core.analysis import wall
@@ -16,7 +16,7 @@ from core.evaluation import predict
 from core.pruning import METHODS, prune, rank
 from core.runs import layout
 from core.sweep import STOPS, Criterion, key_of
-from tests.browsing import confirmed, needs_chromium, settled, visit
+from tests.browsing import confirmed, needs_chromium, visit, wall_shows
 from tests.test_instrument import slide
 
 
@@ -103,38 +103,11 @@ def test_the_picture_shows_every_image_at_its_place(test_images, tmp_path):
         np.testing.assert_allclose(tile.ravel(), test_images.images[image], atol=1 / 255)
 
 
-# Notes at every change what the wall says, and how many of its tiles are dark by their pixels.
-WATCH_WALL = """() => {
-  const root = document.querySelector(".wall");
-  window.walls = [];
-  new MutationObserver(() => window.walls.push([root.dataset.key, root.dataset.state, Number(root.dataset.right)]))
-    .observe(root, { attributes: true, attributeFilter: ["data-key"] });
-}"""
 COUNT_DARK = """() => {
   const canvas = document.querySelector(".wall .tiles"), pen = canvas.getContext("2d");
   const { data, width } = pen.getImageData(0, 0, canvas.width, canvas.height);
   return { data: Array.from(data.filter((_, index) => index % 4 === 0)), width };
 }"""
-
-
-def wall_shows(page: Page, key: str) -> None:
-    page.locator(f'.wall[data-key="{key}"][data-state=ready]').wait_for()
-
-
-@needs_chromium
-@pytest.mark.parametrize("method", METHODS)
-def test_a_drag_draws_the_wall_at_every_stop(trained_server, trained_run, test_images, page, method):
-    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&method={method}&k=0")
-    wall_shows(page, "0")
-    settled(page)
-    page.evaluate(WATCH_WALL)
-    slide(page, 0, len(STOPS) - 1)
-    wall_shows(page, "1")
-    kernels = trained_run.kernels()
-    seen = {key: (state, right) for key, state, right in page.evaluate("window.walls")}
-    for k in STOPS[1:]:
-        right = int(np.sum(predict(prune(kernels, method, k), test_images.images) == test_images.labels))
-        assert seen[key_of(k)] == ("ready", right)
 
 
 @needs_chromium

@@ -3,11 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache as remembered
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from streamlit.components.v2 import manifest_scanner
 
 from core import jobs, runs
 from core.config import TrainingConfig
@@ -52,6 +54,16 @@ def trained_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def trained_run(trained_cache: Path) -> runs.Run:
     return runs.open_run(SMALL.run_id, trained_cache)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def packages_searched_once() -> Iterator[None]:
+    """AppTest searches all installed packages for components at every run, a server once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner, "scan_component_manifests", remembered(manifest_scanner.scan_component_manifests)
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -187,14 +187,15 @@ def _bench_of_run(run: Run) -> Bench:
 
 def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list | None = None) -> Bench:
     """A network and the images of its dataset: test, validation, and the rest of the training images for repair."""
-    held_out, train = config.num_valid, data.train
+    held_out = config.num_valid
+    validation = data.validation(held_out) if held_out else None
     return Bench(
         kernels,
         data.test.images,
         data.test.labels,
-        (train.images[:held_out], train.labels[:held_out]) if held_out else None,
+        validation and (validation.images, validation.labels),
         activations,
-        train.images[held_out:],
+        lambda: data.train.images[held_out:],
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -167,7 +167,7 @@ class Bench:
         images, labels: the test images; see `core.evaluation.evaluate`.
         validation: images and labels for choosing; None if there are none.
         activations: for rankings by activation, what `core.evaluation.rms_activations` gives.
-        unlabelled: training images for repair; see `core.kernels.repair`.
+        unlabelled: gives training images for repair, see `core.kernels.repair`; is called if something is repaired.
     """
 
     kernels: Kernels
@@ -175,7 +175,7 @@ class Bench:
     labels: np.ndarray
     validation: tuple[np.ndarray, np.ndarray] | None = None
     activations: Sequence[np.ndarray] | None = None
-    unlabelled: np.ndarray | None = None
+    unlabelled: Callable[[], np.ndarray] | None = None
 
     def score(self, criterion: Criterion, sparsities: Iterable[float]) -> Iterator[Scored]:
         """Prune, repair if the criterion says so, and score; each as soon as it is known.
@@ -241,7 +241,7 @@ class Bench:
     def _repairer(self) -> Repairer:
         if self.unlabelled is None:
             raise ValueError("Expected training images to repair with. Received none.")
-        return Repairer(self.kernels, self.unlabelled)
+        return Repairer(self.kernels, self.unlabelled())
 
 
 def zeroed_parts(kernels: Kernels) -> dict[str, float]:

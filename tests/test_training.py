@@ -227,6 +227,6 @@ def test_a_network_is_chosen_repaired_and_scored_on_different_images(run, data):
     held_out = PENALISED.num_valid
     np.testing.assert_array_equal(bench.validation[0], data.train.images[:held_out])
     np.testing.assert_array_equal(bench.validation[1], data.train.labels[:held_out])
-    np.testing.assert_array_equal(bench.unlabelled, data.train.images[held_out:])
+    np.testing.assert_array_equal(bench.unlabelled(), data.train.images[held_out:])
     np.testing.assert_array_equal(bench.images, data.test.images)
     np.testing.assert_array_equal(bench.labels, data.test.labels)

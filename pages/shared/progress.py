@@ -1,13 +1,21 @@
 """How long work takes, in a line and a bar: a training, or scores that somebody waits for."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core import jobs, scoring
 from core.errors import RunWriteError
 from core.runs import Phase, Run, TrainingState
 from core.sweep import merge_scores
 from pages.shared import frame, networks
+
+_PLACES = threading.BoundedSemaphore(2)
+"""For pages that score at the same time: each holds a network and thousands of images in memory."""
 
 
 def show_bar(run: Run, state: TrainingState) -> None:
@@ -46,14 +54,25 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     rows = []
     bar = st.progress(0.0, f"Pruning and scoring {run.id}")
     try:
-        for step in scoring.score_run(run, wanted):
-            row = step.scored.row
-            rows.append(row)
-            where = f"{row['method']} at {row['sparsity']:g}"
-            bar.progress(step.done / step.total, f"Pruning and scoring {run.id}: {where}")
+        with _place(bar):
+            for step in scoring.score_run(run, wanted):
+                row = step.scored.row
+                rows.append(row)
+                where = f"{row['method']} at {row['sparsity']:g}"
+                bar.progress(step.done / step.total, f"Pruning and scoring {run.id}: {where}")
     except RunWriteError as error:
         # It costs scoring again next time, not the view.
         frame.error_box(error)
     finally:
         bar.empty()
     return merge_scores(table, pd.DataFrame(rows))
+
+
+@contextmanager
+def _place(bar: DeltaGenerator) -> Iterator[None]:
+    while not _PLACES.acquire(timeout=0.5):
+        bar.progress(0.0, "Waiting for other pages that are being scored")
+    try:
+        yield
+    finally:
+        _PLACES.release()

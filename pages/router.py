@@ -12,7 +12,6 @@ st.set_page_config(page_title="Network pruning", page_icon=str(ASSETS / "favicon
 st.html(
     """<style>
     .stApp { font-variant-numeric: tabular-nums; }
-    [data-testid="stCaptionContainer"] code { color: inherit; }
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { background-color: rgb(128 138 150 / 25%); }
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) * { color: inherit; }
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { color: inherit; }

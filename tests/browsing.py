@@ -19,6 +19,19 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("CI") != "true", reason="needs Chromium: apt-get install chromium"
 )
+PAGES = {
+    "": "Network pruning",
+    "training": "Training",
+    "grid": "Grid",
+    "pruning": "Pruning",
+    "size": "Size and speed",
+    "smallest": "Smallest",
+    "draw": "Draw",
+    "comparison": "Comparison",
+    "runs": "Runs",
+}
+"""The heading of each page, by its path."""
+NAVIGATION = ("Overview", "Training", "Grid", "Pruning", "Size", "Smallest", "Draw", "Comparison", "Runs")
 
 
 class Server:
@@ -135,6 +148,14 @@ def settled(page: Page) -> None:
 def visit(page: Page, url: str) -> None:
     page.goto(url)
     settled(page)
+
+
+def opened(page: Page, url: str, path: str) -> None:
+    """Visit a page by its address, and hold that it is that page, with the way to all others."""
+    visit(page, f"{url}/{path}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
+    for title in NAVIGATION:
+        expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
 
 
 def fill(page: Page, label: str, value: str) -> None:

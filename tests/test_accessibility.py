@@ -4,10 +4,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browsing import needs_chromium, visit
+from tests.browsing import PAGES, needs_chromium, opened, visit
 
 pytestmark = needs_chromium
-PATHS = ("", "training", "grid", "pruning", "size", "smallest", "draw", "comparison", "runs", "present")
 NAME = """() => {
   let at = document.activeElement;
   if (at === document.body) return null;
@@ -29,9 +28,12 @@ def violations(page):
     ]
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_page_can_be_read_by_everybody_and_fits_a_phone(trained_server, page, path):
-    visit(page, f"{trained_server.url}/{path}")
+@pytest.mark.parametrize("path", [*PAGES, "present"])
+def test_a_page_opens_by_its_address_can_be_read_by_everybody_and_fits_a_phone(trained_server, page, path):
+    if path in PAGES:
+        opened(page, trained_server.url, path)
+    else:  # for a projector, without a heading and navigation
+        visit(page, f"{trained_server.url}/{path}")
     paper = page.locator(".stApp")
     for scheme, color in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(18, 22, 27)")):
         page.emulate_media(color_scheme=scheme)

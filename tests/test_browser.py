@@ -18,37 +18,14 @@ from core.pruning import METHODS
 from core.runs import layout
 from core.sweep import RANDOM_SEEDS
 from pages.shared.choice import settings_of
-from tests.browsing import Server, confirmed, download, fill, metric, needs_chromium, settled, visit
+from tests.browsing import Server, confirmed, download, fill, metric, needs_chromium, opened, settled, visit
 
 pytestmark = needs_chromium
-PAGES = {
-    "": "Network pruning",
-    "training": "Training",
-    "grid": "Grid",
-    "pruning": "Pruning",
-    "size": "Size and speed",
-    "smallest": "Smallest",
-    "draw": "Draw",
-    "comparison": "Comparison",
-    "runs": "Runs",
-}
-
-
-def opened(page, url, path):
-    visit(page, f"{url}/{path}")
-    expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
-    for title in ("Overview", "Training", "Grid", "Pruning", "Size", "Smallest", "Draw", "Comparison", "Runs"):
-        expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)
 
 
 @pytest.mark.parametrize("path", ["", "pruning"])
 def test_an_address_opens_cold_on_a_fresh_server(server, page, path):
     opened(page, server.url, path)
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_every_address_opens_cold(trained_server, page, path):
-    opened(page, trained_server.url, path)
 
 
 def test_train_prune_compare_download(server, page, tmp_path):

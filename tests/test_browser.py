@@ -215,6 +215,10 @@ def test_a_download_that_fails_says_why(trained_server, trained_run, page, tmp_p
     expect(toast).to_contain_text(f"{picture.name} could not be read: No such file or directory. Reload the page")
     expect(toast).to_contain_text(re.compile(r"\(e-[0-9a-f]{8}\)"))
 
+    # Streamlit forgets a button that is drawn anew while it waits for the file; no reason is known then.
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p data-testid=stDownloadButtonError></p>')")
+    expect(page.get_by_text("Press the button again.")).to_be_visible()
+
     # Once what was wrong is mended, it does what the sentence says.
     aside.rename(picture)
     page.reload()

@@ -123,8 +123,14 @@ def download(label: str, make: Callable[[], bytes], file_name: str, mime: str, k
 
 def show_failed_downloads() -> None:
     """Say of each download that failed why, with the id under which the server's log has it."""
-    failed_downloads(key="failed_downloads_seen", height=1, on_failed_change=lambda: None)
+    seen = failed_downloads(key="failed_downloads_seen", height=1, on_failed_change=lambda: None)
     failed = st.session_state.get("failed_downloads", [])
+    if seen.failed and not failed:
+        # The script ran anew between the press and the answer, and what was pressed was forgotten.
+        st.toast(
+            "**Nothing was downloaded.** The page has changed meanwhile. Press the button again.",
+            icon=":material/error:",
+        )
     while failed:
         label, why, name = failed.pop(0)
         st.toast(

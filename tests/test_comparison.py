@@ -50,6 +50,14 @@ def test_copies_of_a_network_are_one_network():
     assert folded.accuracy_sd.isna().all()
 
 
+def test_rows_stand_by_criterion_then_by_k_however_they_came():
+    whole = pd.concat([scores("a", 0, [0.9, 0.8, 0.7], method=method, recovery="none") for method in METHODS])
+    mixed = whole.sample(frac=1, random_state=np.random.default_rng(0))
+    ordered = comparison.usual_first(mixed)
+    assert ordered.method.tolist() == [METHODS[0]] * 3 + [METHODS[1]] * 3
+    assert ordered.k.tolist() == sorted(set(whole.k)) * 2
+
+
 def test_what_was_not_counted_for_one_is_not_known_of_the_mean():
     old = scores("b", 1, [0.9, 0.8]).assign(removable=pd.array([None, None], "Int64"))
     folded = comparison.fold_seeds(pd.concat([scores("a", 0, [0.9, 0.8]), old]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -200,6 +201,12 @@ def test_places_are_those_of_the_environment_and_otherwise_beside_the_code(monke
     monkeypatch.setenv(settings.SCHEDULER, "tcp://host:8786")
     assert settings.cache_root() == Path("relative/cache")
     assert (settings.data_folder(), settings.scheduler()) == (tmp_path, "tcp://host:8786")
+
+
+def test_the_documentation_names_every_variable_as_the_code_does():
+    told = re.findall(r"^\| `(NETWORK_PRUNING_\w+)`", (PROJECT / "docs" / "environment.md").read_text(), re.MULTILINE)
+    read = [each for each in vars(settings).values() if isinstance(each, str) and each.upper().startswith("NETWORK_")]
+    assert sorted(told) == sorted(read)
 
 
 def test_a_process_finds_the_project_its_cache_and_all_that_this_one_was_told(monkeypatch, tmp_path):

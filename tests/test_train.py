@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import command, runs, terminal
+from core import command, make, runs, terminal
 from core.config import K_VALUES
-from core.errors import CancelledError, ConfigError, RunBusyError
+from core.errors import CancelledError, ConfigError, RunBusyError, RunError
+from core.exports import pictures
 from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, fine_curve, unscored
@@ -194,6 +195,15 @@ def test_real_mnist_for_one_epoch(mnist, tmp_path):
     end = run.sweep()[run.sweep().sparsity == 1]
     assert end.loss.tolist() == pytest.approx([np.log(10)] * 2)
     assert end.accuracy.tolist() == [0.098, 0.098]
+
+
+def test_on_a_full_disk_nothing_is_drawn_and_the_advice_is_for_that(copied_run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pictures, "save_all", full)
+    with pytest.raises(RunError, match=r"Cannot draw into .*: No space left on device\. Free some space.*Run the same"):
+        make.draw(copied_run, [0.5])
 
 
 def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch, capsys):

@@ -135,7 +135,8 @@ def tests_of(module: str) -> list[str]:
     """The test files that hold a module, those that fail soonest first."""
     chosen = next((tests for prefix, tests in TESTS.items() if module.startswith(prefix)), None)
     assert chosen, f"benchmarks/mutations.py does not say which tests hold {module}"
-    return [f"tests/test_{name}.py" for name in chosen.split()]
+    walls = ["architecture"] if module.endswith("__init__.py") else []
+    return [f"tests/test_{name}.py" for name in [*chosen.split(), *walls]]
 
 
 def failing(copy: Path, tests: list[str], *flags: str) -> list[str]:

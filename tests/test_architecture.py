@@ -1,6 +1,7 @@
 """The walls: what may import what. The rooms and their order are those of CONTRIBUTING.md."""
 
 import ast
+import importlib
 import os
 import shutil
 import subprocess
@@ -181,3 +182,9 @@ assert not heavy, heavy
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("place", sorted((PROJECT / "core").rglob("__init__.py")), ids=lambda place: place.parent.name)
+def test_what_a_package_offers_is_there(place):
+    package = importlib.import_module(".".join(place.parent.relative_to(PROJECT).parts))
+    assert [name for name in getattr(package, "__all__", ()) if not hasattr(package, name)] == []

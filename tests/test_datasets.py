@@ -113,6 +113,14 @@ def test_labels_out_of_range_and_wrong_sizes_are_refused(cache, folder):
         load_dataset("digits")
 
 
+def test_validation_images_are_the_first_ones_and_made_without_the_others(cache):
+    data = load_dataset("optdigits")
+    few = data.validation(100)
+    assert "train" not in vars(data)
+    np.testing.assert_array_equal(few.images, data.train.images[:100])
+    np.testing.assert_array_equal(few.labels, data.train.labels[:100])
+
+
 def test_pixels_become_parts_of_the_brightest_and_nobody_may_write_to_them(cache, folder):
     images = np.zeros((10_000, 28, 28))
     images[1, 0, :3] = (255, 51, 1)

@@ -4,6 +4,9 @@ here: the boundary to it, `core.jobs`, is replaced."""
 import dataclasses
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,7 @@ from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT
 from core.sweep import ROW_KEY, Criterion, key_of
+from pages.shared import progress
 from tests.conftest import SMALL
 
 PAGES = ("overview", "training", "grid", "pruning", "size", "draw", "comparison", "runs")
@@ -153,6 +157,28 @@ def test_deleting_asks_first(full):
     app.button(key="delete_confirmed").click().run()
     assert not full.is_complete()
     assert not app.exception
+
+
+def test_two_pages_score_at_a_time_and_others_wait_and_say_so(full, trained_run, monkeypatch):
+    """Each holds a network and its images in memory."""
+    run, said, waiting = runs.open_run(trained_run.id), [], threading.Event()
+
+    def note(fraction, text):
+        said.append(text)
+        if text.startswith("Waiting"):
+            waiting.set()
+        return SimpleNamespace(progress=note, empty=lambda: None)
+
+    monkeypatch.setattr(progress, "st", SimpleNamespace(progress=note))
+    with ThreadPoolExecutor(1) as pool:
+        with progress._PLACES, progress._PLACES:
+            third = pool.submit(progress.scored, run, scoring.experiment([0.123]))
+            assert waiting.wait(60)
+            assert not third.done()
+        assert 0.123 in set(third.result(60).sparsity)
+    assert said[-1].startswith("Pruning and scoring")
+    assert [progress._PLACES.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    progress._PLACES.release(2)
 
 
 def instrument(app: AppTest) -> dict:

@@ -223,8 +223,11 @@ def test_what_activations_rank_by_is_of_training_images(run, data):
 
 def test_a_network_is_chosen_repaired_and_scored_on_different_images(run, data):
     """Validation images are the first ones, for repair are the others, and for scores those of the test."""
-    bench = bench_of(run.kernels(), PENALISED, data)
+    fresh = load_dataset("optdigits")
+    bench = bench_of(run.kernels(), PENALISED, fresh)
     held_out = PENALISED.num_valid
+    next(bench.score(Criterion("weight"), [0.5]))
+    assert "train" not in vars(fresh), "images for repair take gigabytes where nothing is repaired"
     np.testing.assert_array_equal(bench.validation[0], data.train.images[:held_out])
     np.testing.assert_array_equal(bench.validation[1], data.train.labels[:held_out])
     np.testing.assert_array_equal(bench.unlabelled(), data.train.images[held_out:])

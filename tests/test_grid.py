@@ -475,6 +475,19 @@ def test_a_scheduler_that_goes_leaves_the_queue_as_it_is(queue, monkeypatch):
     assert queue.is_stuck()
 
 
+def test_who_starts_a_process_may_end_before_it(tmp_path):
+    """A server that is stopped does not wait for what it started."""
+    goes_on, log = tmp_path / "goes on", tmp_path / "log"
+    child = f"import pathlib, time\nwhile not pathlib.Path({str(goes_on)!r}).exists(): time.sleep(0.05)\nprint('ended')"
+    parent = (
+        "import pathlib; from core.jobs.processes import begin\n"
+        f"begin(['-c', {child!r}], pathlib.Path({str(tmp_path)!r}), pathlib.Path({str(log)!r}), lambda: True, 'No.')"
+    )
+    subprocess.run([sys.executable, "-c", parent], cwd=PROJECT, check=True, timeout=60)
+    goes_on.touch()
+    until(lambda: log.read_text() == "ended\n")
+
+
 def test_tickets_are_added_all_or_none(queue, monkeypatch):
     from core.jobs import queue as module
 

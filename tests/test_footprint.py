@@ -2,17 +2,22 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import platform
+import re
 import shutil
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from absl import flags
 
-from core import jobs, runs, scoring
+from core import command, jobs, runs, scoring, speed
 from core.analysis import comparison, footprint, latency
 from core.analysis.recovered import TRAINED
 from core.config import RecoveryConfig
@@ -408,6 +413,21 @@ def test_the_command_measures_and_says_what_came_out(full):
     assert refused.returncode == 1
     assert "Repair it, or train it on, at this k first" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_on_a_terminal_a_bar_grows_with_the_measurement(full, monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    chosen = {"method": "unit", "recovery": "none", "ranking": "magnitude", "scope": "layer", "threads": 1}
+    monkeypatch.setattr(flags, "FLAGS", SimpleNamespace(run=full.id, sparsity="0.9", **chosen))
+    monkeypatch.setattr(command, "chosen_path", lambda name: full.root)
+    speed.main([])
+    drawn = [each for each in re.split(r"[\r\n]", screen.getvalue()) if each.startswith("Measuring")]
+    parts = [int(part) for each in drawn for part in re.findall(r"(\d+)%", each)]
+    assert len(parts) == len(drawn) > 1, drawn
+    assert parts == sorted(parts)
+    assert 50 < parts[-1] <= 100
 
 
 def note_taken():

@@ -302,6 +302,40 @@ def test_whoever_starts_a_process_is_told_why_it_did_not_begin(tmp_path):
     begin("late", "raise SystemExit(3)")
 
 
+def test_a_training_has_begun_when_it_trains_or_need_not_any_more(queue, started, trained_run, monkeypatch):
+    """Until then the page that asked for it would say that there is none."""
+    asked = []
+    monkeypatch.setattr(processes, "wait_for_begin", lambda process, has_begun, complaint: asked.append(has_begun))
+    run = runs.open_run(tiny(0).run_id)
+    jobs.start_training(run, tiny(0))
+    assert not asked[0]()
+    with write_run(run, tiny(0)) as training:
+        assert asked[0]()
+        training.discard()
+    assert not asked[0]()
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+    for replace in (False, True):
+        jobs.start_training(runs.open_run(trained_run.id), SMALL, replace=replace)
+    assert [has_begun() for has_begun in asked[1:]] == [True, False]
+
+
+def test_a_training_that_somebody_else_began_is_waited_for(queue, monkeypatch):
+    run, launched = runs.open_run(tiny(0).run_id), []
+    ticket = queue.root / "ticket"
+    ticket.touch()
+
+    def launch(run, config, **_):
+        launched.append(run.id)
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(processes, "_launch", launch)
+    with contextlib.ExitStack() as other:
+        other.enter_context(write_run(run, tiny(0)))
+        monkeypatch.setattr(processes, "time", SimpleNamespace(sleep=lambda seconds: other.close()))
+        jobs.train_and_wait(run, tiny(0), ticket)
+    assert launched == [run.id]
+
+
 def test_one_that_does_not_begin_in_time_is_given_up(monkeypatch):
     monkeypatch.setattr(processes, "_START_SECONDS", 0)
     with pytest.raises(JobError, match="Nothing came of it"):

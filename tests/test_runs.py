@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import errno
 import io
@@ -123,6 +124,18 @@ def test_cancelling_stops_at_the_next_report(cache):
     with write_run(run, CONFIG) as training:
         fill(training)
     assert run.is_complete()
+
+
+@pytest.mark.parametrize(
+    ("error", "phase"), [(KeyboardInterrupt(), Phase.CANCELLED), (ValueError("No."), Phase.FAILED)]
+)
+def test_a_training_that_ends_early_still_says_where_it_was(cache, error, phase):
+    run = open_run("one")
+    with contextlib.suppress(KeyboardInterrupt, ValueError), write_run(run, CONFIG) as training:
+        training.update(Phase.TRAINING, epoch=7, epochs=9)
+        raise error
+    state = run.training()
+    assert (state.phase, state.epoch, state.epochs, state.pid) == (phase, 7, 9, os.getpid())
 
 
 def die_while_training(root) -> None:

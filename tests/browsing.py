@@ -82,7 +82,7 @@ class Server:
         self.free_ports.append(self.port)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained_server(trained_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a complete run."""
     cache = tmp_path_factory.mktemp("served") / "cache"
@@ -99,7 +99,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "no Chromium found: install it (apt-get install chromium)"
     with sync_playwright() as playwright:
@@ -110,7 +110,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tab(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(accept_downloads=True)
     context.set_default_timeout(60_000)

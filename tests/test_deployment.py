@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import streamlit
@@ -80,7 +81,9 @@ def test_every_answer_has_the_headers_and_keeps_its_own():
     async def send(message):
         sent.append(message)
 
-    asyncio.run(headers.SecurityHeaders(app)({"type": "http"}, None, send))
+    # In a thread of its own: in this one a browser of earlier tests may have a loop running.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, headers.SecurityHeaders(app)({"type": "http"}, None, send)).result()
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     expected = {name.lower(): value for name, value in headers.HEADERS.items()}
     assert found == expected | {"referrer-policy": "no-referrer"}

@@ -281,3 +281,8 @@ def test_lists_are_read_up_to_the_longest_range_and_no_further():
         with pytest.raises(ConfigError) as failure:
             kind.read("x", text)
         assert str(failure.value) == said
+
+
+def test_what_few_people_change_is_folded_away_by_the_pages():
+    folded = [name for name, about in PARAMETERS.items() if about.advanced]
+    assert folded == ["num_valid", "keep_best", "l1_reg", "l2_reg"]

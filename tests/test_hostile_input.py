@@ -24,6 +24,7 @@ from core.runs import Notes
 from core.settings import PROJECT
 from core.sweep import Criterion, parse_key
 from pages.shared.frame import plain
+from tests.commands import run_command
 from tests.conftest import SMALL
 
 NASTY = [
@@ -217,6 +218,15 @@ def test_a_path_that_no_system_can_have_is_refused_in_a_sentence(monkeypatch, te
     with pytest.raises(ConfigError, match="output_dir: expected a path") as caught:
         command.chosen_path("output_dir")
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["train", "recover", "grid", "repair", "speed", "export", "smallest"])
+def test_help_says_what_every_flag_is_for(name):
+    done = run_command(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = re.findall(r"^  --(?:\[no\])?\w+: (?:<[^>]*>: )?(.+)", done.stdout, re.MULTILINE)
+    assert len(told) > 3
+    assert [about for about in told if about.startswith("(") or len(about.split()) < 3] == []
 
 
 def test_help_is_no_failure(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from core.analysis.distributions import distributions
 from core.analysis.footprint import NETWORKS
-from core.charts import footprints, interactive, live, tiny
+from core.charts import footprints, interactive, live, printed, tiny
 from core.charts.curves import X_AXES, Y_AXES, Curve
 from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS
 from core.exports.figures import html_bytes
@@ -144,6 +144,22 @@ def test_a_legend_names_each_line_once_and_what_is_compared_before_what_with():
     assert figure.layout.title.text is None
 
 
+def test_on_white_paper_the_grid_is_the_same_both_ways():
+    figure = interactive.comparison([], X_AXES["sparsity"], Y_AXES["accuracy"])
+    alone = interactive.on_white(figure, "a title")
+    assert alone.layout.xaxis.gridcolor == alone.layout.yaxis.gridcolor
+    assert alone.layout.paper_bgcolor == alone.layout.plot_bgcolor == "white" != alone.layout.yaxis.gridcolor
+    assert figure.layout.paper_bgcolor is None
+
+
+def test_what_is_zero_has_no_place_on_a_logarithmic_axis():
+    x = next(axis for axis in X_AXES.values() if axis.log)
+    figure = printed.comparison([Curve("a", [0, 1, 10], [0.1, 0.5, 0.9], BLUE, panel="")], x, Y_AXES["accuracy"])
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert np.isfinite(axes.transData.transform(line.get_xydata())[:, 0]).tolist() == [False, True, True]
+
+
 @pytest.mark.parametrize(("x", "y"), zip(X_AXES.values(), itertools.cycle(Y_AXES.values())))
 def test_axes_are_those_that_were_asked_for(x, y):
     for values, step in (([10, 499], "D2"), ([10, 500], 1)):
@@ -183,6 +199,7 @@ def test_training_and_validation_are_drawn_apart(measure, number):
     # The curve grows into an axis of all epochs.
     assert tuple(figure.layout.xaxis.range) == (0.5, 20.5)
     assert figure.layout.yaxis.title.text == measure.capitalize()
+    assert figure.layout.yaxis.tickformat == ("~g" if measure == "loss" else ".1%")
     assert figure.layout.yaxis.range is None
     table[f"val_{measure}"] = np.nan
     assert [*by_name(interactive.training_curves(table, 20, measure))] == ["Training"]

@@ -222,8 +222,9 @@ def test_a_path_that_no_system_can_have_is_refused_in_a_sentence(monkeypatch, te
 
 @pytest.mark.parametrize("name", ["train", "recover", "grid", "repair", "speed", "export", "smallest"])
 def test_help_says_what_every_flag_is_for(name):
-    done = run_command(name, "--help")
+    done = run_command(name, "--help", NETWORK_PRUNING_CACHE="/the/cache")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "(default: '/the/cache')" in done.stdout
     told = re.findall(r"^  --(?:\[no\])?\w+: (?:<[^>]*>: )?(.+)", done.stdout, re.MULTILINE)
     assert len(told) > 3
     assert [about for about in told if about.startswith("(") or len(about.split()) < 3] == []

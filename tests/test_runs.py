@@ -821,6 +821,9 @@ def test_a_record_of_what_cannot_be_says_why(tmp_path, values, why):
 def test_of_a_text_without_end_the_beginning_is_read(tmp_path):
     (tmp_path / "state.json").write_text(json.dumps({"phase": "failed", "message": "x" * 10_001, "pid": 7}))
     assert read_training(tmp_path / "state.json") == TrainingState(Phase.FAILED, message="x" * 10_000, pid=7)
+    # Of what it does not say, nothing is known.
+    rest = {name: value for name, value in vars(TrainingState(Phase.FAILED)).items() if name != "phase"}
+    assert set(rest.values()) == {"", 0}
 
 
 def test_half_a_character_is_left_out_and_the_others_stay(tmp_path):

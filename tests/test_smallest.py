@@ -4,10 +4,13 @@ import dataclasses
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import zxingcpp
+from absl import flags
 from PIL import Image
 from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
@@ -15,9 +18,10 @@ from streamlit.testing.v1 import AppTest
 from core import jobs, runs
 from core import smallest as command
 from core.datasets import Dataset, load_dataset
-from core.errors import KnownError
+from core.errors import CancelledError, KnownError
 from core.evaluation import evaluate
 from core.kernels import decoder, tiny
+from core.runs import layout
 from core.settings import PROJECT
 from core.training.smallest import hidden_units, smallest
 from tests.browsing import Server, download, fill, needs_chromium, settled, visit
@@ -284,6 +288,32 @@ def test_the_page_shows_the_files_and_offers_them(own_run):
     assert list(app.dataframe[0].value.bytes) == [first.bytes, second.bytes]
     assert app.selectbox(key="tiny_file").value == second
     assert "decoder.read" in app.code[0].value
+
+
+def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run, data, monkeypatch):
+    from core.training import smallest as training
+
+    told, path = [], layout.shrinking(own_run.root, own_run.id)
+
+    def train(kernels, data, held_out, most_bytes, epochs, seed, tell):
+        history = pd.DataFrame({"epoch": [1.0], "bytes": [900.0], "val_accuracy": [0.25]})
+        tell(history)
+        told.append(jobs.shrinking(own_run))
+        path.unlink()
+        tell(history)
+
+    monkeypatch.setattr(training, "smallest", train)
+    monkeypatch.setattr(
+        flags,
+        "FLAGS",
+        SimpleNamespace(run=own_run.id, bytes=["800", "900"], accuracy=None, epochs=3, seed=0, output=None),
+    )
+    monkeypatch.setattr(command.command, "chosen_path", lambda name: own_run.root)
+    with pytest.raises(CancelledError, match="was stopped"):
+        command.main([])
+    known = {"done": 0, "total": 2, "epoch": 1, "bytes": 900, "val_accuracy": 0.25, "most_bytes": 800, "epochs": 3}
+    assert told == [known]
+    assert not path.exists()
 
 
 def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):

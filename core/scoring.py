@@ -18,7 +18,7 @@ from core.errors import RunError, RunWriteError
 from core.files import clear_errors, make_folder, read_text, write_text
 from core.pruning import METHODS, SHUFFLED, Kernels
 from core.runs import Predictions, Run, layout
-from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored
+from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored, known_sparsities
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
 """Criteria and the sparsities to score them at, most urgent first."""
@@ -87,12 +87,12 @@ def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
     Example:
         `unscored(run.sweep(), experiment())` is empty for a run of `python -m core.train`.
     """
-    asked: dict[Criterion, set[float]] = {}
+    known = known_sparsities(sweep)
     missing = []
     for criterion, sparsities in wanted:
-        earlier = asked.setdefault(criterion, set())
-        step = [k for k in criterion.missing(sweep, sparsities) if k not in earlier]
-        earlier.update(step)
+        of_criterion = known.setdefault(criterion, set())
+        step = [k for k in dict.fromkeys(sparsities) if k not in of_criterion]
+        of_criterion.update(step)
         if step:
             missing.append((criterion, step))
     return missing

@@ -96,14 +96,22 @@ class Criterion:
         return table[same].sort_values("sparsity")
 
     def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
-        """Which of the sparsities a sweep does not know yet, or not whole: earlier versions counted less."""
-        rows = self.select(table)
-        whole = ["removable", "agreement", "accuracy", "loss"]
-        if self.ranking not in CHANCE and ("val_accuracy" not in table or table.val_accuracy.notna().any()):
-            # All are empty where there are no validation images; some, where an earlier version did not look at them.
-            whole.append("val_accuracy")
-        known = set(rows.dropna(subset=whole).sparsity) if {*whole} <= {*rows} else set()
+        """Which of the sparsities a sweep does not know yet."""
+        known = known_sparsities(table).get(self, set())
         return [sparsity for sparsity in sparsities if sparsity not in known]
+
+
+def known_sparsities(table: pd.DataFrame) -> dict[Criterion, set[float]]:
+    """The sparsities that a sweep knows whole, by criterion: earlier versions counted less."""
+    counted = ["removable", "agreement", "accuracy", "loss"]
+    if not {*counted} <= {*table}:
+        return {}
+    whole = table[counted].notna().all(axis=1)
+    if "val_accuracy" not in table or table.val_accuracy.notna().any():
+        # All are empty where there are no validation images; some, where an earlier version did not look at them.
+        whole &= table.get("val_accuracy", pd.Series(np.nan, table.index)).notna() | table.ranking.isin(CHANCE)
+    fields = [field.name for field in dataclasses.fields(Criterion)]
+    return {Criterion(*key): set(rows.sparsity) for key, rows in table[whole].groupby(fields)}
 
 
 ROW_KEY = [*(field.name for field in dataclasses.fields(Criterion)), "sparsity"]

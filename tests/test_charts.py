@@ -12,7 +12,7 @@ from core.analysis.distributions import distributions
 from core.analysis.footprint import NETWORKS
 from core.charts import footprints, interactive, live, printed, tiny
 from core.charts.curves import X_AXES, Y_AXES, Curve
-from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS
+from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS, shades
 from core.exports.figures import html_bytes
 from core.kernels.formats import FORMATS
 from core.pruning import rank
@@ -142,6 +142,17 @@ def test_a_legend_names_each_line_once_and_what_is_compared_before_what_with():
     assert '<script src="' not in page
     # What is on the page of the app stays as it is.
     assert figure.layout.title.text is None
+
+
+def test_shades_of_a_colour_have_its_hue_and_get_lighter():
+    for color in LAYER_COLORS:
+        found = shades(color, 5)
+        assert len(set(found)) == 5
+        channels = np.array([[int(each[at : at + 2], 16) for at in (1, 3, 5)] for each in found])
+        assert (np.diff(channels.sum(axis=1)) > 0).all()
+        # Towards black and towards white, what is strongest stays strongest.
+        own = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
+        assert all(np.argsort(each, kind="stable").tolist() == np.argsort(own).tolist() for each in channels)
 
 
 def test_on_white_paper_the_grid_is_the_same_both_ways():

@@ -182,6 +182,7 @@ def started(monkeypatch):
     def popen(arguments, env, **options):
         asked.append((arguments[1:], env["NETWORK_PRUNING_CACHE"]))
         said = options.get("stdout")
+        assert None not in (said, options.get("stderr")), "it would write to where this process writes"
         if hasattr(said, "write"):
             said.write(b"It was asked for.")
         return subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

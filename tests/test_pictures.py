@@ -1,5 +1,6 @@
 """Figures, animations and tables as files."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,8 @@ def test_what_is_drawn_is_what_survives(method, sizes):
     ranking = Criterion(method).rank(kernels)
     histograms = histograms_of(kernels, method)
     assert len(histograms.bars) == len(sizes) - 2
+    # Two beside each other, and every row as high as in any other figure: two inches, and one for words.
+    assert 1 <= histograms.figure.get_figheight() - 2 * math.ceil((len(sizes) - 2) / 2) < 1.5
     for sparsity in (0, 0.4, 1):
         picture = histograms.draw(sparsity, 0.5)
         for bars, distribution, pruned in zip(

@@ -153,7 +153,7 @@ def start_scoring(run: Run, *flags: str) -> None:
     if run.is_busy("curve") or run.is_training():
         return
     process = _rework(run, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    threading.Thread(target=process.wait, daemon=True).start()
+    _behind(process.wait)
 
 
 def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) -> None:
@@ -170,7 +170,7 @@ def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) 
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
         log = layout.asked_log(run.root, run.id)
         process = logged(arguments, run.root, log)
-        threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+        _behind(note_failure, process, log)
 
 
 def repair_problem(run: Run) -> str | None:
@@ -244,7 +244,7 @@ def prepare_in_background(name: str, root: Path) -> None:
         with contextlib.suppress(KnownError):
             prepare_dataset(name, root)
 
-    threading.Thread(target=prepare, daemon=True).start()
+    _behind(prepare)
 
 
 def _decode(name: str, root: Path) -> None:
@@ -275,7 +275,7 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
         command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
         process = logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
         log.say(f"training {run.id} began as process {process.pid}")
-        threading.Thread(target=_log_end, args=(run, process), daemon=True).start()
+        _behind(_log_end, run, process)
         # It counts as one that is at work once its state is in the cache.
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None and run.training() is None and time.monotonic() < deadline:
@@ -344,7 +344,7 @@ def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], 
     limits.check_may_change("start this")
     limits.check_disk(cache, "this")
     process = logged(arguments, cache, log)
-    threading.Thread(target=note_failure, args=(process, log), daemon=True).start()
+    _behind(note_failure, process, log)
     wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(read_log(log))}")
 
 
@@ -355,7 +355,7 @@ def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], com
         JobError: if it failed, or has not begun within 30 seconds.
     """
     # Nobody asks for its exit code; waiting keeps it from staying behind as a zombie.
-    threading.Thread(target=process.wait, daemon=True).start()
+    _behind(process.wait)
     deadline = time.monotonic() + _START_SECONDS
     while not has_begun():
         ended = process.poll()
@@ -370,6 +370,11 @@ def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.
     return subprocess.Popen(
         [sys.executable, *arguments], env=settings.for_child(cache), stdin=subprocess.DEVNULL, **options
     )
+
+
+def _behind(work: Callable[..., object], *arguments: object) -> None:
+    """Do it in a thread, which keeps this process from nothing, not even from ending."""
+    threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
 def last_line(text: str) -> str:

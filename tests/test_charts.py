@@ -223,6 +223,8 @@ def test_the_kept_epoch_is_marked_and_few_epochs_are_all_counted():
         assert upright(figure) == [kept]
         (note,) = figure.layout.annotations
         assert (note.text, note.x) == (f"kept: epoch {kept}", kept)
+        # It stands on the upper edge of the axes, and no curve runs through it.
+        assert (note.y, note.yref, note.yanchor) == (1, "paper", "bottom")
         # Where the words stand there is no legend.
         assert (figure.layout.legend.xanchor == "right") == (kept == 2)
         assert (figure.layout.xaxis.tick0, figure.layout.xaxis.dtick) == (1, 1)
@@ -558,6 +560,7 @@ def test_speed_is_drawn_for_each_runtime_and_way_to_hold_a_network(what, words):
         ]
     )
     figure = footprints.speed_curve(measured, what, "unit", 0.5)
+    assert (figure.layout.yaxis.type, figure.layout.yaxis.dtick) == ("log", "D2")
     lines = by_name(figure)
     assert [*lines] == ["dense", *(f"{NETWORKS[network]}, {runtime}" for network, runtime in kinds[2:])]
     assert (points(lines["dense"]), lines["dense"].hovertemplate) == (([0, 1], [1, 1]), "1×")

@@ -50,6 +50,14 @@ def test_copies_of_a_network_are_one_network():
     assert folded.accuracy_sd.isna().all()
 
 
+def test_earlier_versions_counted_no_multiply_adds():
+    whole = scores("a", 0, [0.9, 0.8])
+    assert comparison.fold_seeds(whole).multiply_adds.tolist() == whole.multiply_adds.tolist()
+    folded = comparison.fold_seeds(whole.drop(columns="multiply_adds"))
+    assert folded.accuracy.tolist() == [0.9, 0.8]
+    assert "multiply_adds" not in folded
+
+
 def test_rows_stand_by_criterion_then_by_k_however_they_came():
     whole = pd.concat([scores("a", 0, [0.9, 0.8, 0.7], method=method, recovery="none") for method in METHODS])
     mixed = whole.sample(frac=1, random_state=np.random.default_rng(0))

@@ -378,7 +378,9 @@ def test_an_axis_without_a_range_goes_to_zero_and_not_beyond(name, values, expec
 @pytest.mark.parametrize("x", X_AXES.values())
 @pytest.mark.parametrize("y", Y_AXES.values())
 def test_without_curves_there_are_axes_still(x, y):
-    assert printed.to_bytes(printed.comparison([], x, y), "png")
+    figure = printed.comparison([], x, y)
+    assert printed.to_bytes(figure, "png").startswith(b"\x89PNG")
+    assert b"<svg" in printed.to_bytes(figure, "svg")
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

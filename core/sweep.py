@@ -110,8 +110,7 @@ def known_sparsities(table: pd.DataFrame) -> dict[Criterion, set[float]]:
     if "val_accuracy" not in table or table.val_accuracy.notna().any():
         # All are empty where there are no validation images; some, where an earlier version did not look at them.
         whole &= table.get("val_accuracy", pd.Series(np.nan, table.index)).notna() | table.ranking.isin(CHANCE)
-    fields = [field.name for field in dataclasses.fields(Criterion)]
-    return {Criterion(*key): set(rows.sparsity) for key, rows in table[whole].groupby(fields)}
+    return {Criterion(*key): set(rows.sparsity) for key, rows in table[whole].groupby(ROW_KEY[:-1])}
 
 
 ROW_KEY = [*(field.name for field in dataclasses.fields(Criterion)), "sparsity"]

@@ -31,7 +31,7 @@ PAGES = {
     "runs": "Runs",
 }
 """The heading of each page, by its path."""
-NAVIGATION = ("Overview", "Training", "Grid", "Pruning", "Size", "Smallest", "Draw", "Comparison", "Runs")
+NAVIGATION = [path.capitalize() or "Overview" for path in PAGES]
 
 
 class Server:

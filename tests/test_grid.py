@@ -512,14 +512,15 @@ def test_a_scheduler_that_goes_leaves_the_queue_as_it_is(queue, monkeypatch):
 
 def test_who_starts_a_process_may_end_before_it(tmp_path):
     """A server that is stopped does not wait for what it started."""
-    goes_on, log = tmp_path / "goes on", tmp_path / "log"
-    child = f"import pathlib, time\nwhile not pathlib.Path({str(goes_on)!r}).exists(): time.sleep(0.05)\nprint('ended')"
+    held, log = tmp_path / "held.lock", tmp_path / "log"
+    child = f"import pathlib; from core.files import lock_at\nwith lock_at(pathlib.Path({str(held)!r})): print('ended')"
     parent = (
         "import pathlib; from core.jobs.processes import begin\n"
         f"begin(['-c', {child!r}], pathlib.Path({str(tmp_path)!r}), pathlib.Path({str(log)!r}), lambda: True, 'No.')"
     )
-    subprocess.run([sys.executable, "-c", parent], cwd=PROJECT, check=True, timeout=60)
-    goes_on.touch()
+    with lock_at(held):
+        subprocess.run([sys.executable, "-c", parent], cwd=PROJECT, check=True, timeout=60)
+        assert log.read_text() == ""
     until(lambda: log.read_text() == "ended\n")
 
 

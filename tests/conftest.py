@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit
 from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime.scriptrunner import script_runner
 
 from core import jobs, runs
 from core.config import TrainingConfig
@@ -57,13 +59,22 @@ def trained_run(trained_cache: Path) -> runs.Run:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def packages_searched_once() -> Iterator[None]:
-    """AppTest searches all installed packages for components at every run, a server once."""
+def pages_alone() -> Iterator[None]:
+    """A page in AppTest takes as long as the page.
+
+    Beside each run of it, Streamlit searches all installed packages for components, which a server does once; clears
+    what Keras has built, which a server never has; and looks for garbage in all that the tests have imported.
+    """
+    option = "runner.postScriptGC"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             manifest_scanner, "scan_component_manifests", remembered(manifest_scanner.scan_component_manifests)
         )
+        patch.setattr(script_runner, "_clean_problem_modules", lambda: None)
+        collected = streamlit.config.get_option(option)
+        streamlit.config.set_option(option, False)
         yield
+        streamlit.config.set_option(option, collected)
 
 
 @pytest.fixture(autouse=True)

@@ -42,8 +42,11 @@ def check_may_change(what: str) -> None:
         )
 
 
-def check_size(config: Config) -> None:
-    """Refuse a network that is too large for this server.
+def check_size(config: Config, what: str = "trained") -> None:
+    """Refuse a network that is too large for this server: arrays of the size that a configuration says are made of it.
+
+    Args:
+        what: that which is to be done with it.
 
     Raises:
         NotAllowedError: if it has more weights than `NETWORK_PRUNING_MAX_WEIGHTS`.
@@ -52,8 +55,8 @@ def check_size(config: Config) -> None:
     most = limit(settings.MAX_WEIGHTS)
     if config.parameter_count > most:
         raise NotAllowedError(
-            f"This network is too large to be trained here. Expected at most {most:,} weights. "
-            f"Received: {config.parameter_count:,}. Choose fewer or narrower hidden layers, or raise "
+            f"This network is too large to be {what} here. Expected at most {most:,} weights. "
+            f"Received: {config.parameter_count:,}. Choose one of fewer or narrower hidden layers, or raise "
             f"{settings.MAX_WEIGHTS}."
         )
 

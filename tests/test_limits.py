@@ -13,6 +13,8 @@ from streamlit.testing.v1 import AppTest
 from core import jobs, limits, make, runs, scoring, settings
 from core.config import RecoveryConfig, TrainingConfig
 from core.errors import ConfigError, DiskFullError, KnownError, NotAllowedError, TooManyError
+from core.files import remove
+from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import actions, choice
@@ -133,6 +135,35 @@ def test_a_network_that_is_too_large_is_refused_before_anything_starts(cache, mo
         with pytest.raises(NotAllowedError, match=f"at most {TINY.parameter_count}.*{larger.parameter_count}"):
             start()
     assert files(cache) == {}
+
+
+@pytest.mark.parametrize("page", ["overview", "pruning", "size", "smallest", "draw", "present", "comparison"])
+def test_a_network_that_is_too_large_is_not_read(page, trained_run, cache, monkeypatch):
+    """Its configuration, too, may be somebody else's: a small file can hold zeros for all weights that it claims."""
+
+    def read(*arguments):
+        raise AssertionError("it is read")
+
+    shutil.copytree(trained_run.folder, cache / SMALL.run_id)
+    run = runs.open_run(SMALL.run_id, cache)
+    run.sweep().drop(index=0).to_csv(run.folder / layout.SWEEP, index=False)
+    remove(run.folder / layout.GIFS["unit"])
+    monkeypatch.setenv(settings.MAX_WEIGHTS, str(SMALL.parameter_count - 1))
+    monkeypatch.setattr(runs.Run, "kernels", read)
+    monkeypatch.setattr(jobs.processes, "begin", read)
+    app = AppTest.from_file(str(PROJECT / "pages" / f"{page}.py"), default_timeout=60)
+    app.query_params.update({"run": SMALL.run_id, "runs": SMALL.run_id})
+    app.run()
+    if page == "smallest":
+        app.button(key="tiny_make").click().run()
+    assert not app.exception
+    said = (
+        f"too large to be opened here. Expected at most {SMALL.parameter_count - 1:,} weights. "
+        f"Received: {SMALL.parameter_count:,}."
+    )
+    assert page == "overview" or any(said in error.value for error in app.error)
+    with pytest.raises(NotAllowedError, match=said):
+        jobs.ensure_pictures(run)
 
 
 def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):

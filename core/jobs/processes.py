@@ -209,6 +209,7 @@ def ensure_pictures(run: Run) -> None:
         return
     limits.check_may_change(f"draw the figures of run {run.id}")
     limits.check_disk(run.root, f"the figures of run {run.id}")
+    limits.check_size(run.config(), "opened")
     process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
     if process.returncode or not run.is_drawn():

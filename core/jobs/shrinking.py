@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from core.files import clear_errors, remove
 from core.jobs.processes import begin, problem_of, starting
-from core.limits import check_may_change
+from core.limits import check_may_change, check_size
 from core.runs import Run, layout
 from core.runs.records import read_json
 
@@ -16,9 +16,10 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
 
     Raises:
         JobError: if the cache cannot be written, or the process ends before it has begun.
-        NotAllowedError: if it may not be done here, or not now; it counts as a training.
+        NotAllowedError: if it may not be done here, or not now, or not of so large a network; it counts as a training.
     """
     check_may_change(f"make tiny networks of run {run.id}")
+    check_size(run.config(), "opened")
     if run.is_busy("tiny"):
         return
     arguments = [

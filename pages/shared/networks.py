@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import datasets, jobs, runs, scoring
+from core import datasets, jobs, limits, runs, scoring
 from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
@@ -62,11 +62,12 @@ def load_run(run: runs.Run) -> LoadedRun:
     """A complete run, shared by all sessions until it is retrained.
 
     Raises:
-        RunError: if its files are damaged.
+        KnownError: if its files are damaged, or it is too large for this server.
     """
     identity = run.identity()
     if identity is None:
         raise RunError(f"Run {run.id} is no longer in the cache. Choose another run, or train it again.")
+    limits.check_size(run.config(), "opened")
     return _load_run(run.root, run.id, identity)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core import jobs, scoring
+from core import jobs, limits, scoring
 from core.errors import RunWriteError
 from core.runs import Phase, Run, TrainingState
 from core.sweep import merge_scores
@@ -45,8 +45,9 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     """The run's sweep, after scoring with visible progress what is missing of what was asked for.
 
     Raises:
-        KnownError: if the run or its dataset cannot be read.
+        KnownError: if the run or its dataset cannot be read, or the network is too large for this server.
     """
+    limits.check_size(run.config(), "opened")
     table = run.sweep()
     if not scoring.unscored(table, wanted):
         return table

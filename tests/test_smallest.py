@@ -27,7 +27,7 @@ from core.training.smallest import hidden_units, smallest
 from tests.browsing import Server, download, fill, needs_chromium, settled, visit
 from tests.commands import run_command
 
-BYTES = 1_500
+BYTES = 1_000
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,11 @@ def test_the_best_epoch_on_validation_images_that_fits_is_kept(made, trained_run
     images, labels = data.train.images[:held_out], data.train.labels[:held_out]
     assert evaluate(tiny.decode(made.file), images, labels).accuracy == pytest.approx(made.val_accuracy)
     assert len(made.file) in set(fitting.bytes)
+
+
+def test_it_settles_a_little_below_the_size_that_is_asked_for(made):
+    assert made.history.bytes.max() > BYTES
+    assert made.history.bytes.tail(15).between(0.95 * BYTES, BYTES).all()
 
 
 def test_its_outputs_are_those_it_was_trained_with(made, data):

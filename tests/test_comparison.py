@@ -53,6 +53,10 @@ def test_copies_of_a_network_are_one_network():
 def test_earlier_versions_counted_no_multiply_adds():
     whole = scores("a", 0, [0.9, 0.8])
     assert comparison.fold_seeds(whole).multiply_adds.tolist() == whole.multiply_adds.tolist()
+    # Beside runs without them, pandas keeps whole numbers as objects.
+    among_others = comparison.fold_seeds(whole.astype({"multiply_adds": object})).multiply_adds
+    assert among_others.tolist() == whole.multiply_adds.tolist()
+    assert among_others.dtype == float
     folded = comparison.fold_seeds(whole.drop(columns="multiply_adds"))
     assert folded.accuracy.tolist() == [0.9, 0.8]
     assert "multiply_adds" not in folded

@@ -382,6 +382,20 @@ def test_the_last_line_of_a_log_says_why_a_process_failed(queue):
     assert not log.exists()
 
 
+def test_what_begins_and_fails_later_is_noted_and_lives_on_without_its_starter(queue):
+    begun, log = queue.root / "begun", queue.root / "log.txt"
+    begun.parent.mkdir(exist_ok=True)
+    script = (
+        f"import os, pathlib; pathlib.Path({str(begun)!r}).touch(); "
+        "raise SystemExit(f'error: leads its session: {os.getsid(0) == os.getpid()}')"
+    )
+    processes.begin(["-c", script], queue.root, log, begun.exists, "It could not start.")
+    for thread in threading.enumerate():
+        if "note_failure" in thread.name:
+            thread.join()
+    assert processes.problem_of(runs.open_run("one"), log, "speed") == "leads its session: True"
+
+
 def test_a_queue_that_ended_with_an_error_says_it(queue):
     assert queue.problem() == ""
     for said, problem in (("a\nerror: No room.\n", "No room."), ("error: No room.\nb", ""), ("", ""), ("error", "")):

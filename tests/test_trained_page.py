@@ -183,12 +183,14 @@ def test_a_training_that_came_to_nothing_says_why_and_can_be_discarded(parent, p
     assert not app.warning
 
 
-def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
+def test_a_network_that_was_trained_on_sends_to_its_parent(parent, family):
     child = recovered.trained_on(parent, "weight")[0.8]
     app = opened(child.id)
     assert any("was trained on itself" in info.value for info in app.info)
     assert recovered.parent_of(child) == parent
     assert recovered.parent_of(parent) is None
+    # In its own cache, whichever the app uses.
+    assert recovered.parent_of(runs.open_run(child.id, family)) == runs.open_run(parent.id, family)
 
 
 def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent):

@@ -155,6 +155,16 @@ def test_shades_of_a_colour_have_its_hue_and_get_lighter():
         assert all(np.argsort(each, kind="stable").tolist() == np.argsort(own).tolist() for each in channels)
 
 
+def test_a_drag_over_a_small_chart_scrolls_the_page_and_zooms_into_nothing():
+    layout = interactive.class_probabilities([0, 1], np.eye(2), ["0", "1"], 0).layout
+    assert layout.xaxis.fixedrange is layout.yaxis.fixedrange is True
+
+
+def test_the_axes_that_addresses_name_keep_their_names():
+    assert {*X_AXES} == {"sparsity", "zeroed", "remaining", "multiply-adds", "compression", "speed"}
+    assert {*Y_AXES} == {"accuracy", "change", "loss", "agreement", "worst class"}
+
+
 def test_on_white_paper_the_grid_is_the_same_both_ways():
     figure = interactive.comparison([], X_AXES["sparsity"], Y_AXES["accuracy"])
     alone = interactive.on_white(figure, "a title")

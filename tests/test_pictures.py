@@ -355,6 +355,9 @@ def test_a_name_in_two_panels_is_told_once_and_no_name_never():
     curves += [Curve("", [0, 1], [0.9, 0.9], "#9AA3AD", panel=method) for method in METHODS]
     figure = printed.comparison(curves, K, ACCURACY)
     assert legend_of(figure) == ["digits"]
+    # Both lines stand before the name, each as long as where there is one.
+    (alone,) = printed.comparison(curves[:1], K, ACCURACY).legends
+    assert figure.legends[0].handlelength == 2 * alone.handlelength
     shown = {line.get_color() for line in figure.legends[0].findobj(Line2D)}
     assert shown == set(METHOD_COLORS.values())
 

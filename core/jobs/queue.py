@@ -77,7 +77,7 @@ class Queue:
                 continue
             # Anybody may have put a file there: one that is no ticket is left out.
             with contextlib.suppress(
-                OSError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError, KnownError
+                OSError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError
             ):
                 ticket = parse_json(path)
                 config = TrainingConfig.from_saved(ticket["config"])

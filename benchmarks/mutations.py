@@ -85,7 +85,7 @@ TESTS = {
     "core/runs/tiny.py": "runs smallest hostile_cache",
     "core/runs": "runs runs_page interrupted grid train hostile_cache",
     "core/scoring.py": "scoring repaired recover runs earlier_runs",
-    "core/settings.py": "limits deployment datasets",
+    "core/settings.py": "limits deployment datasets example",
     "core/smallest.py": "smallest",
     "core/speed.py": "footprint",
     "core/sweep.py": "scoring pruning repair earlier_runs runs comparison repaired",

@@ -169,6 +169,7 @@ def test_on_white_paper_the_grid_is_the_same_both_ways():
     figure = interactive.comparison([], X_AXES["sparsity"], Y_AXES["accuracy"])
     alone = interactive.on_white(figure, "a title")
     assert alone.layout.xaxis.gridcolor == alone.layout.yaxis.gridcolor
+    assert alone.layout.xaxis.showline is True
     assert alone.layout.paper_bgcolor == alone.layout.plot_bgcolor == "white" != alone.layout.yaxis.gridcolor
     assert figure.layout.paper_bgcolor is None
 

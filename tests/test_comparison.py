@@ -441,6 +441,10 @@ def test_the_long_table_of_real_runs(scored_run, tmp_path):
         assert one[name].tolist() == sweep[names.get(name, name)].tolist()
     for name in ("loss", "agreement", "worst_class", "val_accuracy", "val_loss", "sparsity_hidden", "sparsity_network"):
         np.testing.assert_array_equal(one[name], sweep[name])
+    assert table.faster.isna().all()
+    measured = sweep.assign(faster=range(len(sweep)))
+    timed = comparison.long_table(pair, {SMALL.run_id: measured})
+    assert timed[timed.run == SMALL.run_id].faster.tolist() == measured.faster.tolist()
     assert {*table.machine} == {"Linux x86_64, 2 cores"}
     assert {*table.python} == {"3.11.7"}
     assert {*table.parameters} == {SMALL.parameter_count}

@@ -75,6 +75,7 @@ def test_every_format_gives_the_network_back(name, compressed, kernels):
     for kernel, same in zip(written, back.kernels, strict=True):
         assert same.dtype == np.float32
         assert same.shape == kernel.shape
+        assert format.is_exact == (name in ("float32", "sparse"))
         if format.is_exact:
             np.testing.assert_array_equal(same, kernel)
         else:

@@ -56,7 +56,9 @@ def test_a_fit_goes_on_bit_for_bit(config, data):
         from keras.utils import set_random_seed
 
         set_random_seed(config.seed)
-        later = fit(again, config, data, checkpoint=checkpoint)
+        steps = []
+        later = fit(again, config, data, steps.append, checkpoint=checkpoint)
+        assert steps[0].epoch == checkpoint.epoch + 1
         assert same(kernels_of(again), kernels_of(model))
         np.testing.assert_array_equal(later.drop(columns="seconds"), history.drop(columns="seconds"))
 
@@ -69,7 +71,9 @@ def test_training_on_goes_on_bit_for_bit(choices, trained_run, data):
     checkpoints, parent = [], trained_run.kernels()
     whole = recover(config, parent, data, on_checkpoint=checkpoints.append)
     for checkpoint in (checkpoints[0], checkpoints[-2]):
-        assert same(recover(config, parent, data, checkpoint=checkpoint).kernels, whole.kernels)
+        steps = []
+        assert same(recover(config, parent, data, steps.append, checkpoint=checkpoint).kernels, whole.kernels)
+        assert steps[0].epoch == checkpoint.epoch + 1
 
 
 @contextlib.contextmanager

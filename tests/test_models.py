@@ -21,6 +21,7 @@ from core.evaluation import evaluate, logits, predict
 from core.exports import archive
 from core.exports.models import (
     FORMATS,
+    STAGES,
     Exported,
     Subject,
     answers_of,
@@ -387,6 +388,7 @@ def test_the_command_repairs_what_it_exports_and_says_what_came_out(run, tmp_pat
     score = evaluate(small, test.images, test.labels)
     assert json.loads(str(np.load(output)["about"]))["state"] == "repaired"
     assert f"{output.stat().st_size:,} bytes" in done.stdout
+    assert all(stage in done.stdout for stage in STAGES)
     assert f"{score.accuracy:.2%} on all 360 test images" in done.stdout
     assert 'np.load("small.npz")' in done.stdout
     # The flags that the page starts it with mean the same file.

@@ -362,7 +362,7 @@ def test_refits_are_made_where_few_weights_stay(kernels, images):
 @pytest.mark.parametrize("method", METHODS)
 def test_budgets_of_layers_lie_between_equal_parts_and_what_the_layers_need(kernels, images, method):
     def kept(shift):
-        recipe = Recipe(weight_shift=shift, unit_shift=shift)
+        recipe = Recipe(**{f"{method}_shift": shift})
         small = repair(kernels, images, method, 0.7, scope="global", recipe=recipe)[:-1]
         return [int((kernel != 0).sum() if method == "weight" else kernel.any(axis=0).sum()) for kernel in small]
 

@@ -9,6 +9,7 @@ from absl import flags
 
 from core import make, runs, scoring, train
 from core.config import K_VALUES
+from core.config.recovery import HOWS
 from core.errors import RunWriteError
 from core.evaluation import evaluate, predict
 from core.kernels import compact
@@ -25,7 +26,7 @@ from core.scoring import (
     score_run,
     unscored,
 )
-from core.sweep import STOPS, Bench, Criterion, key_of, parse_key, random_baseline, results_table
+from core.sweep import RECOVERIES, STOPS, Bench, Criterion, key_of, parse_key, random_baseline, results_table
 from tests.commands import run_command
 from tests.conftest import SMALL
 
@@ -237,3 +238,8 @@ def test_the_same_network_pruned_by_another_criterion_is_ranked_anew(kernels):
     for method in ("weight", "unit", "weight"):
         (scored,) = bench.score(Criterion(method), [0.7])
         np.testing.assert_array_equal(scored.predictions, predict(prune(kernels, method, 0.7), images))
+
+
+def test_every_way_to_win_accuracy_back_has_words():
+    assert {*RECOVERIES} == {"none", "repair", *HOWS}
+    assert len({*RECOVERIES.values()}) == len(RECOVERIES)

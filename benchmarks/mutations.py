@@ -43,7 +43,7 @@ TESTS = {
     "core/analysis/uncertainty.py": "evaluation comparison knees",
     "core/analysis/wall.py": "wall",
     "core/arrays.py": "formats runs wall hostile_cache",
-    "core/charts": "charts pictures comparison export size_page smallest",
+    "core/charts": "charts looks pictures comparison export size_page smallest",
     "core/command.py": "train hostile_input recover",
     "core/config/recovery.py": "recover links",
     "core/config/training.py": "config links earlier_runs grid",

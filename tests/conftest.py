@@ -36,6 +36,7 @@ def train(root: Path) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--trained", type=Path, help="a cache as trained_cache makes one, to be used instead")
+    parser.addoption("--looks", action="store_true", help="keep how figures look now; see tests/test_looks.py")
 
 
 @pytest.fixture(scope="session")

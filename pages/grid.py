@@ -120,7 +120,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
             )
     if queue.is_stuck():
         st.warning(
-            queue.problem()
+            frame.plain(queue.problem())
             or "The process that worked off the queue is gone: it was killed, or the machine or its disk failed it.",
             title="Nobody is working off the queue",
             icon=":material/info:",

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import zipfile
@@ -53,8 +54,25 @@ def test_a_line_break_in_text_starts_no_row():
 def test_text_cannot_become_a_formula(text):
     written = tables.csv_bytes(pd.DataFrame({"name": [text, "plain"], "number": [-1.5, 2.0]}))
     read = pd.read_csv(io.BytesIO(written))
-    assert read.name.tolist() == [f"'{text}", "plain"]
+    assert read.name.tolist() == [f"'{text.replace(chr(9), ' ')}", "plain"]
     assert read.number.tolist() == [-1.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf=1+1,b\n",
+        "=1+1,b\n".encode("utf-16"),
+        b"\x00=1+1,b\n",
+        b"\x01 =1+1,b\n",
+        b"x;=1+1,b\n",
+        b"x; \t-1,b\n",
+    ],
+)
+def test_what_a_spreadsheet_leaves_out_hides_no_formula(content):
+    text = tables.safe_csv(content).decode()
+    assert not {*text} & {"\0", "\ufeff"}
+    assert not any(cell.strip().startswith(tuple("=+@-")) for cell in re.split("[,;\n]", text))
 
 
 def test_a_file_that_is_no_table_is_told():
@@ -160,10 +178,14 @@ def test_an_archive_leaves_out_what_can_be_made_again_and_what_could_do_harm(tra
         (run.folder / name / "large.npz").write_bytes(b"large")
     (run.folder / ".hidden.csv").write_text("a")
     (run.folder / "own.csv").write_text("name\n=1+1\n-1.5\n")
+    (run.folder / "OWN.CSV").write_text("name\n=1+1\n-1.5\n")
+    (run.folder / "own.tsv").write_text("name\n=1+1\n")
+    (run.folder / os.fsdecode(b"x\xff.txt")).write_text("no name")
     (run.folder / "own.txt").write_text("name\n=1+1\n")
     with zipfile.ZipFile(io.BytesIO(archive.archive(run))) as packed:
         names = {name.removeprefix(f"{SMALL.run_id}/") for name in packed.namelist()}
-        assert not {name for name in names if name.endswith(("large.npz", ".hidden.csv"))}
+        assert not {name for name in names if name.endswith(("large.npz", ".hidden.csv", ".tsv"))}
+        assert packed.read(f"{SMALL.run_id}/OWN.CSV") == packed.read(f"{SMALL.run_id}/own.csv")
         assert packed.read(f"{SMALL.run_id}/own.csv").decode() == "name\n'=1+1\n-1.5\n"
         assert packed.read(f"{SMALL.run_id}/own.txt").decode() == "name\n=1+1\n"
         scores = pd.read_csv(io.BytesIO(packed.read(f"{SMALL.run_id}/all-scores.csv")))

@@ -556,11 +556,16 @@ def test_a_training_says_who_is_at_it_and_why_it_ended(cache):
     assert (run.training().phase, run.training().message) == (Phase.CANCELLED, "")
 
 
+def history_of(epochs):
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+    return pd.DataFrame({"epoch": range(1, epochs + 1)}).assign(**dict.fromkeys(names, 0.5))
+
+
 def test_to_forget_how_a_training_ended_keeps_what_another_goes_on_from(cache):
     run = open_run("one")
     with pytest.raises(CancelledError), write_run(run, CONFIG) as training:
         training.update(Phase.TRAINING)
-        training.keep(Checkpoint(pd.DataFrame({"epoch": [1, 2, 3]}), KERNELS, []), {"a": 1})
+        training.keep(Checkpoint(history_of(3), KERNELS, []), {"a": 1})
         run.request_cancel()
         training.update(Phase.TRAINING)
     (run.part / layout.LOG).write_text("It said so.")
@@ -835,13 +840,19 @@ def test_a_measurement_of_speed_that_lacks_anything_is_none(tmp_path):
     path = tmp_path / "speed.json"
     times = {f"{how}_{what}": 0.5 for how in ("one", "many") for what in ("median", "q1", "q3", "faster")}
     row = {"network": "compacted", "runtime": "numpy", **times}
-    record = {"source": "s", "measured": "m", "machine": "x", "versions": {"numpy": "2"}}
+    record = {"source": "s", "measured": "2026-01-02T03:04:05+00:00", "machine": "x", "versions": {"numpy": "2"}}
     record |= {"threads": 1, "images": 2, "batch": 3, "rows": [row, row | {"one_median": 1}]}
     path.write_text(json.dumps(record))
     assert read_speed(path) == record
     wrong = [record | {"rows": rows} for rows in ([], [7], {}, [row, row | {"network": 7}])]
     wrong += [{key: value for key, value in record.items() if key != name} for name in record]
     wrong += [record | {name: [7]} for name in record if name != "rows"]
+    wrong += [record | {"measured": "[x](//evil.io)"}]
+    wrong += [
+        record | {"rows": [row | {name: text}]}
+        for name in ("network", "runtime")
+        for text in ("[x](//evil.io)", "<b>x", "www.evil.io", "", "x" * 41)
+    ]
     for name in row:
         lacking = {key: value for key, value in row.items() if key != name}
         wrong += [record | {"rows": [row, lacking]}, record | {"rows": [row, row | {name: 0}]}]
@@ -854,7 +865,7 @@ def test_a_checkpoint_comes_back_whole_for_the_same_origin_and_no_other(tmp_path
     path, origin = tmp_path / "checkpoint.npy", {"seed": 1, "widths": (3, 4)}
     generator = np.random.default_rng(0)
     arrays = [generator.normal(size=shape).astype(np.float32) for shape in ((300, 400), (400,), (2, 5), (7,), ())]
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [0.1, 1 / 3], "seconds": [2.0, np.pi]})
+    history = history_of(2).assign(loss=[0.1, 1 / 3], seconds=[2.0, np.pi])
     masks = (arrays[0] > 0, arrays[2] > 0)
     assert read_checkpoint(path, origin, 1) is None
     assert last_epoch(path) == 0
@@ -879,7 +890,7 @@ def test_a_checkpoint_comes_back_whole_for_the_same_origin_and_no_other(tmp_path
 
 def test_a_checkpoint_may_be_as_large_as_its_network_makes_it(tmp_path):
     path = tmp_path / "checkpoint.npy"
-    write_checkpoint(path, Checkpoint(pd.DataFrame({"epoch": [1]}), [np.zeros(2_500_000, np.float32)], []), {})
+    write_checkpoint(path, Checkpoint(history_of(1), [np.zeros(2_500_000, np.float32)], []), {})
     assert read_checkpoint(path, {}, 150_000) is not None
     with pytest.raises(RunError, match=r"is damaged: .* expected at most"):
         read_checkpoint(path, {}, 50_000)

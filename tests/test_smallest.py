@@ -172,6 +172,10 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
         (["--bytes=399,65537,400"], "--bytes: expected 400 to 65,536. Received: 399, 65537, 400."),
         (["--bytes=500,600", "--run=x", "--output=y"], "--output: expected one size in --bytes"),
         (["--bytes=500"], "--run: expected the id of a complete run"),
+        *(
+            (["--bytes=500", "--run=x", f"--output={path}"], "--output: expected a file in a folder that is there")
+            for path in ("/", ".", "/nonexistent/x.tiny", "net.png", "net.py")
+        ),
     ],
 )
 def test_the_command_refuses_what_it_cannot_do(flags, message, tmp_path):

@@ -6,16 +6,13 @@ import zipfile
 from pathlib import Path
 
 from core.analysis.comparison import long_table
-from core.errors import ExportError
 from core.exports.report import one_network, report, results
 from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
 from core.files import own_files, read_bytes
 from core.runs import Run, layout
 
-_BYTES_A_WEIGHT = 400
-"""In all files of a run: model with optimizer, kernels, and a hundred repaired networks."""
-_MOST_BESIDE = 2**29
-"""Bytes of everything else: pictures, scores, predictions."""
+_OTHER_TABLES = (".tsv", ".tab")
+"""No run has any, and a spreadsheet takes what stands in them for formulas."""
 
 
 def archive(run: Run) -> bytes:
@@ -36,35 +33,30 @@ def _packed(run: Run) -> bytes:
         "all-scores.csv": csv_bytes(long_table([run])),
     }
     kept = sorted(own_files(run.folder))
-    _hold_size(run, kept)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archived:
         for name, content in made.items():
             archived.writestr(f"{run.id}/{name}", content)
         for path, size in kept:
             # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
-            again = path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
-            if not path.name.startswith(".") and not again:
+            kind, again = path.suffix.lower(), path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
+            if not path.name.startswith(".") and not again and kind not in _OTHER_TABLES and _has_name(path):
                 content = read_bytes(path, size)
-                packed = path.suffix in (".npz", ".keras", ".png", ".gif")
+                packed = kind in (".npz", ".keras", ".png", ".gif")
                 archived.writestr(
                     f"{run.id}/{path.relative_to(run.folder).as_posix()}",
-                    safe_csv(content) if path.suffix == ".csv" else content,
+                    safe_csv(content) if kind == ".csv" else content,
                     zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
                 )
     return file.getvalue()
 
 
-def _hold_size(run: Run, kept: list[tuple[Path, int]]) -> None:
-    """Refuse a folder that holds more than a run can: the archive is made in memory."""
-    most = _BYTES_A_WEIGHT * run.config().parameter_count + _MOST_BESIDE
-    total = sum(size for _, size in kept)
-    if total > most:
-        largest, size = max(kept, key=lambda each: each[1])
-        raise ExportError(
-            f"The folder of run {run.id} holds {total:,} bytes. Expected at most {most:,}. The largest file is "
-            f"{largest.name} with {size:,}: remove what does not belong to the run."
-        )
+def _has_name(path: Path) -> bool:
+    """Whether it has a name that an archive can hold."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _readme(run: Run) -> str:

@@ -14,13 +14,18 @@ from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
 from core.errors import ExportError, RunError
 from core.exports.tables import knee_texts
-from core.files import MOST_PICTURE, read_bytes
+from core.files import MOST_PICTURE, own_files, read_bytes
 from core.pruning import METHODS
 from core.runs import Run, layout
 from core.runs.formats import read_table
 from core.scoring import experiment, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, results_table
+
+_BYTES_A_WEIGHT = 400
+"""In all files of a run: model with optimizer, kernels, and a hundred repaired networks."""
+_MOST_BESIDE = 2**29
+"""Bytes of everything else: pictures, scores, predictions."""
 
 
 def results(run: Run) -> pd.DataFrame:
@@ -44,7 +49,21 @@ def report(run: Run) -> bytes:
         return _rendered(run)
 
 
+def _hold_size(run: Run) -> None:
+    """Refuse a folder that holds more than a run can: reports and archives are made in memory."""
+    kept = [*own_files(run.folder)]
+    most = _BYTES_A_WEIGHT * run.config().parameter_count + _MOST_BESIDE
+    total = sum(size for _, size in kept)
+    if total > most:
+        largest, size = max(kept, key=lambda each: each[1])
+        raise ExportError(
+            f"The folder of run {run.id} holds {total:,} bytes. Expected at most {most:,}. The largest file is "
+            f"{largest.name} with {size:,}: remove what does not belong to the run."
+        )
+
+
 def _rendered(run: Run) -> bytes:
+    _hold_size(run)
     config, result = run.config(), run.result()
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,8 @@ from pandas.api.types import is_float_dtype, is_numeric_dtype
 from core.analysis.comparison import CURVE, said_ranking
 from core.errors import ExportError
 
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_FORMULA = "=+@＝＋－＠-"
+"""What a formula begins with."""
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -41,13 +43,21 @@ def safe_csv(content: bytes) -> bytes:
 
 
 def _safe(content: bytes) -> bytes:
-    if all(_quoted(row) == row for row in _rows(content)):
+    if _is_utf8(content) and all(_quoted(row) == row for row in _rows(content)):
         return content
     file = io.BytesIO()
     with io.TextIOWrapper(file, "utf-8", newline="") as text:
         csv.writer(text, lineterminator="\n").writerows(map(_quoted, _rows(content)))
         text.flush()
         return file.getvalue()
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _rows(content: bytes) -> Iterator[list[str]]:
@@ -70,9 +80,11 @@ def _is_number(text: str) -> bool:
 def _as_text(value: object) -> object:
     if not isinstance(value, str):
         return value
-    # One line a row, for readers that know nothing of quotes.
+    # One line a row, for readers that know nothing of quotes, and nothing that they leave out before they look.
     line = " ".join(value.splitlines())
-    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
+    line = "".join(each if each.isprintable() else " " if each.isspace() else "" for each in line)
+    # Some take semicolons for the ends of cells.
+    return re.sub(rf"(^|;)(?=\s*[{_FORMULA}])", r"\1'", line)
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:

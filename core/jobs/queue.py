@@ -21,7 +21,7 @@ import filelock
 from core import limits, settings
 from core.config import TrainingConfig
 from core.errors import DiskFullError, KnownError
-from core.files import clear_errors, is_held, lock_at, make_folder, own_files, remove, write_text
+from core.files import clear_errors, is_held, lock_at, make_folder, own_files, read_log, remove, write_text
 from core.jobs.cluster import executor_for
 from core.jobs.processes import (
     Outcome,
@@ -172,7 +172,7 @@ class Queue:
     def problem(self) -> str:
         """Why the process that worked off the queue ended, as far as it said so; else empty."""
         try:
-            said = self._log.read_text(errors="replace")
+            said = read_log(self._log)
         except OSError:
             return ""
         return last_line(said) if said.rstrip().rsplit("\n", 1)[-1].startswith("error: ") else ""

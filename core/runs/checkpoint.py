@@ -7,8 +7,10 @@ a SHA-256 over all of them at its end.
 import hashlib
 import io
 import json
+import math
 import os
 import sys
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +26,13 @@ from core.runs.formats import to_csv
 _DIGEST = hashlib.sha256().digest_size
 _BYTES_A_WEIGHT, _BYTES_BESIDE = 20, 8_000_000
 """What a checkpoint holds at most: weights, two moments of Adam, the best weights and the masks; and the text."""
+_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+_MOST_EPOCHS = 10_000
+_DAMAGED = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, SyntaxError),
+    *(MemoryError, RecursionError, tokenize.TokenError),
+)
+"""What reading a damaged one raises; NumPy takes what an array says of itself for Python, and reads it as such."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +113,16 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
             if about["origin"] != json.loads(json.dumps(origin)):
                 return None
             groups = [[np.load(file, allow_pickle=False) for _ in range(count)] for count in about["counts"]]
+            kernels, optimizer, best, masks = groups
+            history = pd.read_csv(io.StringIO(about["history"]), float_precision="round_trip")
+            if not (
+                {*history} >= _COLUMNS and len(history) == about["epoch"] and 0 <= history.seconds.sum() < math.inf
+            ):
+                raise ValueError("its history is none of so many epochs")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError) as error:
+    except _DAMAGED as error:
         raise RunError(f"The checkpoint {path} is damaged: {error}.") from None
-    history = pd.read_csv(io.StringIO(about["history"]), float_precision="round_trip")
-    kernels, optimizer, best, masks = groups
     return Checkpoint(history, kernels, optimizer, about["best_accuracy"], best or None, tuple(masks), about["step"])
 
 
@@ -124,8 +137,9 @@ def last_epoch(path: Path) -> int:
             if shape or kind.kind != "U" or kind.itemsize > _BYTES_BESIDE:
                 return 0
             file.seek(0)
-            return int(json.loads(str(np.load(file, allow_pickle=False)))["epoch"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError):
+            epoch = json.loads(str(np.load(file, allow_pickle=False)))["epoch"]
+            return epoch if type(epoch) is int and 0 < epoch <= _MOST_EPOCHS else 0
+    except _DAMAGED:
         return 0
 
 

@@ -99,7 +99,7 @@ def read_sweep(path: Path) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame()
     table = table.assign(**{name: value for name, value in _BEFORE.items() if name not in table})
-    if not _is_sweep(table):
+    if not is_sweep(table):
         raise RunError(
             f"{path} of run {path.parent.name} is damaged: it holds something else than scores. "
             "Delete that file, and everything is scored again; the network is not affected."
@@ -107,7 +107,7 @@ def read_sweep(path: Path) -> pd.DataFrame:
     return table
 
 
-def _is_sweep(table: pd.DataFrame) -> bool:
+def is_sweep(table: pd.DataFrame) -> bool:
     """Whether a table holds scores and nothing else."""
     texts = {"method": METHODS, "scope": SCOPES, "recovery": RECOVERIES}
     if not all(name in table and table[name].isin([*known]).all() for name, known in texts.items()):

@@ -5,6 +5,7 @@ import datetime
 import enum
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -13,6 +14,8 @@ from core.files import read_text
 
 _MOST_NUMBER = 10**12
 """Of any count or duration in a record; larger ones would not even go into a table."""
+_NAME = re.compile(r"[\w ,()+-]{1,40}")
+"""Of a network or a runtime: it stands in texts and charts, where nothing else must be made of it."""
 _MOST_WORDS = 10_000
 """Characters of a text in a record; what is beyond them is left out."""
 
@@ -116,10 +119,11 @@ def read_speed(path: Path) -> dict[str, Any] | None:
     words = {**dict.fromkeys(("source", "measured", "machine"), str), "versions": dict[str, str]}
     try:
         for name, kind in {**words, "threads": int, "images": int, "batch": int}.items():
-            _as(kind, values[name])
+            values[name] = _as(kind, values[name])
+        datetime.datetime.fromisoformat(values["measured"])
         for row in rows:
-            for name in ("network", "runtime"):
-                _as(str, row[name])
+            if not all(_NAME.fullmatch(row[name]) for name in ("network", "runtime")):
+                return None
             if not all(_as(float, row[name]) > 0 for name in _TIMES):
                 return None
     except (TypeError, ValueError, LookupError, OverflowError):
@@ -143,7 +147,7 @@ def parse_json(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_refuse)
         if "\\ud" in text.lower():
             # Half a surrogate pair is no character, and no page can show it.
             values = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="ignore"))
@@ -152,6 +156,10 @@ def parse_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError("it is not a JSON object")
     return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def _read(kind: type[_Record], path: Path) -> _Record | None:

@@ -29,7 +29,7 @@ from core.files import (
 from core.limits import check_may_change
 from core.runs import layout
 from core.runs.checkpoint import last_epoch
-from core.runs.formats import MOST_ROWS, read_arrays, read_sweep, read_table, to_csv
+from core.runs.formats import MOST_ROWS, is_sweep, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
 from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
 from core.settings import cache_root
@@ -277,12 +277,17 @@ class Run:
             Whether they were added.
 
         Raises:
-            RunError: if the file cannot be written.
+            RunError: if the file cannot be written, or a score is no number.
         """
         with clear_errors(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if not self.is_still(identity):
                 return False
             scores = merge_scores(self.sweep(), rows)
+            if not is_sweep(scores):
+                raise RunError(
+                    f"Run {self.id} cannot be scored: its weights are so large that a loss is no number. Retrain the "
+                    "run (--force_train), or delete it."
+                )
             if len(scores) > MOST_ROWS:
                 raise RunError(
                     f"Run {self.id} would have {len(scores):,} scores. Expected at most {MOST_ROWS:,}. Delete "
@@ -321,7 +326,8 @@ class Run:
             RunError: if the files cannot be removed.
         """
         was_link = self.is_link()
-        with clear_errors(f"delete run {self.id}"), self.lock():
+        # Whoever adds to the run looks whether it is there, and then makes folders in it.
+        with clear_errors(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
             for folder in (self.folder, self.part, self.old):
                 if os.path.lexists(folder):
                     # Renamed first, so that nobody ever lists half a run.
@@ -343,7 +349,7 @@ class Run:
         """Remove what says how a training ended that ended early; what another one goes on from stays."""
         with clear_errors(f"clear {self.part}"), self.lock():
             for name in (layout.STATE, layout.CANCEL):
-                (self.part / name).unlink(missing_ok=True)
+                remove(self.part / name)
 
     @contextlib.contextmanager
     def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:

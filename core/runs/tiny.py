@@ -66,7 +66,9 @@ def tiny_files(run: Run) -> list[TinyFile]:
             continue
         with contextlib.suppress(OSError, ValueError, RunError):
             made = parse_record(TinyFile, path)
-            if made.source == identity and len(read_tiny(run, made)) == made.bytes:
+            own = path == layout.tiny_record(layout.tiny(run.folder, made.name)) and made.source == identity
+            shares = max(made.val_accuracy, made.test_accuracy) <= 1 and min(made.val_accuracy, made.test_accuracy) >= 0
+            if own and shares and len(read_tiny(run, made)) == made.bytes > 0:
                 found.append(made)
     return sorted(found, key=lambda made: (made.bytes, -made.val_accuracy))
 

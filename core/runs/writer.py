@@ -93,7 +93,7 @@ class RunWriter:
         return read_checkpoint(self.run.part / layout.CHECKPOINT, origin, weights)
 
     def drop_checkpoint(self) -> None:
-        (self.run.part / layout.CHECKPOINT).unlink(missing_ok=True)
+        remove(self.run.part / layout.CHECKPOINT)
 
     def write_model(
         self, save: Callable[[Path], object], kernels: list[np.ndarray], activations: list[np.ndarray]

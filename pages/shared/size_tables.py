@@ -29,9 +29,10 @@ def show_headline(found: Footprint, dense_accuracy: float, record: dict | None) 
     )
     _metric(size, "File", in_bytes(file.bytes), file.smaller, "smaller", f"{name}, float32")
     _metric(products, "Multiply-adds", f"{int(counts.multiply_adds):,}", counts.fewer, "fewer", name)
-    if record:
-        rows = rows_of(record)
-        timed = rows[(rows.network == held) & rows.runtime.isin(["NumPy", "SciPy"])].iloc[0]
+    rows = rows_of(record) if record else pd.DataFrame(columns=["network", "runtime"])
+    rows = rows[(rows.network == held) & rows.runtime.isin(["NumPy", "SciPy"])]
+    if len(rows):
+        timed = rows.iloc[0]
         _metric(time, "One image", in_time(timed.one_median), timed.one_faster, "faster", f"{name}, in {timed.runtime}")
     else:
         time.metric("One image", "–", "not measured at this k yet", delta_color="off", delta_arrow="off")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import streamlit as st
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from core import datasets, runs
 from core.analysis import recovered, wall
@@ -47,7 +47,7 @@ def serve(request: Request) -> Response:
     try:
         run = runs.open_run(request.path_params["run"])
         if not run.is_still(request.path_params["identity"]):
-            return Response("This run was deleted or replaced. Reload the page.", 404)
+            return PlainTextResponse("This run was deleted or replaced. Reload the page.", 404)
         config = run.config()
         what = request.path_params["what"]
         headers = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -62,8 +62,8 @@ def serve(request: Request) -> Response:
             packed = wall.packed(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
             return Response(packed, media_type="application/octet-stream", headers=headers)
     except KnownError as error:
-        return Response(str(error), 404)
-    return Response("There is no such file.", 404)
+        return PlainTextResponse(str(error), 404)
+    return PlainTextResponse("There is no such file.", 404)
 
 
 def show(

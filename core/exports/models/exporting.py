@@ -74,8 +74,8 @@ class Subject:
         return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
 
 
-MOST_BYTES = 2**33
-"""Of a file: somewhat more than the widest network takes in float32."""
+_BYTES_A_WEIGHT, _BYTES_BESIDE = 8, 2**22
+"""Of a file at most: every weight in float32, twice, and what a format says beside them."""
 
 
 @dataclass(frozen=True)
@@ -124,21 +124,23 @@ class Exported:
 
 def find(subject: Subject, form: str) -> Exported | None:
     """The file that is kept with the run; None if there is none, or it is no longer what was verified."""
-    path = layout.exported(subject.run.folder, subject.kept_name(form))
+    path, config = layout.exported(subject.run.folder, subject.kept_name(form)), subject.run.config()
     try:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
-        _hold_record(exported)
+        _hold_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
         exported.read()
-    except (OSError, ValueError, TypeError, KeyError, ExportError):
+    except (OSError, ValueError, TypeError, KeyError, ArithmeticError, ExportError):
         return None
     return exported
 
 
-def _hold_record(exported: Exported) -> None:
+def _hold_record(exported: Exported, most: int) -> None:
     """Raise TypeError, KeyError or ValueError for a record that nobody can have written here."""
-    if not all(0 < int(size) == size <= MOST_BYTES for size in (exported.bytes, exported.dense_bytes)):
+    about = exported.about
+    sizes = exported.bytes, exported.dense_bytes
+    if not all(type(size) is int and 0 < size <= most for size in (*sizes, about["parameters"], about["test_images"])):
         raise ValueError
-    if not 0 <= float(exported.about["test_accuracy"]) <= 1:
+    if not (isinstance(about["test_accuracy"], int | float) and 0 <= about["test_accuracy"] <= 1):
         raise ValueError
 
 

@@ -28,7 +28,7 @@ class Arrays(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, file: BinaryIO, most: int):
-        with _damaged():
+        with damaged():
             self._archive = zipfile.ZipFile(file)
             members = self._archive.infolist()
             size = sum(info.file_size for info in members)
@@ -41,7 +41,7 @@ class Arrays(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         self.kind(name)
-        with _damaged(), self._archive.open(self._members[name]) as member:
+        with damaged(), self._archive.open(self._members[name]) as member:
             return npy.read_array(member, allow_pickle=False)
 
     def kind(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -50,7 +50,7 @@ class Arrays(Mapping[str, np.ndarray]):
         What it says of itself is held against what is there: NumPy would make room for all of it before it reads.
         """
         info = self._members[name]
-        with _damaged(), self._archive.open(info) as member:
+        with damaged(), self._archive.open(info) as member:
             shape, _, kind = _HEADERS[npy.read_magic(member)](member)
             if kind.hasobject or not kind.itemsize:
                 raise ValueError(f"array {name} does not hold numbers or text")
@@ -85,8 +85,8 @@ def open_arrays(path: Path, most: int, count: int) -> Arrays:
 
 
 @contextlib.contextmanager
-def _damaged() -> Iterator[None]:
-    """Whatever a damaged archive makes zipfile, zlib and NumPy raise: the list would be long, and is not documented."""
+def damaged() -> Iterator[None]:
+    """As ValueError, whatever a damaged file makes zipfile, zlib and NumPy raise: the list is not documented."""
     try:
         yield
     except Exception as error:

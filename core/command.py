@@ -81,6 +81,18 @@ def chosen_path(name: str) -> Path | None:
     return path
 
 
+def chosen_output() -> Path | None:
+    """The file that the flag "output" names, looked at before the work; None if the flag was not given.
+
+    Raises:
+        ConfigError: if no file can be written there.
+    """
+    path = chosen_path("output") if flags.FLAGS.output else None
+    if path and not (path.name and path.parent.is_dir() and not path.is_dir()):
+        raise ConfigError(f"output: expected a file in a folder that exists. Received: {path}.")
+    return path
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Run a command's main function with the flags it was given, and end the process with its exit code.
 

@@ -42,9 +42,7 @@ def main(_: list[str]) -> None:
     """The command: make the file, and say how large it is, what it knows, and how it is used."""
     values = flags.FLAGS
     subject, form = chosen_subject(), values.format
-    output = command.chosen_path("output") if values.output else None
-    if output and not output.parent.is_dir():
-        raise ConfigError(f"output: expected a file in a folder that exists. Received: {output}.")
+    output = command.chosen_output()
     # TensorFlow tells of every step of a conversion.
     logging.set_verbosity(logging.ERROR)
     exported = _exported(subject, form)

@@ -57,7 +57,11 @@ def main(_: list[str]) -> None:
         raise ConfigError("--run: expected the id of a complete run. Received nothing.")
     if values.output and sizes and len(sizes) > 1:
         raise ConfigError("--output: expected one size in --bytes, for one file. Received several.")
-    output = _chosen_output()
+    output = command.chosen_output()
+    if output and output.suffix in (".png", ".py"):
+        raise ConfigError(
+            f"output: expected another ending than .png and .py, which stand beside it. Received: {output}."
+        )
     run = open_run(values.run, command.chosen_path("output_dir"))
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root}. Train it first.")
@@ -113,19 +117,6 @@ def _chosen_sizes() -> list[int] | None:
             f"--bytes: expected {SMALLEST_BYTES:,} to {LARGEST_BYTES:,}. Received: {', '.join(values.bytes)}."
         )
     return sizes
-
-
-def _chosen_output() -> Path | None:
-    """Where to write the file to, looked at before hours of work."""
-    path = command.chosen_path("output") if flags.FLAGS.output else None
-    if path is None:
-        return None
-    if not path.name or path.is_dir() or not path.parent.is_dir() or path.suffix in (".png", ".py"):
-        raise ConfigError(
-            "--output: expected a file in a folder that is there, with another ending than .png and .py, which are "
-            f"written beside it. Received: {str(path)[:100]!r}."
-        )
-    return path
 
 
 @contextlib.contextmanager

@@ -173,8 +173,12 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
         (["--bytes=500,600", "--run=x", "--output=y"], "--output: expected one size in --bytes"),
         (["--bytes=500"], "--run: expected the id of a complete run"),
         *(
-            (["--bytes=500", "--run=x", f"--output={path}"], "--output: expected a file in a folder that is there")
-            for path in ("/", ".", "/nonexistent/x.tiny", "net.png", "net.py")
+            (["--bytes=500", "--run=x", f"--output={path}"], f"output: expected {what}")
+            for what, paths in (
+                ("a file in a folder that exists", ("/", ".", "/nonexistent/x.tiny")),
+                ("another ending than .png and .py", ("net.png", "net.py")),
+            )
+            for path in paths
         ),
     ],
 )

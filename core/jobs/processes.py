@@ -202,7 +202,7 @@ def ensure_pictures(run: Run) -> None:
 
     Raises:
         JobError: if they cannot be drawn; the message says why.
-        NotAllowedError: if nothing but scores may be written here.
+        NotAllowedError: if nothing but scores may be written here, or the network is too large.
         DiskFullError: if the disk is almost full.
     """
     if run.is_drawn():

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import sys
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 
+from core.arrays import damaged
 from core.errors import RunError
 from core.files import open_own, write_atomic
 from core.runs.formats import to_csv
@@ -28,11 +28,6 @@ _BYTES_A_WEIGHT, _BYTES_BESIDE = 20, 8_000_000
 """What a checkpoint holds at most: weights, two moments of Adam, the best weights and the masks; and the text."""
 _COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 _MOST_EPOCHS = 10_000
-_DAMAGED = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, SyntaxError),
-    *(MemoryError, RecursionError, tokenize.TokenError),
-)
-"""What reading a damaged one raises; NumPy takes what an array says of itself for Python, and reads it as such."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
         RunError: if the file is damaged; the message does not say what follows from that.
     """
     try:
-        with open_own(path, _BYTES_A_WEIGHT * weights + _BYTES_BESIDE) as file:
+        with open_own(path, _BYTES_A_WEIGHT * weights + _BYTES_BESIDE) as file, damaged():
             payload = os.fstat(file.fileno()).st_size - _DIGEST
             if payload <= 0 or _hash(file, payload) != file.read(_DIGEST):
                 raise ValueError("its checksum is wrong")
@@ -121,7 +116,7 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
                 raise ValueError("its history is none of so many epochs")
     except FileNotFoundError:
         return None
-    except _DAMAGED as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"The checkpoint {path} is damaged: {error}.") from None
     return Checkpoint(history, kernels, optimizer, about["best_accuracy"], best or None, tuple(masks), about["step"])
 
@@ -129,7 +124,7 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
 def last_epoch(path: Path) -> int:
     """After which epoch a checkpoint was written; 0 if there is none. Reads only its beginning, and checks nothing."""
     try:
-        with open_own(path, sys.maxsize) as file:
+        with open_own(path, sys.maxsize) as file, damaged():
             if npy.read_magic(file) != (1, 0):
                 return 0
             shape, _, kind = npy.read_array_header_1_0(file)
@@ -139,7 +134,7 @@ def last_epoch(path: Path) -> int:
             file.seek(0)
             epoch = json.loads(str(np.load(file, allow_pickle=False)))["epoch"]
             return epoch if type(epoch) is int and 0 < epoch <= _MOST_EPOCHS else 0
-    except _DAMAGED:
+    except (OSError, ValueError):
         return 0
 
 

@@ -67,7 +67,7 @@ def tiny_files(run: Run) -> list[TinyFile]:
         with contextlib.suppress(OSError, ValueError, RunError):
             made = parse_record(TinyFile, path)
             own = path == layout.tiny_record(layout.tiny(run.folder, made.name)) and made.source == identity
-            shares = max(made.val_accuracy, made.test_accuracy) <= 1 and min(made.val_accuracy, made.test_accuracy) >= 0
+            shares = all(0 <= share <= 1 for share in (made.val_accuracy, made.test_accuracy))
             if own and shares and len(read_tiny(run, made)) == made.bytes > 0:
                 found.append(made)
     return sorted(found, key=lambda made: (made.bytes, -made.val_accuracy))

@@ -129,7 +129,7 @@ def find(subject: Subject, form: str) -> Exported | None:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
         _hold_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
         exported.read()
-    except (OSError, ValueError, TypeError, KeyError, ArithmeticError, ExportError):
+    except (OSError, ValueError, TypeError, KeyError, ExportError):
         return None
     return exported
 

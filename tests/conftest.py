@@ -1,5 +1,6 @@
 """What the tests share: caches of their own, trained networks, and the real MNIST where it is at hand."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,14 @@ def pages_alone() -> Iterator[None]:
         streamlit.config.set_option(option, False)
         yield
         streamlit.config.set_option(option, collected)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_old_is_searched() -> Iterator[None]:
+    """What is there before a file is no garbage to its tests; to search TensorFlow's graphs for some takes seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

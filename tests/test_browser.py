@@ -120,9 +120,8 @@ def test_selected_rows_are_what_is_taken(trained_server, trained_run, page, tmp_
     assert taken[["method", "ranking", "k"]].values.tolist() == [["weight", "magnitude", 0.5]]
 
 
-def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, browser):
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
+def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{trained_server.url}/pruning?run={trained_run.id}&method=unit&k=0.7")
     confirmed(page, "0.7")
     settled(page)
@@ -130,11 +129,11 @@ def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, 
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     link = page.evaluate("navigator.clipboard.readText()")
     assert "epochs.3" in link
-    other = context.new_page()
+    other = page.context.new_page()
     other.goto(link)
     confirmed(other, "0.7")
     expect(other.get_by_role("radio", name="unit")).to_be_checked()
-    context.close()
+    page.context.clear_permissions()
 
 
 def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page):

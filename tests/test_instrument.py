@@ -159,13 +159,11 @@ def test_unlinked_layers_are_pruned_each_by_its_own_k(trained_server, trained_ru
     confirmed(page, "0.5,1")
 
 
-def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run, browser):
+def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run, page):
     test = load_dataset("optdigits", trained_run.root).test
     kernels = trained_run.kernels()
-    context = browser.new_context()
-    context.set_default_timeout(120_000)
     methods = [*METHODS, *METHODS]
-    pages = [context.new_page() for _ in methods]
+    pages = [page.context.new_page() for _ in methods]
     for page, method in zip(pages, methods, strict=True):
         page.goto(f"{trained_server.url}/pruning?run={trained_run.id}&method={method}&k=0")
     for page in pages:
@@ -187,7 +185,6 @@ def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run
         score = evaluate(prune(kernels, method, k), test.images, test.labels)
         numbers = tuple(metric(page, name).locator("output").text_content() for name in ("accuracy", "loss"))
         assert numbers == shown(score.accuracy, score.loss)
-    context.close()
 
 
 def test_curves_complete_themselves_in_the_background(trained_cache, trained_run, tmp_path, browser, page):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -70,10 +71,9 @@ def test_training_on_goes_on_bit_for_bit(choices, trained_run, data):
     config = RecoveryConfig(SMALL, SMALL.run_id, sparsity=0.8, **choices)
     checkpoints, parent = [], trained_run.kernels()
     whole = recover(config, parent, data, on_checkpoint=checkpoints.append)
-    for checkpoint in (checkpoints[0], checkpoints[-2]):
-        steps = []
-        assert same(recover(config, parent, data, steps.append, checkpoint=checkpoint).kernels, whole.kernels)
-        assert steps[0].epoch == checkpoint.epoch + 1
+    steps, checkpoint = [], checkpoints[config.epochs // 2 - 1]
+    assert same(recover(config, parent, data, steps.append, checkpoint=checkpoint).kernels, whole.kernels)
+    assert steps[0].epoch == checkpoint.epoch + 1 == config.epochs // 2 + 1
 
 
 @contextlib.contextmanager
@@ -88,28 +88,40 @@ def step_by_step():
         tensorflow.config.run_functions_eagerly(False)
 
 
-@pytest.fixture
-def train(cache, monkeypatch):
-    """Trains a run in this process; interrupted in an epoch, if one is named."""
+def train(config=SHORT, interrupted_in=None):
+    """Train a run in this process, up to an epoch if one is named."""
     from core.training import train as training
 
-    def train(config=SHORT, interrupted_in=None):
-        run = runs.open_run(config.run_id)
+    run = runs.open_run(config.run_id)
 
-        def batch(self, step):
-            if step.epoch == interrupted_in:
-                raise KeyboardInterrupt
+    def batch(self, step):
+        if step.epoch == interrupted_in:
+            raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, step_by_step():
-            if interrupted_in:
-                patch.setattr(training.Reporter, "batch", batch)
-                with pytest.raises(CancelledError):
-                    training.train_run(run, config, experiment([0.5]))
-            else:
+    with pytest.MonkeyPatch.context() as patch, step_by_step():
+        if interrupted_in:
+            patch.setattr(training.Reporter, "batch", batch)
+            with pytest.raises(CancelledError):
                 training.train_run(run, config, experiment([0.5]))
-        return run
+        else:
+            training.train_run(run, config, experiment([0.5]))
+    return run
 
-    return train
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory):
+    """What a training leaves that was interrupted in epoch 3."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NETWORK_PRUNING_CACHE", str(tmp_path_factory.mktemp("interrupted")))
+        return train(interrupted_in=3).part
+
+
+@pytest.fixture
+def interrupted(cache, part):
+    """A run whose training was interrupted in epoch 3."""
+    run = runs.open_run(SHORT.run_id)
+    shutil.copytree(part, run.part)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +136,7 @@ def whole(data):
     return kernels_of(model)
 
 
-def test_an_interrupted_run_goes_on_and_says_so(train, whole, capsys):
+def test_an_interrupted_run_goes_on_and_says_so(cache, whole, capsys):
     run = train(interrupted_in=2)
     assert run.kept_epochs() == 1
     run = train(interrupted_in=4)
@@ -158,9 +170,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(train, whole, capsys, damage):
-    run = train(interrupted_in=3)
-    damage(run.part / layout.CHECKPOINT)
+def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(interrupted, whole, capsys, damage):
+    damage(interrupted.part / layout.CHECKPOINT)
     run = train()
     said = capsys.readouterr().out
     assert "is damaged" in said
@@ -169,9 +180,8 @@ def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(train, whol
     assert same(run.kernels(), whole)
 
 
-def test_a_checkpoint_that_is_a_link_is_not_followed(train, tmp_path, capsys):
-    run = train(interrupted_in=3)
-    path = run.part / layout.CHECKPOINT
+def test_a_checkpoint_that_is_a_link_is_not_followed(interrupted, tmp_path, capsys):
+    path = interrupted.part / layout.CHECKPOINT
     outside = path.rename(tmp_path / "outside")
     content = outside.read_bytes()
     path.symlink_to(outside)
@@ -181,10 +191,9 @@ def test_a_checkpoint_that_is_a_link_is_not_followed(train, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("what", ["_versions", "_machine"])
-def test_a_checkpoint_of_other_versions_is_not_taken(train, capsys, monkeypatch, what):
+def test_a_checkpoint_of_other_versions_is_not_taken(interrupted, capsys, monkeypatch, what):
     from core.training import train as training
 
-    train(interrupted_in=3)
     monkeypatch.setattr(training, what, lambda: {"keras": "9"} if what == "_versions" else "another machine")
     train()
     said = capsys.readouterr().out
@@ -192,17 +201,16 @@ def test_a_checkpoint_of_other_versions_is_not_taken(train, capsys, monkeypatch,
     assert "goes on" not in said
 
 
-def test_a_checkpoint_of_another_configuration_is_not_taken(train, capsys):
+def test_a_checkpoint_of_another_configuration_is_not_taken(interrupted, capsys):
     """As after an interrupted training of the same experiment id."""
-    run = train(interrupted_in=3)
     other = dataclasses.replace(SHORT, learning_rate=0.002)
-    run.part.rename(runs.open_run(other.run_id).part)
+    interrupted.part.rename(runs.open_run(other.run_id).part)
     run = train(other)
     assert "goes on" not in capsys.readouterr().out
     assert run.config() == other
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_no_training(train, whole, capsys, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_ends_no_training(cache, whole, capsys, monkeypatch):
     def full(self, *arguments):
         raise OSError(28, "No space left on device")
 
@@ -212,9 +220,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_no_training(train, whole, caps
     assert same(run.kernels(), whole)
 
 
-def test_the_page_says_where_a_training_goes_on(train):
-    run = train(interrupted_in=3)
-    state = json.loads((run.part / layout.STATE).read_text())
+def test_the_page_says_where_a_training_goes_on(interrupted):
+    state = json.loads((interrupted.part / layout.STATE).read_text())
     assert state["phase"] == "cancelled"
     app = AppTest.from_file(str(PROJECT / "pages" / "training.py"), default_timeout=60)
     for name in ("dataset", "epochs", "batch_size"):
@@ -225,4 +232,4 @@ def test_the_page_says_where_a_training_goes_on(train):
     assert "It goes on from the end of epoch 2." in app.warning[0].value
     assert app.button(key="train_again").label == "Go on"
     app.button(key="discard").click().run()
-    assert not run.part.exists()
+    assert not interrupted.part.exists()

@@ -66,7 +66,8 @@ def _rows(content: bytes) -> Iterator[list[str]]:
 
 
 def _quoted(row: list[str]) -> list[str]:
-    return [cell if _is_number(cell) else _as_text(cell) for cell in row]
+    # Most cells are a word or a number, which is seen sooner than how a text would have to be quoted.
+    return [cell if cell.isalnum() or _is_number(cell) else _as_text(cell) for cell in row]
 
 
 def _is_number(text: str) -> bool:

@@ -5,14 +5,12 @@ accuracy on the validation images is as high. The test images are scored once fo
 a process of its own. What is made is kept with the run.
 """
 
-import contextlib
-import json
 import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +20,13 @@ from absl import flags
 from core import command
 from core.config import ConfigError
 from core.datasets import Dataset, load_dataset
-from core.errors import CancelledError, KnownError, RunError
+from core.errors import KnownError, RunError
 from core.evaluation import Score, evaluate
 from core.exports.qr import MOST_BYTES, qr_code
-from core.files import clear_errors, make_folder, remove, write_atomic, write_text
+from core.files import clear_errors, write_atomic
 from core.kernels import tiny
 from core.kernels.tiny import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
-from core.runs import Run, TinyFile, keep_tiny, layout, open_run, read_tiny, tiny_files
+from core.runs import Run, TinyFile, Work, keep_tiny, layout, open_run, read_tiny, tiny_files, told_work
 from core.settings import cache_root
 from core.terminal import progress_bar, say
 
@@ -70,14 +68,16 @@ def main(_: list[str]) -> None:
             f"Run {run.id} has no validation images, on which the network could be chosen. Train one with num_valid "
             "above 0."
         )
-    with run.lock("tiny", timeout=1), _state(run) as state:
+    path, total = layout.shrinking(run.root, run.id), len(sizes) if sizes else TRIALS
+    stopped = "The making of tiny networks was stopped; those that were ready are kept."
+    with run.lock("tiny", timeout=1), told_work(path, total, stopped) as tell:
         data = load_dataset(run.config().dataset, run.root)
         if sizes:
             for done, size in enumerate(sizes):
-                made = _made(run, data, size, state | {"done": done, "total": len(sizes)})
+                made = _made(run, data, size, tell, Work(done, total))
                 say(_in_words(run, made))
         else:
-            made = _of_accuracy(run, data, values.accuracy, state | {"total": TRIALS})
+            made = _of_accuracy(run, data, values.accuracy, tell)
             say(_in_words(run, made))
     if output:
         _write(output, read_tiny(run, made))
@@ -119,23 +119,9 @@ def _chosen_sizes() -> list[int] | None:
     return sizes
 
 
-@contextlib.contextmanager
-def _state(run: Run) -> Iterator[dict]:
-    """The file that says how far it is; whoever removes it stops this."""
-    path = layout.shrinking(run.root, run.id)
-    state = {"done": 0, "total": 1}
-    with clear_errors(f"write to {path.parent}"):
-        make_folder(path.parent)
-        write_text(path, json.dumps(state))
-    try:
-        yield state
-    finally:
-        remove(path)
-
-
-def _made(run: Run, data: Dataset, most_bytes: int, state: dict) -> TinyFile:
+def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None], before: Work) -> TinyFile:
     """The network of that size; one that was made before is taken."""
-    values, path = flags.FLAGS, layout.shrinking(run.root, run.id)
+    values = flags.FLAGS
     asked = (most_bytes, values.epochs, values.seed)
     for made in tiny_files(run):
         if (made.most_bytes, made.epochs, made.seed) == asked:
@@ -146,18 +132,17 @@ def _made(run: Run, data: Dataset, most_bytes: int, state: dict) -> TinyFile:
     began = time.perf_counter()
     with progress_bar(f"{most_bytes:,} bytes", values.epochs, "epoch") as bar:
 
-        def tell(history: pd.DataFrame) -> None:
-            if not path.exists():
-                raise CancelledError("The making of tiny networks was stopped; those that were ready are kept.")
+        def follow(history: pd.DataFrame) -> None:
             last = history.iloc[-1]
-            now = {"epoch": int(last.epoch), "bytes": int(last.bytes), "val_accuracy": float(last.val_accuracy)}
-            with contextlib.suppress(OSError):
-                write_text(path, json.dumps(state | now | {"most_bytes": most_bytes, "epochs": values.epochs}))
+            epoch = int(last.epoch)
+            done = before.done + epoch / values.epochs
+            size, accuracy = int(last.bytes), float(last.val_accuracy)
+            tell(Work(done, before.total, most_bytes, epoch, values.epochs, size, accuracy))
             bar.update()
 
         source = run.identity()
         kernels, held_out = run.kernels(), run.config().num_valid
-        found = smallest(kernels, data, held_out, most_bytes, values.epochs, values.seed, tell)
+        found = smallest(kernels, data, held_out, most_bytes, values.epochs, values.seed, follow)
     made = TinyFile(
         *asked,
         bytes=len(found.file),
@@ -171,12 +156,12 @@ def _made(run: Run, data: Dataset, most_bytes: int, state: dict) -> TinyFile:
     return made
 
 
-def _of_accuracy(run: Run, data: Dataset, accuracy: float, state: dict) -> TinyFile:
+def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work], None]) -> TinyFile:
     low, high = float(SMALLEST_BYTES), LARGEST_BYTES / 4
     found, highest = None, 0.0
     for done in range(TRIALS):
         middle = math.sqrt(low * high)
-        made = _made(run, data, round(middle), state | {"done": done})
+        made = _made(run, data, round(middle), tell, Work(done, TRIALS))
         highest = max(highest, made.val_accuracy)
         say(f"{made.bytes:,} bytes: {made.val_accuracy:.2%} on validation images")
         if made.val_accuracy >= accuracy:
@@ -197,7 +182,7 @@ def _in_words(run: Run, made: TinyFile) -> str:
         f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
         f"large network; {made.weights:,} numbers are not zero. Accuracy {made.test_accuracy:.2%} on the test images, "
         f"{made.val_accuracy:.2%} on the validation images on which it was chosen; the large network has "
-        f"{run.result().test_accuracy:.2%} on the test images."
+        f"{run.ended_with().test_accuracy:.2%} on the test images."
     )
 
 

@@ -3,8 +3,6 @@
 What comes out is kept with the run, with the machine it was measured on.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -17,13 +15,12 @@ from core.analysis import latency
 from core.analysis.footprint import NETWORKS
 from core.analysis.recovered import TRAINED, network, source
 from core.datasets import load_dataset
-from core.errors import CancelledError, RunError
+from core.errors import RunError
 from core.exports.models import runtimes
-from core.files import clear_errors, make_folder, remove, write_text
 from core.kernels import SUPPORTS, compact
 from core.kernels.formats import whole
 from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
-from core.runs import Run, layout, open_run
+from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
 from core.sweep import Criterion, parse_key
 from core.terminal import progress_bar, say
@@ -64,13 +61,14 @@ def main(_: list[str]) -> None:
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
     sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
-    with run.lock("speed"), told(run, len(sparsities)) as tell:
+    stopped = "The measurement was stopped; what was measured until then is kept."
+    with run.lock("speed"), told_work(layout.measuring(run.root, run.id), len(sparsities), stopped) as tell:
         for index, k in enumerate(sparsities):
             table = None
             with progress_bar("Measuring", 1, "network") as bar:
                 for step in measured(run, chosen_criterion(), k, values.threads):
                     bar.update(step.done / step.total - bar.n)
-                    tell(index + step.done / step.total)
+                    tell(Work(index + step.done / step.total, len(sparsities)))
                     table = step.table
             say(f"{chosen_criterion().method} pruning, k = {k}\n{readable(table)}\n")
     say(f"{latency.machine()}; {values.threads} thread{'' if values.threads == 1 else 's'} each.")
@@ -139,30 +137,6 @@ def variants(dense: Kernels, pruned: Kernels, threads: int = 1) -> list[latency.
         _, load = runtimes.RUNTIMES[runtime]
         found += [latency.Variant(name, runtime, load(form, len(dense[0]), threads)) for name, form in held.items()]
     return found
-
-
-@contextlib.contextmanager
-def told(run: Run, total: int) -> Iterator:
-    """Say in the cache how far a measurement is; whoever removes what it says stops it.
-
-    Raises:
-        CancelledError: from the function that says it, once somebody did.
-    """
-    path = layout.measuring(run.root, run.id)
-    with clear_errors(f"write to {path.parent}"):
-        make_folder(path.parent)
-        write_text(path, f"0 {total} {os.getpid()}")
-
-    def tell(done: float) -> None:
-        if not path.exists():
-            raise CancelledError("The measurement was stopped; what was measured until then is kept.")
-        with contextlib.suppress(OSError):
-            write_text(path, f"{done:.3f} {total} {os.getpid()}")
-
-    try:
-        yield tell
-    finally:
-        remove(path)
 
 
 def readable(table: pd.DataFrame) -> str:

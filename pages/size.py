@@ -119,10 +119,9 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
     if far is None:
         st.rerun()
     else:
-        done, total = far
-        which = f" network {min(int(done) + 1, total)} of {total}" if total > 1 else ""
+        which = f" network {far.number} of {far.total}" if far.total > 1 else ""
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(min(done / total, 1.0), f"Measuring{which}, in a process of its own")
+            st.progress(far.fraction, f"Measuring{which}, in a process of its own")
             actions.button(
                 "Stop",
                 icon=":material/stop:",

@@ -68,16 +68,14 @@ def watch(run: runs.Run, known: int) -> None:
     if far is None or len(runs.tiny_files(run)) != known:
         st.rerun()
         return
-    text = f"Network {min(far['done'] + 1, far['total'])} of {far['total']}"
-    part = 0.0
-    if "epoch" in far:
-        part = far["epoch"] / far["epochs"]
+    text = f"Network {far.number} of {far.total}"
+    if far.epoch:
         text += (
-            f", at most {far['most_bytes']:,} bytes · epoch {far['epoch']} of {far['epochs']} · now {far['bytes']:,} "
-            f"bytes, {far['val_accuracy']:.2%} on validation images"
+            f", at most {far.most_bytes:,} bytes · epoch {far.epoch} of {far.epochs} · now {far.bytes:,} bytes, "
+            f"{far.val_accuracy:.2%} on validation images"
         )
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min((far["done"] + part) / far["total"], 1.0), text)
+        st.progress(far.fraction, text)
         actions.button(
             "Stop",
             icon=":material/stop:",
@@ -91,7 +89,7 @@ def show(run: runs.Run, files: list[runs.TinyFile]) -> None:
     """The chart, the table, and the file that is chosen in it."""
     large = 4 * run.config().parameter_count
     st.plotly_chart(
-        figures.front(files, run.result().test_accuracy, MOST_BYTES),
+        figures.front(files, run.ended_with().test_accuracy, MOST_BYTES),
         key="tiny_front",
         config=CONFIG,
         alt="Test accuracy of tiny networks against the bytes of their files",

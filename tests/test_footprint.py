@@ -22,14 +22,14 @@ from core.analysis import comparison, footprint, latency
 from core.analysis.recovered import TRAINED
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
-from core.errors import CancelledError, JobError
+from core.errors import JobError
 from core.evaluation import evaluate, examine
 from core.exports.models import runtimes
 from core.kernels import compact
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
-from core.speed import chosen_sparsities, measured, readable, told, variants
+from core.speed import chosen_sparsities, measured, readable, variants
 from core.sweep import Criterion
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -290,6 +290,15 @@ def test_networks_that_differ_are_not_timed(kernels):
         last(latency.measure([dense, pruned, other], np.random.default_rng(0).random((50, 20), np.float32)))
 
 
+def test_what_is_kept_of_all_rounds_is_the_median_and_the_quartiles():
+    variants = [latency.Variant(name, "NumPy", lambda images: images) for name in ("dense", "compacted")]
+    rounds = np.arange(101.0)[::-1] + 1
+    table = latency._table(variants, np.stack([rounds, rounds / 4], axis=1), np.stack([rounds, rounds / 2], axis=1))
+    assert table.filter(regex="one_").values.tolist() == [[51, 26, 76, 1], [51 / 4, 26 / 4, 76 / 4, 4]]
+    quartiles = np.percentile(latency.BATCH / rounds, (50, 25, 75)).tolist()
+    assert table.filter(regex="many_").values.tolist() == [[*quartiles, 1], [*(2 * each for each in quartiles), 2]]
+
+
 def test_what_is_slower_is_said():
     rows = [
         {"network": "dense", "runtime": "NumPy", "one_faster": 1.0, "many_faster": 1.0},
@@ -363,6 +372,30 @@ def test_a_measurement_is_read_in_units_that_people_use():
         assert words in said
 
 
+def test_a_runtime_computes_with_as_many_threads_as_it_may(kernels, monkeypatch):
+    from ai_edge_litert import interpreter
+
+    class Session:
+        def __init__(self, data, options, providers):
+            asked.append((data, options.intra_op_num_threads, options.inter_op_num_threads, providers))
+
+    class Interpreter:
+        get_input_details = get_output_details = lambda self: [{}]
+
+        def __init__(self, model_content, num_threads):
+            asked.append((model_content, num_threads))
+
+    asked = []
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    monkeypatch.setattr(interpreter, "Interpreter", Interpreter)
+    for convert in (runtimes.onnx, runtimes.litert):
+        monkeypatch.setattr(convert, "convert", lambda network, pixels: (network, pixels))
+    small = compact(kernels)
+    runtimes.in_onnx(small, 20, 3)
+    runtimes.in_litert(small, 20, 3)
+    assert asked == [((small, 20), 3, 3, ["CPUExecutionProvider"]), ((small, 20), 3)]
+
+
 def test_every_runtime_gets_the_network_in_every_form_unless_nothing_is_left_of_it(kernels, monkeypatch):
     loaded = []
 
@@ -377,19 +410,6 @@ def test_every_runtime_gets_the_network_in_every_form_unless_nothing_is_left_of_
     dense = sum(kernel.size for kernel in kernels)
     assert loaded == [(dense, 20, 3), (dense, 20, 3), (compact(pruned).multiply_adds, 20, 3)]
     assert not [each for each in variants(kernels, prune(kernels, "weight", 1)) if each.runtime == "Mine"]
-
-
-def test_how_far_a_measurement_is_stands_in_the_cache_until_somebody_stops_it(full):
-    path = layout.measuring(full.root, full.id)
-    with pytest.raises(CancelledError, match="what was measured until then is kept"), told(full, 4) as tell:
-        assert [float(part) for part in path.read_text().split()] == [0, 4, os.getpid()]
-        tell(1.25)
-        assert [float(part) for part in path.read_text().split()] == [1.25, 4, os.getpid()]
-        path.unlink()
-        tell(2.5)
-    with told(full, 1):
-        assert path.exists()
-    assert not path.exists()
 
 
 def run_speed(run, *flags):
@@ -441,8 +461,7 @@ def test_a_measurement_can_be_watched_and_stopped(full):
     criterion = Criterion("weight")
     assert jobs.measuring(full) is None
     jobs.start_measuring(full, criterion, [k / 100 for k in range(100)])
-    done, total = jobs.measuring(full)
-    assert done <= total == 100
+    assert jobs.measuring(full).total == 100
     # A second one waits for nobody.
     jobs.start_measuring(full, Criterion("unit"), [0.5])
     jobs.stop_measuring(full)

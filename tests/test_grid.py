@@ -257,10 +257,10 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
         log.write_text("one\ntwo")
         assert jobs.exporting(complete, "x.onnx") == ["one", "two"]
         assert jobs.shrinking(complete) is None
-        layout.shrinking(queue.root, complete.id).write_text('{"done": 1}')
-        layout.measuring(queue.root, complete.id).write_text("1.5 4 x")
-        assert jobs.shrinking(complete) == {"done": 1}
-        assert jobs.measuring(complete) == (1.5, 4)
+        for path, done in ((layout.shrinking, 1), (layout.measuring, 1.5)):
+            path(queue.root, complete.id).write_text(json.dumps({"done": done, "total": 4}))
+        assert jobs.shrinking(complete) == runs.Work(1, 4)
+        assert jobs.measuring(complete) == runs.Work(1.5, 4)
         assert jobs.trainings_at_work(queue.root) == 1
     assert jobs.exporting(complete, "x.onnx") is jobs.shrinking(complete) is jobs.measuring(complete) is None
     assert scoring.read_asked(complete).curve

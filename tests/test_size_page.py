@@ -156,7 +156,7 @@ def test_measuring_is_asked_for_and_shown(full, started):
 
 def test_a_measurement_at_work_is_shown_and_can_be_stopped(full, started, monkeypatch):
     stopped = []
-    monkeypatch.setattr(jobs, "measuring", lambda run: None if stopped else (0.5, 2))
+    monkeypatch.setattr(jobs, "measuring", lambda run: None if stopped else runs.Work(0.5, 2))
     monkeypatch.setattr(jobs, "stop_measuring", stopped.append)
     app = opened(method="unit", k="0.5")
     assert app.button(key="measure_here").disabled

@@ -218,6 +218,16 @@ def test_what_was_made_before_is_taken_and_said(own_run):
     assert f"the large network has {own_run.result().test_accuracy:.2%} on the test images" in said[1]
 
 
+def test_while_it_learns_a_number_costs_what_it_would_in_the_file():
+    """A zero, a one, and more for each that is above it; between two whole numbers in a line from one to the other."""
+    from core.training.smallest import _Learner
+
+    learner = _Learner([np.array([[0, 1, -3, 0.5]], np.float32)], 1_000, 1, 10)
+    for variable, cost in zip(learner._costs[0], (2, 5, 1), strict=True):
+        variable.assign(np.full(variable.shape, cost, np.float32))
+    assert float(learner._bits()) == 2 + 5 + (5 + 2 * 1) + (2 + 5) / 2
+
+
 def test_a_file_that_its_decoder_cannot_read_is_not_kept(data):
     with pytest.raises(KnownError, match="The decoder cannot read the file that was made"):
         command.score_alone(b"TN", data)
@@ -227,19 +237,19 @@ def test_the_smallest_file_of_an_accuracy_is_looked_for_by_halving(own_run, monk
     """Each size is the middle of those between which it lies, on a scale of ratios."""
     tried = []
 
-    def made(run, data, size, state):
-        assert state == {"total": 5, "done": len(tried)}
+    def made(run, data, size, tell, before):
+        assert (tell, before) == (print, runs.Work(len(tried), 5))
         tried.append(size)
         about = {"most_bytes": size, "epochs": 1, "seed": 0, "weights": 1, "test_accuracy": 0, "seconds": 1}
         return runs.TinyFile(bytes=size, val_accuracy=0.9 if size >= 2_000 else 0.8, source="", **about)
 
     monkeypatch.setattr(command, "_made", made)
-    found = command._of_accuracy(own_run, data, 0.9, {"total": 5})
+    found = command._of_accuracy(own_run, data, 0.9, print)
     assert tried == [2560, 1012, 1610, 2030, 1808]
     assert found.bytes == 2030
     tried.clear()
     with pytest.raises(KnownError, match=r"No network reached 95\.00% on the validation images; the best had 90\.00%"):
-        command._of_accuracy(own_run, data, 0.95, {"total": 5})
+        command._of_accuracy(own_run, data, 0.95, print)
     assert tried == sorted(tried)
 
 
@@ -324,8 +334,7 @@ def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run,
     monkeypatch.setattr(command.command, "chosen_path", lambda name: own_run.root)
     with pytest.raises(CancelledError, match="was stopped"):
         command.main([])
-    known = {"done": 0, "total": 2, "epoch": 1, "bytes": 900, "val_accuracy": 0.25, "most_bytes": 800, "epochs": 3}
-    assert told == [known]
+    assert told == [runs.Work(1 / 3, 2, most_bytes=800, epoch=1, epochs=3, bytes=900, val_accuracy=0.25)]
     assert not path.exists()
 
 
@@ -336,7 +345,7 @@ def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
 
 
 def test_the_page_follows_the_making(own_run, monkeypatch):
-    far = {"done": 1, "total": 2, "epoch": 3, "epochs": 6, "bytes": 1_234, "val_accuracy": 0.9, "most_bytes": 1_200}
+    far = runs.Work(1.5, 2, most_bytes=1_200, epoch=3, epochs=6, bytes=1_234, val_accuracy=0.9)
     monkeypatch.setattr(jobs, "shrinking", lambda run: far)
     stopped = []
     monkeypatch.setattr(jobs, "stop_shrinking", stopped.append)

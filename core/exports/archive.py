@@ -60,7 +60,7 @@ def _has_name(path: Path) -> bool:
 
 
 def _readme(run: Run) -> str:
-    config, result = run.config(), run.result()
+    config, result = run.config(), run.ended_with()
     table = markdown_bytes(results(run)).decode()
     return f"""# {run.id}
 

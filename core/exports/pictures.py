@@ -40,7 +40,7 @@ def save_all(
         RunError: if a score is missing or a file of the run damaged, or the run is deleted or replaced meanwhile.
         OSError: if a file cannot be written, or the run is gone.
     """
-    result = run.result()
+    result = run.ended_with()
     identity = result and result.finished
     kernels, sweep = run.kernels(), run.sweep()
     if any(Criterion(method).missing(sweep, sparsities) for method in METHODS):

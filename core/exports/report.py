@@ -64,7 +64,7 @@ def _hold_size(run: Run) -> None:
 
 def _rendered(run: Run) -> bytes:
     _hold_size(run)
-    config, result = run.config(), run.result()
+    config, result = run.config(), run.ended_with()
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
     table = long_table([run])

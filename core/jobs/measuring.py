@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from core.files import clear_errors, read_text, remove
+from core.files import clear_errors, remove
 from core.jobs.processes import begin, problem_of
 from core.limits import check_may_change
 from core.pruning import Sparsity
-from core.runs import Run, layout
+from core.runs import Run, Work, layout, read_work
 from core.sweep import Criterion, key_of
 
 
@@ -37,13 +37,9 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
     begin(arguments, run.root, log, state.exists, "The measurement could not start.")
 
 
-def measuring(run: Run) -> tuple[float, int] | None:
-    """How many networks of how many a measurement at work has timed; None if there is none."""
-    try:
-        done, total, _ = read_text(layout.measuring(run.root, run.id)).split()
-        return (float(done), int(total)) if run.is_busy("speed") else None
-    except (OSError, ValueError):
-        return None
+def measuring(run: Run) -> Work | None:
+    """How far a measurement at work is; None if there is none."""
+    return read_work(layout.measuring(run.root, run.id)) if run.is_busy("speed") else None
 
 
 def stop_measuring(run: Run) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from core.files import clear_errors, remove
 from core.jobs.processes import begin, problem_of, starting
 from core.limits import check_may_change, check_size
-from core.runs import Run, layout
-from core.runs.records import read_json
+from core.runs import Run, Work, layout, read_work
 
 
 def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> None:
@@ -34,10 +33,9 @@ def start_shrinking(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> N
         begin(arguments, run.root, log, state.exists, "It could not start.")
 
 
-def shrinking(run: Run) -> dict | None:
-    """How far it is: done and total networks, most_bytes, epoch, epochs, bytes, val_accuracy; None if none is made."""
-    state = read_json(layout.shrinking(run.root, run.id))
-    return state if state and run.is_busy("tiny") else None
+def shrinking(run: Run) -> Work | None:
+    """How far the making of tiny networks is; None if none is made."""
+    return read_work(layout.shrinking(run.root, run.id)) if run.is_busy("tiny") else None
 
 
 def stop_shrinking(run: Run) -> None:

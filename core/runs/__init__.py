@@ -9,6 +9,7 @@ from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
 from core.runs.table import runs_table
 from core.runs.tiny import TinyFile, best, keep_tiny, read_tiny, tiny_files
+from core.runs.work import Work, read_work, told_work
 from core.runs.writer import RunWriter, write_run
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RunWriter",
     "TinyFile",
     "TrainingState",
+    "Work",
     "adopt_example",
     "best",
     "damage",
@@ -31,8 +33,10 @@ __all__ = [
     "open_run",
     "read_notes",
     "read_tiny",
+    "read_work",
     "runs_table",
     "tiny_files",
+    "told_work",
     "write_notes",
     "write_run",
 ]

@@ -98,6 +98,17 @@ class Run:
         """What a complete run ended with: scores, dates, versions. None if not complete."""
         return read_result(self.folder / layout.STATE)
 
+    def ended_with(self) -> Result:
+        """As `result`, of a run that was complete when it was chosen.
+
+        Raises:
+            RunError: if it is not any more.
+        """
+        result = self.result()
+        if result is None:
+            raise RunError(f"Run {self.id} is no longer in the cache. Choose another run, or train it again.")
+        return result
+
     def identity(self) -> str | None:
         """What tells the network of this run from an earlier or later one of the same id; None if not complete."""
         result = self.result()

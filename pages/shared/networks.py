@@ -64,9 +64,7 @@ def load_run(run: runs.Run) -> LoadedRun:
     Raises:
         KnownError: if its files are damaged, or it is too large for this server.
     """
-    identity = run.identity()
-    if identity is None:
-        raise RunError(f"Run {run.id} is no longer in the cache. Choose another run, or train it again.")
+    identity = run.ended_with().finished
     limits.check_size(run.config(), "opened")
     return _load_run(run.root, run.id, identity)
 
@@ -77,7 +75,7 @@ def _load_run(root: Path, run_id: str, identity: str) -> LoadedRun:
     kernels = run.kernels()
     for kernel in kernels:
         kernel.setflags(write=False)
-    result = run.result()
+    result = run.ended_with()
     dense = Score(result.test_accuracy, result.test_loss)
     return LoadedRun(run, identity, run.config(), kernels, run.activations(), dense)
 
@@ -170,7 +168,7 @@ def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, v
     cost = {key_of(row.sparsity): (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
     known = {key_of(row.sparsity): [row.accuracy, row.loss] for row in rows.itertuples()}
     if criterion.recovery == recovered.TRAINED:
-        result = run.result()
+        result = run.ended_with()
         known["0"] = [result.test_accuracy, result.test_loss]
     return LiveScores(
         known=known,

@@ -1,0 +1,89 @@
+"""How far work on a run is that somebody may watch and stop: its speed is measured, tiny networks are made of it."""
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import CancelledError
+from core.files import clear_errors, make_folder, remove, write_text
+from core.runs.records import parse_record
+
+
+@dataclass(frozen=True)
+class Work:
+    """How far it is.
+
+    Attributes:
+        done, total: networks; what is done of the one at work counts as a part.
+        most_bytes: what the tiny network at work may take; 0 if none is, as for all that follows.
+        epoch, epochs: which it has ended with, from 1, and how many there will be.
+        bytes, val_accuracy: of its file as it would be now, and on the validation images.
+    """
+
+    done: float
+    total: int
+    most_bytes: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    bytes: int = 0
+    val_accuracy: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """Which network is at work, from 1."""
+        return math.ceil(self.done) or 1
+
+    @property
+    def fraction(self) -> float:
+        """The part of all that is done, 0 to 1."""
+        return self.done / self.total
+
+
+def read_work(path: Path) -> Work | None:
+    """What a file says of work; None if there is none, or it says what cannot be."""
+    try:
+        work = parse_record(Work, path)
+    except (OSError, ValueError):
+        return None
+    possible = 0 <= work.done <= work.total and work.total and work.epoch <= work.epochs and 0 <= work.val_accuracy <= 1
+    return work if possible else None
+
+
+@contextlib.contextmanager
+def told_work(path: Path, total: int, stopped: str) -> Iterator[Callable[[Work], None]]:
+    """Say in the cache how far work is; whoever removes what it says stops it.
+
+    Args:
+        path: of the file that says it.
+        total: how many networks it is about.
+        stopped: the sentence for whoever did the work, once somebody stopped it.
+
+    Yields:
+        What is called with how far it is.
+
+    Raises:
+        CancelledError: from what is called, once somebody stopped it.
+        RunWriteError: if the cache cannot be written.
+    """
+
+    def write(work: Work) -> None:
+        write_text(path, json.dumps(dataclasses.asdict(work)))
+
+    def tell(work: Work) -> None:
+        if not path.exists():
+            raise CancelledError(stopped)
+        # A disk that is full for a moment ends no work.
+        with contextlib.suppress(OSError):
+            write(work)
+
+    with clear_errors(f"write to {path.parent}"):
+        make_folder(path.parent)
+        write(Work(0, total))
+    try:
+        yield tell
+    finally:
+        remove(path)

@@ -60,6 +60,12 @@ def test_titles_of_axes_side_by_side_are_narrow_and_say_what_their_panel_is_abou
     assert titles[0].count("<br>") == lines - 1
 
 
+def test_where_nothing_is_compared_there_is_one_panel_without_a_title():
+    figure = interactive.comparison([], X_AXES["sparsity"], Y_AXES["accuracy"])
+    assert [each.text for each in figure.layout.annotations if each.text] == []
+    assert len([*figure.select_xaxes()]) == 1
+
+
 def test_the_classes_that_ever_win_are_named():
     rows = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1]])
     figure = interactive.class_probabilities([0, 0.5], rows, ["a", "b", "c"], label=0)

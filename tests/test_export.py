@@ -85,6 +85,8 @@ def test_markdown_keeps_its_columns(table):
     lines = tables.markdown_bytes(table[["run", "k", "accuracy"]]).decode().splitlines()
     assert len(lines) == 5
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
+    # Numbers end below each other.
+    assert re.fullmatch(r"\|:-+\|-+:\|-+:\|", lines[1])
 
 
 def test_markdown_writes_no_powers_of_ten():

@@ -2,6 +2,7 @@
 another run."""
 
 import contextlib
+import errno
 import functools
 import gzip
 import io
@@ -320,8 +321,10 @@ def test_what_a_killed_delete_left_is_removed_by_the_next(cache, full):
 def test_a_file_that_is_larger_than_it_may_be_is_not_read(tmp_path):
     (tmp_path / "file").write_bytes(b"four")
     assert read_bytes(tmp_path / "file", 4) == b"four"
-    with pytest.raises(OSError, match="expected at most 3"):
+    with pytest.raises(OSError, match="expected at most 3") as refused:
         read_bytes(tmp_path / "file", 3)
+    # What people are told to do about it depends on it.
+    assert refused.value.errno == errno.EFBIG
 
 
 def replace_by(make):

@@ -55,6 +55,14 @@ def test_exactly_as_many_are_zero_as_pruning_zeroes(network, k, method, support)
     assert repaired[-1].all()
 
 
+def test_kernels_of_more_digits_are_repaired_like_those_of_a_run(kernels, images):
+    precise = [kernel.astype(np.float64) for kernel in kernels]
+    for more, usual in zip(repair(precise, images, "unit", 0.5), repair(kernels, images, "unit", 0.5), strict=True):
+        assert more.dtype == np.float32
+        np.testing.assert_array_equal(more, usual)
+    assert {kernel.dtype for kernel in Repairer(precise, images).kernels} == {np.dtype(np.float32)}
+
+
 def test_a_unit_that_stays_has_no_zero_even_if_its_best_value_is_zero():
     generator = np.random.default_rng(6)
     shapes = [(1, 4), (4, 4), (4, 2)]

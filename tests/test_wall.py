@@ -3,19 +3,22 @@
 import gzip
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from core import runs, scoring
+from core import datasets, runs, scoring
 from core.analysis import wall
 from core.datasets import load_dataset
 from core.evaluation import predict
 from core.pruning import METHODS, prune, rank
 from core.runs import layout
 from core.sweep import STOPS, Criterion, key_of
+from pages.shared import networks
+from pages.shared import wall as page_wall
 from tests.browsing import confirmed, needs_chromium, visit, wall_shows
 from tests.test_instrument import slide
 
@@ -91,6 +94,24 @@ def test_what_is_served_is_what_is_kept(trained_run, test_images):
     assert header.decode().split(",") == [key_of(k) for k in STOPS]
     rows = np.frombuffer(body, np.uint8).reshape(len(STOPS), len(test_images.labels))
     np.testing.assert_array_equal(rows[50], kept[Criterion("unit").key(0.5)])
+
+
+@pytest.mark.parametrize("what", ["labels", "images.png"])
+def test_a_dataset_is_made_ready_in_a_process_of_its_own(cache, trained_run, test_images, monkeypatch, what):
+    """The server must load neither what reads it nor the whole of it."""
+
+    def read(*arguments):
+        raise AssertionError("it is read here")
+
+    shutil.copytree(trained_run.folder, cache / trained_run.id)
+    monkeypatch.setattr(datasets, "_read_source", read)
+    networks.test_split.clear()
+    page_wall._picture.cache_clear()
+    place = {"run": trained_run.id, "identity": trained_run.identity(), "what": what}
+    answer = page_wall.serve(SimpleNamespace(path_params=place, query_params={}))
+    assert answer.status_code == 200
+    expected = test_images.labels.astype(np.uint8).tobytes() if what == "labels" else wall.picture(test_images, 8)
+    assert answer.body == expected
 
 
 def test_the_picture_shows_every_image_at_its_place(test_images, tmp_path):

@@ -4,7 +4,6 @@ itself; this file hands it the images and the predictions, and answers what it c
 import base64
 import functools
 import zlib
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -12,14 +11,14 @@ import streamlit as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from core import datasets, runs
+from core import runs
 from core.analysis import recovered, wall
 from core.analysis.drawing import answers, read
 from core.charts import interactive
 from core.errors import KnownError
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
-from core.settings import ASSETS, cache_root
+from core.settings import ASSETS
 from core.sweep import Criterion, key_of
 from pages.shared import networks
 
@@ -52,9 +51,9 @@ def serve(request: Request) -> Response:
         what = request.path_params["what"]
         headers = {"Cache-Control": "private, max-age=31536000, immutable"}
         if what == "images.png":
-            return Response(_picture(config.dataset, cache_root()), media_type="image/png", headers=headers)
+            return Response(_picture(config.dataset, config.spec.side), media_type="image/png", headers=headers)
         if what == "labels":
-            labels = datasets.load_dataset(config.dataset).test.labels
+            labels = networks.test_split(config.dataset).labels
             return Response(labels.astype(np.uint8).tobytes(), media_type="application/octet-stream", headers=headers)
         criterion = _criterion(request.query_params.get("criterion", ""))
         if what == "predictions" and criterion is not None:
@@ -168,9 +167,8 @@ def _probabilities(
 
 
 @functools.lru_cache(maxsize=3)
-def _picture(dataset: str, root: Path) -> bytes:
-    data = datasets.load_dataset(dataset, root)
-    return wall.picture(data.test, data.spec.side)
+def _picture(dataset: str, side: int) -> bytes:
+    return wall.picture(networks.test_split(dataset), side)
 
 
 def _criterion(key: str) -> Criterion | None:

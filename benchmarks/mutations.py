@@ -32,7 +32,7 @@ from core.settings import PROJECT
 SECONDS = 400
 """A mutant with which the tests take longer has been noticed: it never ends."""
 TESTS = {
-    "core/analysis/comparison.py": "comparison",
+    "core/analysis/comparison.py": "comparison footprint trained_page",
     "core/analysis/distributions.py": "evaluation pages",
     "core/analysis/drawing.py": "drawing",
     "core/analysis/footprint.py": "footprint size_page",

@@ -420,6 +420,12 @@ def test_finetune_begins_as_pruned_or_as_repaired(parent, data):
     assert repaired.seconds > 0
     test = data.test.images, data.test.labels
     assert evaluate(repaired.kernels, *test).accuracy > evaluate(as_pruned.kernels, *test).accuracy
+    # What is kept at zero is single weights, or whole units, whatever single weights of a unit came to.
+    for kept, kernel in zip(repaired.kept, repaired.kernels, strict=False):
+        np.testing.assert_array_equal(kept, kernel != 0)
+    units = start_of(recovery(method="unit"), parent, data)
+    for kept, kernel in zip(units.kept, units.kernels, strict=False):
+        np.testing.assert_array_equal(kept, (kernel != 0).any(axis=0))
 
 
 def test_nothing_left_to_train_is_a_sentence(parent, data):

@@ -2,6 +2,9 @@
 which epoch is kept. Every epoch is one step over all images, so that their order decides nothing."""
 
 import dataclasses
+import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +12,9 @@ import pytest
 
 from core.config import TrainingConfig
 from core.datasets import load_dataset
-from core.errors import CancelledError, KnownError
+from core.errors import CancelledError, KnownError, RunError
 from core.evaluation import evaluate, rms_activations
-from core.runs import open_run
+from core.runs import layout, open_run, write_run
 from core.scoring import bench_of, experiment
 from core.sweep import Criterion
 
@@ -233,3 +236,22 @@ def test_a_network_is_chosen_repaired_and_scored_on_different_images(run, data):
     np.testing.assert_array_equal(bench.unlabelled(), data.train.images[held_out:])
     np.testing.assert_array_equal(bench.images, data.test.images)
     np.testing.assert_array_equal(bench.labels, data.test.labels)
+
+
+@pytest.mark.parametrize(("state", "reason"), [(None, "deleted"), ("No space left.", "No space left."), ("", "failed")])
+def test_whoever_waits_for_a_training_is_told_how_it_ended(cache, monkeypatch, capsys, state, reason):
+    from core.training import train
+
+    run = open_run(PLAIN.run_id)
+    with write_run(run, PLAIN) as other:
+
+        def sleep(seconds):
+            other.discard()
+            if state is not None:
+                run.part.mkdir()
+                (run.part / layout.STATE).write_text(json.dumps({"phase": "failed", "message": state}))
+
+        monkeypatch.setattr(train, "time", SimpleNamespace(sleep=sleep))
+        with pytest.raises(RunError, match=rf"ended early: {re.escape(reason)}\."):
+            train._wait_for(run)
+    assert "is being trained by another process; waiting for it." in capsys.readouterr().out

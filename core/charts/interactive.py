@@ -287,8 +287,12 @@ def class_probabilities(sparsities: Sequence[float], rows: np.ndarray, classes: 
     return figure
 
 
-def base(height: int) -> go.Figure:
-    """An empty figure of the app, without a theme: Streamlit colours text, grid and background, light and dark."""
+def base(height: int | None = None) -> go.Figure:
+    """An empty figure of the app, without a theme: Streamlit colours text, grid and background, light and dark.
+
+    Args:
+        height: in pixels; None for as high as the place where it is shown.
+    """
     figure = go.Figure()
     figure.update_layout(
         template=None,

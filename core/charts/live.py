@@ -59,7 +59,7 @@ def live_curve(
 
     The cursor is drawn over it by the page, as for `histograms`.
     """
-    figure = base(height=CURVE_HEIGHT)
+    figure = base()
     _add_baseline(figure, baseline)
     for line in _lines(criterion):
         rows = line.select(table)
@@ -84,7 +84,7 @@ def live_curve(
             marker={"color": METHOD_COLORS[criterion.method], "size": 8, "symbol": "diamond"},
             hovertemplate="%{y:.2%}",
         )
-    figure.update_layout(height=None, margin=_FIXED_MARGIN, legend={"font": {"size": 11}})
+    figure.update_layout(margin=_FIXED_MARGIN, legend={"font": {"size": 11}})
     figure.update_xaxes(
         title="Sparsity k of the hidden kernels", tickformat=".0%", range=[-0.02, 1.02], automargin=False
     )

@@ -21,10 +21,17 @@ def set_up() -> None:
     """Write the lines to the error output of this process, once."""
     if not _LOGGER.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         _LOGGER.addHandler(handler)
         _LOGGER.setLevel(logging.INFO)
         _LOGGER.propagate = False
+
+
+class _Formatter(logging.Formatter):
+    """Only lines of the log begin at the margin: those of a traceback, of which some are of its message, do not."""
+
+    def formatException(self, ei: tuple) -> str:  # noqa: N802, the name is Python's
+        return "\n".join(f"  {_one_line(line)}" for line in super().formatException(ei).splitlines())
 
 
 def say(text: str) -> None:

@@ -162,6 +162,18 @@ def test_where_a_bug_comes_from_is_written_only_if_asked_for(written):
     assert written()[-1].endswith("in words")
 
 
+def test_no_line_of_a_traceback_can_be_taken_for_a_line_of_the_log(written):
+    forged = "2026-01-01 00:00:00 ERROR e-00000000 nothing"
+    try:
+        raise ValueError(f"a name\n{forged}\r{forged}\x1b[31m\u2028{forged}")
+    except ValueError as error:
+        log.failure(error, with_traceback=True)
+    first, *others = written()
+    assert "ValueError: a name" in first
+    assert any(line.endswith(forged) for line in others)
+    assert [line for line in others if not line.startswith("  ") or "\x1b" in line] == []
+
+
 def test_the_diagnostics_say_where_everything_is(cache):
     app = AppTest.from_function(show_diagnostics, default_timeout=60).run()
     assert not app.exception

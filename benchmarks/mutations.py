@@ -46,10 +46,11 @@ TESTS = {
     "core/charts": "charts looks pictures comparison export size_page smallest",
     "core/command.py": "train hostile_input recover",
     "core/config/recovery.py": "recover links",
+    "core/config/__init__.py": "config links",
     "core/config/training.py": "config links earlier_runs grid hostile_input",
     "core/datasets.py": "datasets drawing hostile_cache",
     "core/errors.py": "runs train grid",
-    "core/evaluation.py": "evaluation scoring inspection wall",
+    "core/evaluation.py": "evaluation scoring inspection wall pruning",
     "core/export.py": "models hostile_input",
     "core/exports/models": "models",
     "core/exports/qr.py": "tiny",
@@ -95,6 +96,7 @@ TESTS = {
     "core/training/masks.py": "recover",
     "core/training/recover.py": "recover",
     "core/training/smallest.py": "smallest",
+    "core/training/train.py": "training interrupted train recover",
     "core/training": "training interrupted train",
     "core/train.py": "train",
 }
@@ -195,6 +197,8 @@ def main() -> None:
         print(*(change(module, code) for module, code in sample), sep="\n\n")
         return
 
+    for module, _ in sample:
+        tests_of(module)
     with tempfile.TemporaryDirectory() as folder:
         trained = Path(folder) / "trained"
         copies = [Path(folder) / f"copy-{index}" for index in range(chosen.workers)]

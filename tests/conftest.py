@@ -13,6 +13,8 @@ import streamlit
 from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import local_script_runner
 
 from core import jobs, runs
 from core.config import TrainingConfig
@@ -64,14 +66,17 @@ def trained_run(trained_cache: Path) -> runs.Run:
 def pages_alone() -> Iterator[None]:
     """A page in AppTest takes as long as the page.
 
-    Beside each run of it, Streamlit searches all installed packages for components, which a server does once; clears
-    what Keras has built, which a server never has; and looks for garbage in all that the tests have imported.
+    Beside each run of it, Streamlit searches all installed packages for components and compiles the page, which a
+    server does once; clears what Keras has built, which a server never has; and looks for garbage in all that the tests
+    have imported.
     """
+    compiled = ScriptCache()
     option = "runner.postScriptGC"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             manifest_scanner, "scan_component_manifests", remembered(manifest_scanner.scan_component_manifests)
         )
+        patch.setattr(local_script_runner, "ScriptCache", lambda: compiled)
         patch.setattr(script_runner, "_clean_problem_modules", lambda: None)
         collected = streamlit.config.get_option(option)
         streamlit.config.set_option(option, False)

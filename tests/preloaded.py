@@ -5,5 +5,5 @@ import importlib
 from core.settings import quiet_keras
 
 quiet_keras()
-for name in ("core.exports.pictures", "core.training.fit", "core.training.train", "scipy.stats", "tests.faults"):
+for name in ("core.exports.pictures", "core.training.fit", "core.training.train", "sklearn.datasets", "tests.faults"):
     importlib.import_module(name)

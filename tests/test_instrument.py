@@ -314,7 +314,7 @@ def test_the_slider_never_fades(trained_server, trained_run, page):
         process.start()
     try:
         page.evaluate(WATCH_OPACITY)
-        slide(page, 0, 40, pause=100)
+        slide(page, 0, 20, pause=100)
     finally:
         for process in busy:
             process.kill()

@@ -41,7 +41,7 @@ def save_all(
         OSError: if a file cannot be written, or the run is gone.
     """
     result = run.ended_with()
-    identity = result and result.finished
+    identity = result.finished
     kernels, sweep = run.kernels(), run.sweep()
     if any(Criterion(method).missing(sweep, sparsities) for method in METHODS):
         raise RunError(f"Run {run.id} has not been scored at every sparsity of {list(sparsities)}. Score it first.")

@@ -1,10 +1,9 @@
 """A real Chromium against a real server, for the tests that make a journey through the app."""
 
+import contextlib
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from core.settings import PROJECT
+from tests.commands import end_work, start
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(
@@ -41,7 +41,8 @@ class Server:
     free_ports: ClassVar[list[int]] = []
 
     def __init__(self, cache: Path):
-        self.cache = cache
+        self.cache, self._said = cache, cache.with_name("server")
+        self._said.mkdir(parents=True)
         if not self.free_ports:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -52,51 +53,54 @@ class Server:
 
     def start(self) -> None:
         self.free_ports.remove(self.port)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={self.port}"],
-            cwd=PROJECT,
-            env=os.environ | {"NETWORK_PRUNING_CACHE": str(self.cache)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        arguments = ("run", "app.py", f"--server.port={self.port}")
+        self.process = start("streamlit", arguments, {"NETWORK_PRUNING_CACHE": str(self.cache)}, self._said)
         # The connection is retried until the server listens.
         request = f"{self.url}/_stcore/health"
         for _ in range(6000):
-            assert self.process.poll() is None, "the server ended"
+            assert self.process.exitcode is None, (self._said / "stderr").read_text()
             try:
                 if urllib.request.urlopen(request, timeout=1).status == 200:
                     return
             except OSError:
-                self.wait()
+                self.process.join(0.02)
         raise AssertionError("the server did not answer")
-
-    def wait(self) -> None:
-        try:
-            self.process.wait(0.02)
-        except subprocess.TimeoutExpired:
-            return
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.join(30)
         self.free_ports.append(self.port)
+
+    def end(self) -> None:
+        """Stop it, and what it has asked for in processes of their own."""
+        self.stop()
+        end_work(self.cache)
+
+
+@contextlib.contextmanager
+def serving(cache: Path, content: Path | None = None) -> Iterator[Server]:
+    """A server with a cache of its own, and what is copied into that."""
+    if content:
+        shutil.copytree(content, cache)
+    server = Server(cache)
+    try:
+        yield server
+    finally:
+        server.end()
 
 
 @pytest.fixture(scope="session")
-def trained_server(trained_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def trained_server(repaired_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a complete run."""
-    cache = tmp_path_factory.mktemp("served") / "cache"
-    shutil.copytree(trained_cache, cache)
-    server = Server(cache)
-    yield server
-    server.stop()
+    with serving(tmp_path_factory.mktemp("served") / "cache", repaired_cache) as server:
+        yield server
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "cache")
-    yield server
-    server.stop()
+    """A server with an empty cache, which nobody has opened before."""
+    with serving(tmp_path / "cache") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -150,9 +154,9 @@ def visit(page: Page, url: str) -> None:
     settled(page)
 
 
-def opened(page: Page, url: str, path: str) -> None:
+def opened(page: Page, url: str, path: str, query: str = "") -> None:
     """Visit a page by its address, and hold that it is that page, with the way to all others."""
-    visit(page, f"{url}/{path}")
+    visit(page, f"{url}/{path}?{query}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
     for title in NAVIGATION:
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)

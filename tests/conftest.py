@@ -1,9 +1,11 @@
 """What the tests share: caches of their own, trained networks, and the real MNIST where it is at hand."""
 
+import contextlib
 import gc
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache as remembered
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from streamlit.testing.v1 import local_script_runner
 from core import jobs, runs
 from core.config import TrainingConfig
 from core.files import lock_at
+from core.pruning import METHODS
 from tests.browsing import browser, page, server, tab, trained_server
 from tests.commands import run_command
 
@@ -37,24 +40,56 @@ def train(root: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@contextlib.contextmanager
+def step_by_step() -> Iterator[None]:
+    """To trace functions takes seconds; step by step it computes the same."""
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--trained", type=Path, help="a cache as trained_cache makes one, to be used instead")
     parser.addoption("--looks", action="store_true", help="keep how figures look now; see tests/test_looks.py")
 
 
 @pytest.fixture(scope="session")
-def trained_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with one small complete run, trained by the command line. Tests must not change it."""
-    if request.config.getoption("--trained"):
-        return request.config.getoption("--trained")
-    # Processes that share the work share it, too: whoever comes first trains it.
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the processes that share the tests."""
     base = tmp_path_factory.getbasetemp()
-    root = (base.parent if hasattr(request.config, "workerinput") else base) / "trained"
-    with lock_at(root.with_suffix(".lock")):
-        if not root.exists():
-            train(root.with_suffix(".new"))
-            root.with_suffix(".new").rename(root)
-    return root
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """Let whoever comes first make what all share."""
+    with lock_at(path.with_suffix(".lock")):
+        if not path.exists():
+            make(path.with_suffix(".new"))
+            path.with_suffix(".new").rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_cache(request: pytest.FixtureRequest, shared_folder: Path) -> Path:
+    """A cache with one small complete run, trained by the command line. Tests must not change it."""
+    return request.config.getoption("--trained") or made_once(shared_folder / "trained", train)
+
+
+@pytest.fixture(scope="session")
+def repaired_cache(trained_cache: Path, shared_folder: Path) -> Path:
+    """The same, repaired at all that pages ask for when they are opened, so that a server has nothing to repair."""
+
+    def repair(root: Path) -> None:
+        shutil.copytree(trained_cache, root)
+        for method in METHODS:
+            done = run_command("repair", f"--run={SMALL.run_id}", f"--method={method}", f"--output_dir={root}")
+            assert done.returncode == 0, done.stderr
+
+    return made_once(shared_folder / "repaired", repair)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,10 @@
 import re
 import shutil
 import zipfile
-from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -17,52 +15,61 @@ from core.config import K_VALUES
 from core.pruning import METHODS
 from core.runs import layout
 from core.sweep import RANDOM_SEEDS
-from pages.shared.choice import settings_of
-from tests.browsing import Server, confirmed, download, fill, metric, needs_chromium, opened, settled, visit
+from tests.browsing import confirmed, download, fill, metric, needs_chromium, opened, serving, settled, visit
 
 pytestmark = needs_chromium
 
 
-@pytest.mark.parametrize("path", ["", "pruning"])
-def test_an_address_opens_cold_on_a_fresh_server(server, page, path):
-    opened(page, server.url, path)
+def test_a_damaged_run_is_named_trained_again_pruned_and_compared(trained_cache, trained_run, tmp_path, page):
+    cache = shutil.copytree(trained_cache, tmp_path / "cache")
+    (cache / trained_run.id / layout.STATE).write_text('{"phase": "complete", "finished"')
+    with serving(cache) as server:
+        visit(page, f"{server.url}/runs")
+        expect(page.get_by_text("1 damaged run")).to_be_visible()
+        expect(page.get_by_text(trained_run.id).first).to_be_visible()
+        page.get_by_test_id("stTopNavLink").filter(has_text="Training").click()
+        page.get_by_role("radio", name="optdigits").click()
+        settled(page)
+        fill(page, "Hidden units", "60,40")
+        fill(page, "Epochs", "3")
+        expect(page.get_by_text("This run is damaged")).to_be_visible()
+        page.get_by_role("button", name="Train again").click()
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("button", name="Prune it")).to_be_visible()
+        settled(page)
+        again = runs.open_run(trained_run.id, cache)
+        for kernel, expected in zip(again.kernels(), trained_run.kernels(), strict=True):
+            np.testing.assert_array_equal(kernel, expected)
 
+        page.get_by_role("button", name="Prune it").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Pruning")
+        settled(page)
+        expect(metric(page, "accuracy")).to_contain_text("points from dense")
+        slider = page.get_by_label("Sparsity k", exact=True)
+        slider.focus()
+        slider.press("End")
+        expect(metric(page, "hidden")).to_contain_text("100.00%")
+        expect(metric(page, "loss")).to_contain_text("2.3026")
+        confirmed(page, "1")
+        expect(page).to_have_url(re.compile("k=1"))
+        settled(page)
 
-def test_train_prune_compare_download(server, page, tmp_path):
-    visit(page, f"{server.url}/training")
-    page.get_by_role("radio", name="optdigits").click()
-    settled(page)
-    fill(page, "Hidden units", "60,40")
-    fill(page, "Epochs", "4")
-    page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
-    page.reload()
-    expect(page.get_by_role("button", name="Prune it")).to_be_visible()
-    settled(page)
+        page.get_by_test_id("stTopNavLink").filter(has_text="Comparison").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Comparison")
+        settled(page)
+        fill(page, "Sparsities k", "0, 0.5, 1")
+        expect(page).to_have_url(re.compile("k_vals="))
+        expect(page.get_by_text("being scored in the background")).to_have_count(0)
+        settled(page)
+        table = pd.read_csv(download(page, "CSV", tmp_path))
+        assert set(table.k) == {0, 0.5, 1}
+        assert set(table.method) == set(METHODS)
 
-    page.get_by_role("button", name="Prune it").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Pruning")
-    settled(page)
-    expect(metric(page, "accuracy")).to_contain_text("points from dense")
-    slider = page.get_by_label("Sparsity k", exact=True)
-    slider.focus()
-    slider.press("End")
-    expect(metric(page, "hidden")).to_contain_text("100.00%")
-    expect(metric(page, "loss")).to_contain_text("2.3026")
-    confirmed(page, "1")
-    expect(page).to_have_url(re.compile("k=1"))
-    settled(page)
-
-    page.get_by_test_id("stTopNavLink").filter(has_text="Comparison").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Comparison")
-    settled(page)
-    fill(page, "Sparsities k", "0, 0.5, 1")
-    expect(page).to_have_url(re.compile("k_vals="))
-    expect(page.get_by_text("being scored in the background")).to_have_count(0)
-    settled(page)
-    table = pd.read_csv(download(page, "CSV", tmp_path))
-    assert set(table.k) == {0, 0.5, 1}
-    assert set(table.method) == set(METHODS)
+        page.get_by_test_id("stTopNavLink").filter(has_text="Runs").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+        settled(page)
+        expect(page.get_by_text("damaged run")).to_have_count(0)
 
 
 def test_every_download_opens_with_what_its_users_have(trained_server, trained_run, page, browser, tmp_path):
@@ -154,8 +161,9 @@ def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page):
 
 
 def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):
+    """On a server that nobody has opened before, by the address of a page."""
     (run,) = runs.list_runs(server.cache)
-    visit(page, f"{server.url}/pruning?k=0.5")
+    opened(page, server.url, "pruning", "k=0.5")
     confirmed(page, "0.5")
     other = page.context.new_page()
     visit(other, f"{server.url}/runs")
@@ -179,28 +187,6 @@ def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):
     page.reload()
     expect(page.get_by_text("No trained network yet.")).to_be_visible()
     settled(page)
-
-
-def test_a_damaged_run_is_named_and_trained_again(trained_cache, trained_run, tmp_path, page):
-    cache = shutil.copytree(trained_cache, tmp_path / "cache")
-    (cache / trained_run.id / layout.STATE).write_text('{"phase": "complete", "finished"')
-    server = Server(cache)
-    try:
-        visit(page, f"{server.url}/runs")
-        expect(page.get_by_text("1 damaged run")).to_be_visible()
-        expect(page.get_by_text(trained_run.id).first).to_be_visible()
-        visit(page, f"{server.url}/training?{urlencode(settings_of(trained_run.config()))}")
-        expect(page.get_by_text("This run is damaged")).to_be_visible()
-        page.get_by_role("button", name="Train again").click()
-        expect(page.get_by_role("button", name="Prune it")).to_be_visible(timeout=120_000)
-        settled(page)
-        visit(page, f"{server.url}/runs")
-        expect(page.get_by_text("damaged run")).to_have_count(0)
-    finally:
-        server.stop()
-    again = runs.open_run(trained_run.id, cache)
-    for kernel, expected in zip(again.kernels(), trained_run.kernels(), strict=True):
-        np.testing.assert_array_equal(kernel, expected)
 
 
 def test_a_download_that_fails_says_why(trained_server, trained_run, page, tmp_path):

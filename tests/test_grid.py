@@ -23,7 +23,7 @@ from core.jobs import open_queue, processes
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT, SCHEDULER
 from core.sweep import Criterion
-from tests.commands import run_command
+from tests.commands import end_work, run_command
 from tests.conftest import SMALL
 
 
@@ -41,7 +41,8 @@ def until(condition, seconds=120):
 
 @pytest.fixture
 def queue(cache):
-    return open_queue(cache)
+    yield open_queue(cache)
+    end_work(cache)
 
 
 def test_a_grid_is_every_combination_once():
@@ -637,13 +638,11 @@ def test_bad_flags_are_one_sentence_and_exit_2(tmp_path, flag, word):
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
-    """Two at a time; one of them cannot be trained, as its images are damaged. Then the same command again."""
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
+def test_the_command_trains_a_grid_and_says_what_failed(tmp_path, damaged):
+    """Two at a time; one of them cannot be trained. Then the same command again."""
     command = ["--dataset=digits,optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0", "--jobs=2"]
     command.append(f"--output_dir={tmp_path}/cache")
-    done = run_command("grid", *command, NETWORK_PRUNING_DATA=str(tmp_path))
+    done = run_command("grid", *command)
     assert done.returncode == 1, done.stderr
     assert "2 configurations, 0 trained already." in done.stdout
     assert done.stdout.count("test accuracy") == 1
@@ -654,7 +653,7 @@ def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
     (failed,) = [entry.failure for entry in open_queue(tmp_path / "cache").entries()]
     assert "train-images-idx3-ubyte.gz" in failed
 
-    again = run_command("grid", *command, "--dataset=optdigits", NETWORK_PRUNING_DATA=str(tmp_path))
+    again = run_command("grid", *command, "--dataset=optdigits")
     assert again.returncode == 0, again.stderr
     assert "1 configuration, 1 trained already." in again.stdout
     assert "starts" not in again.stdout
@@ -664,8 +663,17 @@ def test_the_command_trains_a_grid_and_says_what_failed(tmp_path):
     assert open_queue(tmp_path / "cache").entries() == []
 
 
-def test_a_killed_queue_loses_nothing(queue):
-    first, second = tiny(0), tiny(1)
+@pytest.fixture
+def damaged(tmp_path, monkeypatch):
+    """A configuration that cannot be trained, and is soon known to be: its images are damaged."""
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
+    monkeypatch.setenv("NETWORK_PRUNING_DATA", str(tmp_path))
+    return TrainingConfig(epochs=2, hidden_units=(20, 10))
+
+
+def test_a_killed_queue_loses_nothing(queue, damaged):
+    first, second = tiny(0), damaged
     queue.add([first, second])
     process = subprocess.Popen([sys.executable, "-m", "core.grid", "--work", f"--output_dir={queue.root}"], cwd=PROJECT)
     run = runs.open_run(first.run_id)
@@ -678,10 +686,12 @@ def test_a_killed_queue_loses_nothing(queue):
     assert [entry.config for entry in queue.entries()] == [first, second]
     queue.start()
     assert not queue.is_stuck()
-    until(lambda: not queue.entries())
-    # The training that had begun went on by itself and was not begun anew.
+    until(lambda: not queue.is_working())
+    # The training that had begun went on by itself and was not begun anew; the other was begun.
     assert json.loads((run.folder / layout.STATE).read_text())["pid"] == trainer
-    assert runs.open_run(second.run_id).is_complete()
+    (entry,) = queue.entries()
+    assert entry.config == second
+    assert "train-images-idx3-ubyte.gz" in entry.failure
 
 
 def test_ctrl_c_cancels_the_configurations_of_the_command_and_no_others(queue):
@@ -747,7 +757,8 @@ def test_a_scheduler_that_cannot_be_reached_is_one_sentence(queue, distributed, 
     assert queue.is_stuck()
 
 
-def test_a_dask_cluster_trains_the_same_queue(tmp_path, distributed):
+def test_a_dask_cluster_trains_the_same_queue(tmp_path, damaged, distributed):
+    """A worker for each of two, of which one cannot be trained."""
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
@@ -755,13 +766,14 @@ def test_a_dask_cluster_trains_the_same_queue(tmp_path, distributed):
         workers = set(client.run(os.getpid).values())
         done = run_command(
             "grid",
-            *("--dataset=optdigits", "--epochs=2", "--hidden_units=20,10", "--seed=0-1"),
-            f"--output_dir={tmp_path}",
+            *("--dataset=digits,optdigits", "--epochs=2", "--hidden_units=20,10"),
+            f"--output_dir={tmp_path}/cache",
             **{SCHEDULER: cluster.scheduler_address},
         )
-    assert done.returncode == 0, done.stderr
-    said = (tmp_path / ".queue" / "log.txt").read_text().splitlines()
-    assert {int(line.split()[-1]) for line in said} == workers
+    assert done.returncode == 1, done.stderr
+    queue = open_queue(tmp_path / "cache")
+    said = [line.split() for line in (queue.folder / "log.txt").read_text().splitlines() if "by process" in line]
+    assert {int(words[-1]) for words in said} == workers
     assert len(workers) == 2
-    assert runs.runs_table(tmp_path).status.tolist() == ["complete", "complete"]
-    assert open_queue(tmp_path).entries() == []
+    assert runs.open_run(tiny(0).run_id, queue.root).is_complete()
+    assert [(entry.config, entry.status) for entry in queue.entries()] == [(damaged, "failed")]

@@ -18,7 +18,7 @@ from core.pruning import METHODS, prune, prune_count, rank
 from core.scoring import fine_curve, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of
-from tests.browsing import Server, confirmed, metric, needs_chromium, settled, shown, visit, wall_shows
+from tests.browsing import confirmed, metric, needs_chromium, opened, serving, settled, shown, visit, wall_shows
 
 pytestmark = needs_chromium
 
@@ -187,20 +187,17 @@ def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run
         assert numbers == shown(score.accuracy, score.loss)
 
 
-def test_curves_complete_themselves_in_the_background(trained_cache, trained_run, tmp_path, browser, page):
+def test_curves_complete_themselves_in_the_background(repaired_cache, trained_run, tmp_path, page):
     cache = tmp_path / "cache"
-    shutil.copytree(trained_cache, cache)
+    shutil.copytree(repaired_cache, cache)
     path = cache / trained_run.id / "sweep.csv"
     table = pd.read_csv(path)
-    table[table.sparsity == 0].to_csv(path, index=False)
-    server = Server(cache)
-    try:
+    table[(table.sparsity == 0) | (table.recovery == "repair")].to_csv(path, index=False)
+    with serving(cache) as server:
         visit(page, f"{server.url}/pruning?run={trained_run.id}&k=0.5")
         confirmed(page, "0.5")
         expect(page.get_by_text("The curves are growing")).to_have_count(0)
         assert not unscored(runs.open_run(trained_run.id, cache).sweep(), fine_curve())
-    finally:
-        server.stop()
 
 
 def test_the_browser_knows_what_survives_as_python_does(page):
@@ -356,7 +353,7 @@ def test_play_moves_the_real_slider_to_the_end(trained_server, trained_run, page
 
 def test_the_first_page_is_alive_without_a_click(server, page):
     """A cache that never held a run, no data folder: the example is adopted and shown."""
-    page.goto(server.url)
+    opened(page, server.url, "")
     page.locator(".instrument[data-state=confirmed]").wait_for()
     (run,) = runs.list_runs(server.cache)
     scores = Criterion("weight").select(run.sweep()).set_index("sparsity")

@@ -1,6 +1,5 @@
 """A training that was interrupted goes on from its last completed epoch, and ends with the very same network."""
 
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -16,7 +15,7 @@ from core.errors import CancelledError
 from core.runs import layout
 from core.scoring import experiment
 from core.settings import PROJECT
-from tests.conftest import SMALL
+from tests.conftest import SMALL, step_by_step
 
 SHORT = dataclasses.replace(SMALL, epochs=4, hidden_units=(20, 12), batch_size=400)
 BEST_BEFORE = dataclasses.replace(SHORT, learning_rate=0.2, epochs=5)
@@ -75,18 +74,6 @@ def test_training_on_goes_on_bit_for_bit(choices, trained_run, data):
     steps, checkpoint = [], checkpoints[config.epochs // 2 - 1]
     assert same(recover(config, parent, data, steps.append, checkpoint=checkpoint).kernels, whole.kernels)
     assert steps[0].epoch == checkpoint.epoch + 1 == config.epochs // 2 + 1
-
-
-@contextlib.contextmanager
-def step_by_step():
-    """To trace functions takes seconds; step by step it computes the same."""
-    import tensorflow
-
-    tensorflow.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tensorflow.config.run_functions_eagerly(False)
 
 
 def train(config=SHORT, interrupted_in=None):

@@ -18,6 +18,7 @@ from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import actions, choice
+from tests.commands import end_work
 from tests.conftest import SMALL
 
 TINY = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(8,))
@@ -297,7 +298,4 @@ def test_never_more_trainings_at_a_time_than_allowed(cache, monkeypatch):
         assert jobs.trainings_at_work(cache) == 2
         assert "at a time" in refused[0]
     finally:
-        for config in begun:
-            runs.open_run(config.run_id).request_cancel()
-        while jobs.trainings_at_work(cache):
-            threading.Event().wait(0.05)
+        end_work(cache)

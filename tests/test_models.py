@@ -37,7 +37,7 @@ from core.pruning import prune
 from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
-from tests.browsing import Server, download, needs_chromium, settled, visit
+from tests.browsing import download, needs_chromium, serving, settled, visit
 from tests.commands import run_command
 from tests.conftest import SMALL
 
@@ -556,13 +556,11 @@ assert not heavy, heavy
 
 
 @needs_chromium
-def test_a_small_model_is_made_and_taken_away(trained_run, browser, page, tmp_path):
+def test_a_small_model_is_made_and_taken_away(repaired_cache, trained_run, page, tmp_path):
     """From the button over progress to a file that SciPy reads; a reload loses nothing."""
     from scipy.sparse import csr_array
 
-    shutil.copytree(trained_run.root, tmp_path / "cache")
-    server = Server(tmp_path / "cache")
-    try:
+    with serving(tmp_path / "cache", repaired_cache) as server:
         visit(page, f"{server.url}/pruning?run={SMALL.run_id}&method=unit&k=0.5")
         page.get_by_text("Download the small model").click()
         page.locator(".st-key-make_npz button").click()
@@ -579,5 +577,3 @@ def test_a_small_model_is_made_and_taken_away(trained_run, browser, page, tmp_pa
             parts = tuple(arrays[f"{part}_{index}"] for part in ("data", "indices", "indptr"))
             signal = np.maximum(signal, 0) @ csr_array(parts, shape=arrays[f"shape_{index}"])
         assert np.array_equal(signal.argmax(axis=1), predict(pruned(trained_run, *UNIT), test.images))
-    finally:
-        server.stop()

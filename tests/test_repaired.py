@@ -20,7 +20,7 @@ from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, sco
 from core.settings import PROJECT
 from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of
 from pages.shared import networks
-from tests.browsing import Server, confirmed, metric, needs_chromium, visit
+from tests.browsing import confirmed, metric, needs_chromium, serving, visit
 from tests.commands import run_command
 from tests.test_pages import instrument
 
@@ -311,10 +311,8 @@ def test_one_damaged_network_leaves_the_others(run, monkeypatch):
 
 
 @needs_chromium
-def test_the_switch_shows_the_repaired_network(served, trained_run, browser, page, tmp_path):
-    shutil.copytree(served, tmp_path / "cache")
-    server = Server(tmp_path / "cache")
-    try:
+def test_the_switch_shows_the_repaired_network(served, trained_run, page, tmp_path):
+    with serving(tmp_path / "cache", served) as server:
         row = repaired("unit").select(runs.open_run(trained_run.id, served).sweep()).set_index("sparsity").loc[0.8]
         visit(page, f"{server.url}/pruning?run={trained_run.id}&method=unit&k=0.8")
         confirmed(page, "0.8")
@@ -332,5 +330,3 @@ def test_the_switch_shows_the_repaired_network(served, trained_run, browser, pag
         test = load_dataset("optdigits", made.root).test
         score = evaluate(made.network(repaired("unit").key(0.83)), test.images, test.labels)
         assert metric(page, "accuracy").locator("output").inner_text() == f"{score.accuracy:.2%}"
-    finally:
-        server.stop()

@@ -24,8 +24,9 @@ from core.kernels import decoder, tiny
 from core.runs import layout
 from core.settings import PROJECT
 from core.training.smallest import hidden_units, smallest
-from tests.browsing import Server, download, fill, needs_chromium, settled, visit
+from tests.browsing import download, fill, needs_chromium, serving, settled, visit
 from tests.commands import run_command
+from tests.conftest import step_by_step
 
 BYTES = 1_000
 
@@ -81,23 +82,25 @@ def test_neither_test_images_nor_validation_labels_teach_it(made, trained_run, d
     raw["test_images"][:] = 0
     raw["test_labels"][:] = 0
     other = Dataset(data.spec, raw)
-    few = smallest(trained_run.kernels(), other, held_out, BYTES, epochs=3)
-    same = smallest(trained_run.kernels(), data, held_out, BYTES, epochs=3)
+    with step_by_step():
+        few = smallest(trained_run.kernels(), other, held_out, BYTES, epochs=3)
+        same = smallest(trained_run.kernels(), data, held_out, BYTES, epochs=3)
+        raw["train_labels"][:held_out] = 0
+        blind = smallest(trained_run.kernels(), Dataset(data.spec, raw), held_out, BYTES, epochs=3)
     assert few.file == same.file
-    raw["train_labels"][:held_out] = 0
-    blind = smallest(trained_run.kernels(), Dataset(data.spec, raw), held_out, BYTES, epochs=3)
     assert list(blind.history.loss) == list(same.history.loss)
     assert list(blind.history.val_accuracy) != list(same.history.val_accuracy)
 
 
 def test_another_seed_is_another_network(trained_run, data):
     held_out = trained_run.config().num_valid
-    first, second = (smallest(trained_run.kernels(), data, held_out, BYTES, 2, seed).file for seed in (0, 1))
+    with step_by_step():
+        first, second = (smallest(trained_run.kernels(), data, held_out, BYTES, 2, seed).file for seed in (0, 1))
     assert first != second
 
 
 def test_what_cannot_be_so_small_is_said(trained_run, data):
-    with pytest.raises(KnownError, match="No network of at most 400 bytes came out of 1 epochs"):
+    with step_by_step(), pytest.raises(KnownError, match="No network of at most 400 bytes came out of 1 epochs"):
         smallest(trained_run.kernels(), data, trained_run.config().num_valid, 400, epochs=1)
 
 
@@ -357,12 +360,10 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
 
 
 @needs_chromium
-def test_a_file_is_made_stopped_and_taken_away(trained_run, browser, page, tmp_path, data):
+def test_a_file_is_made_stopped_and_taken_away(repaired_cache, trained_run, page, tmp_path, data):
     """From the button over progress to a file that the decoder reads; what was ready is kept by a stop."""
-    shutil.copytree(trained_run.root, tmp_path / "cache")
     run = runs.open_run(trained_run.id, tmp_path / "cache")
-    server = Server(run.root)
-    try:
+    with serving(run.root, repaired_cache) as server:
         visit(page, f"{server.url}/smallest?run={run.id}")
         expect(page.get_by_text("No file was made of this network yet")).to_be_visible()
         # The first is soon ready; the others would take a while.
@@ -385,5 +386,3 @@ def test_a_file_is_made_stopped_and_taken_away(trained_run, browser, page, tmp_p
         expect(page.locator(".js-plotly-plot").filter(has_text="Whole file in bytes")).to_be_visible()
         code = download(page, "QR code", tmp_path)
         assert zxingcpp.read_barcodes(Image.open(code))[0].bytes == path.read_bytes()
-    finally:
-        server.stop()

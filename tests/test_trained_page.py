@@ -16,7 +16,7 @@ from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import choice, networks
-from tests.browsing import Server, confirmed, fill, metric, needs_chromium, settled, visit
+from tests.browsing import confirmed, fill, metric, needs_chromium, serving, settled, visit
 from tests.commands import run_command
 from tests.conftest import SMALL
 from tests.test_pages import instrument
@@ -25,10 +25,10 @@ TRAINED = Criterion("weight", recovery=recovered.TRAINED)
 
 
 @pytest.fixture(scope="module")
-def family(trained_run, tmp_path_factory):
+def family(repaired_cache, tmp_path_factory):
     """A cache with a run, two networks trained on from it at one k, and a control."""
     root = tmp_path_factory.mktemp("family")
-    shutil.copytree(trained_run.root, root, dirs_exist_ok=True)
+    shutil.copytree(repaired_cache, root, dirs_exist_ok=True)
     for choices in (["--epochs=1"], ["--epochs=3", "--how=gradual"], ["--epochs=1", "--how=reinit"]):
         done = run_command(
             "recover", f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices
@@ -213,11 +213,9 @@ def test_a_damaged_child_does_not_take_the_page_down(parent):
 
 
 @needs_chromium
-def test_training_on_in_the_browser(family, browser, page, tmp_path):
+def test_training_on_in_the_browser(family, page, tmp_path):
     """From the empty state over progress to the slider; the zeros are as many as asked for."""
-    shutil.copytree(family, tmp_path / "cache")
-    server = Server(tmp_path / "cache")
-    try:
+    with serving(tmp_path / "cache", family) as server:
         visit(page, f"{server.url}/pruning?run={SMALL.run_id}&state=trained+on&method=unit")
         fill(page, "Sparsity k in percent", "75")
         fill(page, "Epochs", "2")
@@ -228,5 +226,3 @@ def test_training_on_in_the_browser(family, browser, page, tmp_path):
         child = runs.open_run(config.run_id, tmp_path / "cache")
         assert metric(page, "accuracy").locator("output").inner_text() == f"{child.result().test_accuracy:.2%}"
         assert [int((~kernel.any(axis=0)).sum()) for kernel in child.kernels()[:-1]] == [45, 30]
-    finally:
-        server.stop()

@@ -11,13 +11,13 @@ from streamlit.testing.v1 import AppTest
 from core import runs
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
-from core.errors import CancelledError
+from core.errors import CancelledError, RunError
 from core.runs import layout
 from core.scoring import experiment
 from core.settings import PROJECT
 from tests.conftest import SMALL, step_by_step
 
-SHORT = dataclasses.replace(SMALL, epochs=4, hidden_units=(20, 12), batch_size=400)
+SHORT = dataclasses.replace(SMALL, epochs=4, hidden_units=(20, 12), batch_size=700)
 BEST_BEFORE = dataclasses.replace(SHORT, learning_rate=0.2, epochs=5)
 TRAININGS = {
     "plain": (SHORT, 1),
@@ -158,8 +158,17 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(interrupted, whole, capsys, damage):
+def test_a_damaged_checkpoint_is_known_to_be(interrupted, damage):
     damage(interrupted.part / layout.CHECKPOINT)
+    with (
+        runs.write_run(interrupted, SHORT) as writer,
+        pytest.raises(RunError, match=r"^The checkpoint .* is damaged"),
+    ):
+        writer.kept({}, SHORT.parameter_count)
+
+
+def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(interrupted, whole, capsys):
+    DAMAGES["truncated"](interrupted.part / layout.CHECKPOINT)
     run = train()
     said = capsys.readouterr().out
     assert "is damaged" in said
@@ -173,7 +182,7 @@ def test_a_checkpoint_that_is_a_link_is_not_followed(interrupted, tmp_path, caps
     outside = path.rename(tmp_path / "outside")
     content = outside.read_bytes()
     path.symlink_to(outside)
-    train()
+    train(interrupted_in=1)
     assert "Training starts from the beginning." in capsys.readouterr().out
     assert outside.read_bytes() == content
 
@@ -183,7 +192,7 @@ def test_a_checkpoint_of_other_versions_is_not_taken(interrupted, capsys, monkey
     from core.training import train as training
 
     monkeypatch.setattr(training, what, lambda: {"keras": "9"} if what == "_versions" else "another machine")
-    train()
+    train(interrupted_in=1)
     said = capsys.readouterr().out
     assert "with other images or versions, or on another machine" in said
     assert "goes on" not in said

@@ -35,7 +35,7 @@ NAVIGATION = [path.capitalize() or "Overview" for path in PAGES]
 
 
 class Server:
-    """The app as `streamlit run app.py` starts it, on a port and with a cache of its own."""
+    """What `streamlit run app.py` starts, forked as commands are, on a port and with a cache of its own."""
 
     # Those of servers that were stopped: what a tab has loaded from an address, it need not load from there again.
     free_ports: ClassVar[list[int]] = []

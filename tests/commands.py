@@ -1,4 +1,4 @@
-"""The commands of the project as a person types them, each in a process of its own.
+"""Commands as a person types them, those of the project and the server, each in a process of its own.
 
 Such a process is forked from one that has imported TensorFlow once: this takes seconds, and there are many.
 """

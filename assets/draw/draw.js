@@ -16,6 +16,8 @@ export default function (component) {
   board.tell = setStateValue;
   board.receive(data);
   return () => {
+    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
+    if (parentElement.isConnected) return;
     boards.delete(parentElement);
     board.close();
   };

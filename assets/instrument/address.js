@@ -1,23 +1,38 @@
 // k in the address bar. A whole drag is one step of the back button: its first change adds a step, and what follows
-// until the release replaces it. Python then writes the same address, which the browser takes as no change at all.
+// until the release replaces it. Python then writes the same address, which the browser takes as no change at all. Where
+// the slider has moved on by then, Streamlit would add a step for what is no longer so; that is left out.
 
 class Address {
   constructor(onReturn) {
     this.inDrag = false;
+    this.written = new Set();
     this.returned = () => {
       const k = new URLSearchParams(location.search).get("k");
       onReturn(k);
     };
     window.addEventListener("popstate", this.returned);
+    this.add = (state, title, url) => {
+      if (!this.isLate(new URL(url, location.href))) addStep(url);
+    };
+    history.pushState = this.add;
+  }
+
+  // Whether an address differs from the present one in nothing but a k that was written here.
+  isLate({ pathname, searchParams }) {
+    const written = this.written.has(searchParams.get("k")), now = new URLSearchParams(location.search);
+    searchParams.delete("k");
+    now.delete("k");
+    return written && pathname === location.pathname && searchParams.toString() === now.toString();
   }
 
   write(key, released) {
+    this.written.add(key);
     const k = `k=${encodeURIComponent(key)}`;
     const now = location.search;
     const next = /[?&]k=/.test(now) ? now.replace(/([?&])k=[^&]*/, `$1${k}`) : now ? `${now}&${k}` : `?${k}`;
     if (next !== now) {
       if (this.inDrag) history.replaceState({}, "", location.pathname + next);
-      else history.pushState({}, "", location.pathname + next);
+      else addStep(location.pathname + next);
       this.inDrag = true;
     }
     if (released) this.inDrag = false;
@@ -25,5 +40,10 @@ class Address {
 
   close() {
     window.removeEventListener("popstate", this.returned);
+    if (history.pushState === this.add) delete history.pushState;
   }
+}
+
+function addStep(url) {
+  History.prototype.pushState.call(history, {}, "", url);
 }

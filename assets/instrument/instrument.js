@@ -20,6 +20,8 @@ export default function (component) {
   instrument.tell = (at) => setStateValue("at", at);
   instrument.receive(data);
   return () => {
+    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
+    if (parentElement.isConnected) return;
     instruments.delete(parentElement);
     instrument.close();
   };

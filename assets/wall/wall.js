@@ -19,6 +19,8 @@ export default function (component) {
   wall.tell = (image) => setStateValue("picked", image);
   wall.receive(data);
   return () => {
+    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
+    if (parentElement.isConnected) return;
     walls.delete(parentElement);
     wall.close();
   };

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect, sync_playwright
 
 from core.settings import PROJECT
 from tests.commands import end_work, start
@@ -140,6 +140,34 @@ def page(tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
         tab.evaluate("localStorage.clear(); sessionStorage.clear()")
     tab.context.clear_cookies()
     tab.goto("about:blank")
+
+
+class Line:
+    """The line from servers to a tab that has visited none yet, on which what they say can be held back."""
+
+    def __init__(self, page: Page):
+        self.page, self.late, self.holds = page, [], False
+        page.route_web_socket("**/_stcore/stream", self._connect)
+
+    def _connect(self, tab: WebSocketRoute) -> None:
+        self.send = tab.send
+        tab.connect_to_server().on_message(lambda said: self.late.append(said) if self.holds else self.send(said))
+
+    def place_of(self, words: bytes) -> int:
+        """Wait for what is held back to have these words, and tell at which place."""
+        for _ in range(3000):
+            for place, said in enumerate(self.late):
+                if words in said:
+                    return place
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"the server did not say {words}")
+
+    def release(self, count: int | None = None) -> None:
+        """Let the tab hear what was held back, all of it at once; with a count so many, and nothing new."""
+        self.holds = count is not None
+        heard, self.late = self.late[:count], self.late[len(self.late) if count is None else count :]
+        for said in heard:
+            self.send(said)
 
 
 def settled(page: Page) -> None:

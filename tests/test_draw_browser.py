@@ -12,7 +12,7 @@ from core.datasets import load_dataset
 from core.evaluation import predict
 from core.pruning import METHODS, prune, rank
 from core.sweep import STOPS, key_of
-from tests.browsing import needs_chromium, settled, visit
+from tests.browsing import Line, needs_chromium, settled, visit
 
 pytestmark = needs_chromium
 
@@ -135,6 +135,26 @@ def test_drawing_undoing_and_clearing(trained_server, trained_run, page):
     board(page, "empty")
     settled(page)
     expect(page.get_by_text("Draw a digit here")).to_be_visible()
+
+
+def test_what_a_slow_server_says_late_takes_nothing_off_the_paper(trained_server, trained_run, page):
+    page = page.context.new_page()
+    line = Line(page)
+    visit(page, f"{trained_server.url}/draw?run={trained_run.id}&k=0.5")
+    board(page, "empty")
+    settled(page)
+    line.holds = True
+    for x in (0.3, 0.5, 0.7):
+        draw_line(page, (x, 0.2), (x, 0.8))
+        move_slider(page, int(100 * x))
+    line.place_of(b"k=0.7")
+    line.release()
+    board(page, "complete")
+    settled(page)
+    # All three strokes are there: one after the other can be taken back.
+    for state in ("complete", "complete", "empty"):
+        page.get_by_label("Undo the last stroke").click()
+        board(page, state)
 
 
 def test_a_picture_is_read_dark_on_light_and_light_on_dark(trained_server, trained_run, page, tmp_path):

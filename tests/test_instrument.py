@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
 
 from core import runs
 from core.analysis.distributions import Distribution
@@ -18,7 +18,7 @@ from core.pruning import METHODS, prune, prune_count, rank
 from core.scoring import fine_curve, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, Criterion, key_of
-from tests.browsing import confirmed, metric, needs_chromium, opened, serving, settled, shown, visit, wall_shows
+from tests.browsing import Line, confirmed, metric, needs_chromium, opened, serving, settled, shown, visit, wall_shows
 
 pytestmark = needs_chromium
 
@@ -342,40 +342,20 @@ def test_a_drag_is_one_step_back(trained_server, trained_run, page):
 def test_what_a_slow_server_says_late_neither_moves_the_slider_nor_is_a_step_back(trained_server, trained_run, page):
     """Of all that it says of a drag nothing comes before the next one is over, and then all at once."""
     page = page.context.new_page()
-    late, held = [], [False]
-
-    def between(browser_side: WebSocketRoute) -> None:
-        server_side = browser_side.connect_to_server()
-        server_side.on_message(lambda said: late.append(said) if held[0] else browser_side.send(said))
-        held.append(browser_side.send)
-
-    def place_of(said: bytes) -> int:
-        for _ in range(3000):
-            for place, each in enumerate(late):
-                if said in each:
-                    return place
-            page.wait_for_timeout(20)
-        raise AssertionError(f"the server did not say {said}")
-
-    page.route_web_socket("**/_stcore/stream", between)
+    line = Line(page)
     visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.2")
     confirmed(page, "0.2")
     settled(page)
-    held[0] = True
+    line.holds = True
     slide(page, 20, 40)
-    place_of(b"k=0.4")
+    line.place_of(b"k=0.4")
     slide(page, 40, 60)
-    place_of(b"k=0.6")
-    before = place_of(b'"k": "0.6"')
-    send = held[-1]
-    for said in late[:before]:
-        send(said)
+    line.place_of(b"k=0.6")
+    line.release(line.place_of(b'"k": "0.6"'))
     page.wait_for_timeout(500)
     expect(page.locator(".instrument")).to_have_attribute("data-key", "0.6")
     expect(page).to_have_url(re.compile(r"k=0\.6(&|$)"))
-    held[0] = False
-    for said in late[before:]:
-        send(said)
+    line.release()
     confirmed(page, "0.6")
     settled(page)
     for k in ("0.4", "0.2"):

@@ -2,6 +2,8 @@
 // until the release replaces it. Python then writes the same address, which the browser takes as no change at all. Where
 // the slider has moved on by then, Streamlit would add a step for what is no longer so; that is left out.
 
+const addStep = History.prototype.pushState;
+
 class Address {
   constructor(onReturn) {
     this.inDrag = false;
@@ -12,7 +14,7 @@ class Address {
     };
     window.addEventListener("popstate", this.returned);
     this.add = (state, title, url) => {
-      if (!this.isLate(new URL(url, location.href))) addStep(url);
+      if (!this.isLate(new URL(url, location.href))) addStep.call(history, state, title, url);
     };
     history.pushState = this.add;
   }
@@ -32,7 +34,7 @@ class Address {
     const next = /[?&]k=/.test(now) ? now.replace(/([?&])k=[^&]*/, `$1${k}`) : now ? `${now}&${k}` : `?${k}`;
     if (next !== now) {
       if (this.inDrag) history.replaceState({}, "", location.pathname + next);
-      else addStep(location.pathname + next);
+      else addStep.call(history, {}, "", location.pathname + next);
       this.inDrag = true;
     }
     if (released) this.inDrag = false;
@@ -42,8 +44,4 @@ class Address {
     window.removeEventListener("popstate", this.returned);
     if (history.pushState === this.add) delete history.pushState;
   }
-}
-
-function addStep(url) {
-  History.prototype.pushState.call(history, {}, "", url);
 }

@@ -165,9 +165,9 @@ class Line:
     def release(self, count: int | None = None) -> None:
         """Let the tab hear what was held back, all of it at once; with a count so many, and nothing new."""
         self.holds = count is not None
-        heard, self.late = self.late[:count], self.late[len(self.late) if count is None else count :]
-        for said in heard:
+        for said in self.late[:count]:
             self.send(said)
+        del self.late[:count]
 
 
 def settled(page: Page) -> None:
@@ -184,7 +184,7 @@ def visit(page: Page, url: str) -> None:
 
 def opened(page: Page, url: str, path: str, query: str = "") -> None:
     """Visit a page by its address, and hold that it is that page, with the way to all others."""
-    visit(page, f"{url}/{path}?{query}")
+    visit(page, f"{url}/{path}{query}")
     expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])
     for title in NAVIGATION:
         expect(page.get_by_test_id("stTopNavLink").filter(has_text=title)).to_have_count(1)

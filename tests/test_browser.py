@@ -163,7 +163,7 @@ def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page):
 def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):
     """On a server that nobody has opened before, by the address of a page."""
     (run,) = runs.list_runs(server.cache)
-    opened(page, server.url, "pruning", "k=0.5")
+    opened(page, server.url, "pruning", "?k=0.5")
     confirmed(page, "0.5")
     other = page.context.new_page()
     visit(other, f"{server.url}/runs")

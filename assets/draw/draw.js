@@ -1,26 +1,12 @@
 // The drawing board. What is drawn is sent to Python after each stroke; Python answers with the probabilities at every
 // stop of the slider, a few stops at a time, and from then on the slider moves without it.
 
-const boards = new WeakMap();
 const SEND_MS = 200;
 const PENDING = "…";
 const SIZE = 560; // pixels of the canvas, along each side
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
-  let board = boards.get(parentElement);
-  if (!board) {
-    board = new Board(parentElement.querySelector(".draw"));
-    boards.set(parentElement, board);
-  }
-  board.tell = setStateValue;
-  board.receive(data);
-  return () => {
-    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
-    if (parentElement.isConnected) return;
-    boards.delete(parentElement);
-    board.close();
-  };
+  return last(component, (parent) => new Board(parent.querySelector(".draw")), component.setStateValue);
 }
 
 class Board {

@@ -2,7 +2,6 @@
 // the smallest and the dense bin counts give the survivors exactly; accuracy and loss, where they have been scored. Python
 // follows, prunes and scores the real network, and what it measures takes the place of anything shown before.
 
-const instruments = new WeakMap();
 const FOLLOW_MS = 120;
 const REST_MS = 200;
 const PLAY_MS = 110;
@@ -11,20 +10,7 @@ let plotly = null;
 let serial = Date.now();
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
-  let instrument = instruments.get(parentElement);
-  if (!instrument) {
-    instrument = new Instrument(parentElement.querySelector(".instrument"));
-    instruments.set(parentElement, instrument);
-  }
-  instrument.tell = (at) => setStateValue("at", at);
-  instrument.receive(data);
-  return () => {
-    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
-    if (parentElement.isConnected) return;
-    instruments.delete(parentElement);
-    instrument.close();
-  };
+  return last(component, (parent) => new Instrument(parent.querySelector(".instrument")), (at) => component.setStateValue("at", at));
 }
 
 function loadPlotly(url) {

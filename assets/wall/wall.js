@@ -1,7 +1,6 @@
 // The wall of test images. It follows the slider by the event "pruning:k", without the server: the predictions of every
 // scored sparsity are here, a byte an image. Of two states that follow each other, only the tiles that differ are drawn.
 
-const walls = new WeakMap();
 const REST_MS = 400;
 const RIGHT = 0, WRONG = 1, GAINED = 2;
 const PAPER = "#FFFFFF", NIGHT = "#14181D", GREEN = "#7FD6B4";
@@ -10,20 +9,7 @@ const number = (value) => value.toLocaleString("en-US");
 const percent = (key) => `${+(100 * Number(key)).toFixed(2)}%`;
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
-  let wall = walls.get(parentElement);
-  if (!wall) {
-    wall = new Wall(parentElement.querySelector(".wall"));
-    walls.set(parentElement, wall);
-  }
-  wall.tell = (image) => setStateValue("picked", image);
-  wall.receive(data);
-  return () => {
-    // Streamlit calls this, too, where other data come before these were drawn. What is on the page goes on.
-    if (parentElement.isConnected) return;
-    walls.delete(parentElement);
-    wall.close();
-  };
+  return last(component, (parent) => new Wall(parent.querySelector(".wall")), (image) => component.setStateValue("picked", image));
 }
 
 class Wall {

@@ -16,9 +16,8 @@ from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
-from core.settings import ASSETS
 from core.sweep import RECOVERIES, REPAIR_STOPS, Criterion, key_of, parse_key
-from pages.shared import frame, networks, wall
+from pages.shared import component, frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
@@ -29,16 +28,8 @@ BESIDE_FIRST = key_of(0.9)
 QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 """From which k on scoring costs a fraction of the dense network: nearly all weights are gone, or half of the units."""
 
-_FOLDER = ASSETS / "instrument"
-_SCRIPTS = ("survivors.js", "drawing.js", "address.js", "instrument.js")
-_component = st.components.v2.component(
-    "instrument",
-    html=(_FOLDER / "instrument.html").read_text(),
-    css=(_FOLDER / "instrument.css").read_text(),
-    js="\n".join((_FOLDER / name).read_text() for name in _SCRIPTS),
-    # Plotly puts its own styles into the document.
-    isolate_styles=False,
-)
+# Its styles are not isolated, as Plotly puts its own into the document.
+_component = component.from_folder("instrument", "survivors.js", "drawing.js", "address.js", isolate_styles=False)
 
 
 def plotly_address() -> str:

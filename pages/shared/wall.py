@@ -18,19 +18,12 @@ from core.charts import interactive
 from core.errors import KnownError
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
-from core.settings import ASSETS
 from core.sweep import Criterion, key_of
-from pages.shared import networks
+from pages.shared import component, networks
 
 PATH = "wall/{run}/{identity}/{what}"
-_component = st.components.v2.component(
-    "wall",
-    html=(ASSETS / "wall" / "wall.html").read_text(),
-    css=(ASSETS / "wall" / "wall.css").read_text(),
-    js=(ASSETS / "wall" / "wall.js").read_text(),
-    # So that the rule against Streamlit's fading sees it.
-    isolate_styles=False,
-)
+# Its styles are not isolated, so that the rule against Streamlit's fading sees it.
+_component = component.from_folder("wall", isolate_styles=False)
 
 
 def address(path: str = PATH) -> str:

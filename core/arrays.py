@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ DAMAGED = (OSError, KeyError, ValueError)
 _ROOM = 2_000
 """Bytes of a file, beside those of an array: its names, and what the array says of itself."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_PARSER = threading.Lock()
+"""Taken while NumPy reads a header, which is an expression of Python. Before 3.11.8 and 3.12.2 Python fails with a
+SystemError where two threads parse at a time (python/cpython#106905), and a sound file would be called damaged."""
 
 
 class Arrays(Mapping[str, np.ndarray]):
@@ -41,7 +45,7 @@ class Arrays(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         self.kind(name)
-        with damaged(), self._archive.open(self._members[name]) as member:
+        with damaged(), _PARSER, self._archive.open(self._members[name]) as member:
             return npy.read_array(member, allow_pickle=False)
 
     def kind(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -50,7 +54,7 @@ class Arrays(Mapping[str, np.ndarray]):
         What it says of itself is held against what is there: NumPy would make room for all of it before it reads.
         """
         info = self._members[name]
-        with damaged(), self._archive.open(info) as member:
+        with damaged(), _PARSER, self._archive.open(info) as member:
             shape, _, kind = _HEADERS[npy.read_magic(member)](member)
             if kind.hasobject or not kind.itemsize:
                 raise ValueError(f"array {name} does not hold numbers or text")

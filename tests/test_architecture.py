@@ -1,4 +1,4 @@
-"""The walls: what may import what. The rooms and their order are those of CONTRIBUTING.md."""
+"""The walls: what may import what, and what nobody may call. The rooms and their order are those of CONTRIBUTING.md."""
 
 import ast
 import importlib
@@ -98,6 +98,9 @@ LATE = {
 """What these import only where they need it: it costs seconds, or may not be installed."""
 
 FILES = sorted([*PROJECT.glob("core/**/*.py"), *PROJECT.glob("pages/**/*.py"), PROJECT / "app.py"])
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+"""Parsed before any test. A thread that one left behind may parse too, and not every Python can do both at a time: see
+`core.arrays`."""
 
 
 def module_of(path):
@@ -112,7 +115,7 @@ def room_of(module):
 
 def imports(path):
     """(module, whether at the top of the file) of everything that a file imports."""
-    tree = ast.parse(path.read_text())
+    tree = TREES[path]
     top = {id(node) for node in tree.body}
     for node in ast.walk(tree):
         names = []
@@ -158,6 +161,23 @@ def test_the_environment_is_read_in_one_file():
             assert "getenv" not in text, path
         if path not in (PROJECT / "app.py", PROJECT / "core" / "settings.py"):
             assert ".parent.parent" not in text, path
+
+
+def test_nothing_pickled_or_callable_is_ever_loaded():
+    """No module reads pickles, evaluates text, or lets Keras or NumPy do so."""
+    forbidden = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert not forbidden & {name.name.split(".")[0] for name in node.names}, path
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in forbidden, path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "compile", "__import__", "pd.read_pickle"), (path, node.lineno)
+                options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+                assert options.get("allow_pickle", "False") == "False", (path, node.lineno)
+                assert options.get("safe_mode", "True") == "True", (path, node.lineno)
 
 
 def test_the_web_process_never_loads_tensorflow(trained_cache, tmp_path):

@@ -1,6 +1,5 @@
 """Whatever comes from outside is refused in a sentence or shown as text: addresses, flags, tickets, notes, tables."""
 
-import ast
 import contextlib
 import csv
 import io
@@ -236,20 +235,3 @@ def test_help_is_no_failure(monkeypatch):
         command._parse_flags(["core.train", "--help"])
     assert ended.value.code == 0
     assert flags.FLAGS is not None
-
-
-def test_nothing_pickled_or_callable_is_ever_loaded():
-    """No module reads pickles, evaluates text, or lets Keras or NumPy do so."""
-    forbidden = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-    for path in [*PROJECT.glob("core/**/*.py"), *PROJECT.glob("pages/**/*.py"), PROJECT / "app.py"]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert not forbidden & {name.name.split(".")[0] for name in node.names}, path
-            if isinstance(node, ast.ImportFrom):
-                assert (node.module or "").split(".")[0] not in forbidden, path
-            if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                assert called not in ("eval", "exec", "compile", "__import__", "pd.read_pickle"), (path, node.lineno)
-                options = {option.arg: ast.unparse(option.value) for option in node.keywords}
-                assert options.get("allow_pickle", "False") == "False", (path, node.lineno)
-                assert options.get("safe_mode", "True") == "True", (path, node.lineno)

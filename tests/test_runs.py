@@ -1,15 +1,19 @@
+import ast
 import contextlib
 import datetime
 import errno
+import gc
 import io
 import json
 import multiprocessing
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 import zipfile
+from concurrent import futures
 
 import numpy as np
 import pandas as pd
@@ -465,6 +469,31 @@ def test_an_array_that_is_not_what_it_says_is_refused(member, said, instead, why
     assert len(damaged) == len(member)
     with pytest.raises(ValueError, match=why):
         Arrays(packed(damaged), len(damaged)).kind("kernel")
+
+
+def test_threads_may_read_arrays_at_a_time(member):
+    """Python before 3.11.8 and 3.12.2 fails where one thread parses while another does. Here the search for garbage
+    interrupts the one, and lets the other read until it has, or waits for the first."""
+
+    def read():
+        return Arrays(packed(member), len(member))["kernel"].shape
+
+    def interrupt(*_):
+        if sys._getframe(1).f_code is ast.parse.__code__ and not others:
+            others.append(thread.submit(read))
+            futures.wait(others, timeout=0.2)
+
+    others = []
+    normally = gc.get_threshold()
+    gc.set_threshold(1)
+    gc.callbacks.append(interrupt)
+    try:
+        with futures.ThreadPoolExecutor(1) as thread:
+            assert read() == (2, 3)
+            assert all(other.result() == (2, 3) for other in others)
+    finally:
+        gc.callbacks.remove(interrupt)
+        gc.set_threshold(*normally)
 
 
 def test_a_file_of_arrays_that_is_missing_or_empty_is_damaged(tmp_path):

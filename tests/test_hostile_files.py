@@ -23,8 +23,8 @@ from core.runs import TinyFile, adopt_example, checkpoint, keep_tiny, layout, ti
 from core.runs.checkpoint import last_epoch, read_checkpoint
 from core.settings import READ_ONLY
 from pages.shared import frame
+from tests.made_up import history_of
 from tests.test_hostile_cache import SPARE, contents, full, no_background_work, open_page, outside  # noqa: F401
-from tests.test_runs import history_of
 
 HUGE = 10**400
 

@@ -33,6 +33,7 @@ _ADVICE = {
     errno.EPERM: f"Correct the permissions, or {_ELSEWHERE}.",
     errno.EROFS: f"It can only be read: {_ELSEWHERE}.",
     errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or put in its place what it leads to.",
+    errno.EMLINK: "Nothing outside the cache is read or changed. Remove that file.",
     errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
     **dict.fromkeys(
         (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL),
@@ -229,11 +230,15 @@ def lock_at(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
     """The lock that a file is; its folder is made.
 
     Raises:
-        OSError: if a link leads to it, or something else lies in its place.
+        OSError: if a link leads to it, it has another name elsewhere, or something else lies in its place.
     """
     make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
-        _hold_regular(path, path.lstat(), MOST_TEXT)
+        status = path.lstat()
+        _hold_regular(path, status, MOST_TEXT)
+        # Some versions of filelock empty the file.
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, f"{path} has another name elsewhere, a hard link")
     return filelock.FileLock(path, timeout=timeout, poll_interval=0.005)
 
 

@@ -113,11 +113,14 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "file").write_text("four")
+    (tmp_path / "named").write_text("twice")
+    (tmp_path / "twice").hardlink_to(tmp_path / "named")
     for read, what, way_out in (
         (lambda: files.read_text(tmp_path / "link"), "link is a symbolic link.", "Nothing outside"),
         (lambda: files.make_folder(tmp_path / "link" / "a" / "b"), "link is a symbolic link.", "Nothing outside"),
         (lambda: files.read_text(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
         (lambda: files.lock_at(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
+        (lambda: files.lock_at(tmp_path / "twice"), "twice has another name elsewhere, a hard link.", "Nothing outside"),
         (lambda: files.make_folder(tmp_path / "file"), "File exists.", "Something else lies there"),
         (lambda: files.read_text(tmp_path / "file", 3), "file has 4 bytes; expected at most 3.", ""),
     ):

@@ -226,18 +226,20 @@ def edit_notes(run: runs.Run) -> None:
     with st.form(f"notes_{run.id}", border=False):
         st.text_input("Name", written.name, max_chars=notes.MAX_NAME, key=f"name_{run.id}")
         st.text_area("Note", written.note, max_chars=notes.MAX_NOTE, key=f"note_{run.id}")
-        saved = st.form_submit_button("Save", type="primary", key="notes_saved", on_click=save_notes, args=(run,))
+        saved = st.form_submit_button(
+            "Save", type="primary", key="notes_saved", on_click=save_notes, args=(run, written)
+        )
     if saved:
         if "failures" not in st.session_state:
             st.rerun()
         show_outcome()  # here, where what was written is still to be seen
 
 
-def save_notes(run: runs.Run) -> None:
+def save_notes(run: runs.Run, before: runs.Notes) -> None:
     """Keep what the form says; a failure is kept for whoever shows it."""
     name, note = st.session_state[f"name_{run.id}"], st.session_state[f"note_{run.id}"]
     try:
-        runs.write_notes(run, runs.Notes(name, note))
+        runs.write_notes(run, runs.Notes(name, note), before)
     except KnownError as error:
         st.session_state.failures = [str(error)]
 

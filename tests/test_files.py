@@ -120,7 +120,11 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
         (lambda: files.make_folder(tmp_path / "link" / "a" / "b"), "link is a symbolic link.", "Nothing outside"),
         (lambda: files.read_text(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
         (lambda: files.lock_at(tmp_path / "folder"), "folder is not a file.", "Something else lies there"),
-        (lambda: files.lock_at(tmp_path / "twice"), "twice has another name elsewhere, a hard link.", "Nothing outside"),
+        (
+            lambda: files.lock_at(tmp_path / "twice"),
+            "twice has another name elsewhere, a hard link.",
+            "Nothing outside",
+        ),
         (lambda: files.make_folder(tmp_path / "file"), "File exists.", "Something else lies there"),
         (lambda: files.read_text(tmp_path / "file", 3), "file has 4 bytes; expected at most 3.", ""),
     ):

@@ -107,6 +107,17 @@ def test_notes_read_back_and_the_id_stays(run, notes):
     assert json.loads((run.folder / layout.NOTES).read_text()) == dataclasses.asdict(notes)
 
 
+def test_what_somebody_else_wrote_meanwhile_is_replaced_only_by_who_knows_it(run):
+    theirs = Notes("theirs", "found\nby them")
+    write_notes(run, theirs, Notes())
+    with pytest.raises(RunError, match=r"Somebody else has .* name 'theirs' and the note 'found\\nby them'"):
+        write_notes(run, Notes("mine"), Notes())
+    assert read_notes(run) == theirs
+    write_notes(run, theirs, Notes())
+    write_notes(run, Notes("mine"), theirs)
+    assert read_notes(run) == Notes("mine")
+
+
 def test_a_run_without_notes_has_empty_ones(run):
     assert read_notes(run) == Notes("", "")
 
@@ -348,6 +359,19 @@ def test_a_name_and_a_note_are_given(run):
     plain = [element.value for element in app.text]
     assert plain == [f"Mine ({choice.label(CONFIG)})", "<script>alert(1)</script>"]
     assert "script" not in "".join(element.value for element in [*app.markdown, *app.caption])
+
+
+def test_of_two_who_write_at_a_time_the_second_sees_what_the_first_wrote(run):
+    app = click(select(open_page(), run), "notes")
+    write_notes(run, Notes("", "*theirs*"))
+    app.text_input(key=f"name_{run.id}").set_value("Mine")
+    click(app, "notes_saved")
+    assert read_notes(run) == Notes("", "*theirs*")
+    assert r"the note '\*theirs\*'" in "".join(element.value for element in app.error)
+    app = click(select(app, run), "notes")
+    app.text_input(key=f"name_{run.id}").set_value("Mine")
+    click(app, "notes_saved")
+    assert read_notes(run) == Notes("Mine", "*theirs*")
 
 
 def test_a_name_that_cannot_be_kept_says_why(run):

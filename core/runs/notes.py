@@ -64,16 +64,25 @@ def read_notes(run: Run) -> Notes:
     return Notes(_plain(name)[:MAX_NAME], _plain(note)[:MAX_NOTE])
 
 
-def write_notes(run: Run, notes: Notes) -> None:
+def write_notes(run: Run, notes: Notes, before: Notes | None = None) -> None:
     """Replace what is written on a complete run.
 
+    Args:
+        before: what was written when the changes began; without it, whatever is there is replaced.
+
     Raises:
-        RunError: if there is no such complete run, or it cannot be written.
+        RunError: if there is no such complete run, it cannot be written, or somebody else has written on it since.
         RunBusyError: if somebody else is writing on it.
     """
     with clear_errors(f"write to {run.folder}"), run.lock("notes"):
         if not run.is_complete():
             raise RunError(f"There is no complete run {run.id} to write on: it was deleted. Choose another run.")
+        now = read_notes(run)
+        if before is not None and now not in (before, notes):
+            raise RunError(
+                "Somebody else has written on this run meanwhile, and what you wrote is not saved yet. Save again to "
+                f"replace the name {now.name!r} and the note {now.note!r}."
+            )
         write_text(run.folder / layout.NOTES, _as_json(notes))
 
 

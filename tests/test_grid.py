@@ -283,6 +283,14 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
     assert queue.is_stuck()
 
 
+def test_no_file_is_made_of_a_run_that_was_deleted(queue, started):
+    run = runs.open_run("deleted")
+    with pytest.raises(RunError, match="no complete run deleted to make a file of: it was deleted"):
+        jobs.start_export(run, "x.onnx", [])
+    assert not run.folder.exists(), "it would be listed as damaged"
+    assert started == []
+
+
 def queue_lock(queue):
     return lock_at(layout.queue_lock(queue.root))
 

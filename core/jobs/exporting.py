@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from core.errors import RunError
 from core.files import read_log
 from core.jobs.processes import begin, problem_of
 from core.runs import Run, layout
@@ -18,8 +19,12 @@ def start_export(run: Run, name: str, flags: Sequence[str]) -> None:
         flags: of `python -m core.export` that mean this file.
 
     Raises:
+        RunError: if there is no such complete run.
         JobError: if the cache cannot be written, or the process ends before it has begun.
     """
+    # Its log lies with the run, and would bring the folder of a deleted one back.
+    if not run.is_complete():
+        raise RunError(f"There is no complete run {run.id} to make a file of: it was deleted. Choose another run.")
     if run.is_busy(layout.export_lock(name)):
         return
     log = layout.export_log(layout.exported(run.folder, name))

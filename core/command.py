@@ -71,6 +71,8 @@ def chosen_path(name: str) -> Path | None:
     text = flags.FLAGS[name].value
     if text is None:
         return None
+    if not text:
+        raise ConfigError(f"{name}: expected a path. Received nothing.")
     try:
         path = Path(text).expanduser()
         path.exists()  # a name that is too long is refused here, before anything is written

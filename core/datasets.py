@@ -3,6 +3,7 @@
 `python -m core.datasets digits` fetches one ahead of time.
 """
 
+import contextlib
 import gzip
 import sys
 import zlib
@@ -16,8 +17,9 @@ import numpy as np
 from core.arrays import DAMAGED, open_arrays
 from core.config import DATASETS, DatasetSpec
 from core.errors import DatasetError, KnownError
-from core.files import make_folder, write_atomic
+from core.files import make_folder, remove, write_atomic
 from core.settings import cache_root, data_folder, quiet_keras
+from core.terminal import say
 
 _IDX_FILES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -39,11 +41,17 @@ class Split:
 
 
 class Dataset:
-    """One dataset; each split is decoded the first time it is asked for."""
+    """One dataset; each split is decoded the first time it is asked for.
 
-    def __init__(self, spec: DatasetSpec, raw: Mapping[str, np.ndarray]):
+    Args:
+        raw: images and labels in bytes, such as "test_images".
+        path: the file that these are read from. It is removed if it turns out to be damaged.
+    """
+
+    def __init__(self, spec: DatasetSpec, raw: Mapping[str, np.ndarray], path: Path | None = None):
         self.spec = spec
         self._raw = raw
+        self._path = path
 
     @cached_property
     def train(self) -> Split:
@@ -61,9 +69,12 @@ class Dataset:
         try:
             images, labels = self._raw[f"{name}_images"], self._raw[f"{name}_labels"]
         except DAMAGED as error:
+            if self._path:
+                with contextlib.suppress(OSError):
+                    remove(self._path)
             raise DatasetError(
-                f"The decoded images of {self.spec.title} in the cache are damaged: {error}. Delete the folder "
-                "datasets in the cache, and they are decoded again."
+                f"The decoded images of {self.spec.title} in the cache were damaged: {error}. Try again: they are "
+                f"decoded anew. If that fails, too, delete the folder datasets in the cache."
             ) from None
         _check_split(self.spec, name, images, labels, f"The decoded images of {self.spec.title} in the cache")
         images, labels = images[:count], labels[:count]
@@ -128,7 +139,7 @@ def _open_cached(name: str, root: Path | None) -> Dataset | None:
             for part, shape in (("images", (size, spec.side, spec.side)), ("labels", (size,))):
                 if arrays.kind(f"{split}_{part}")[0] != shape:
                     return None
-        return Dataset(spec, arrays)
+        return Dataset(spec, arrays, _cached_path(name, root))
     except DAMAGED:
         return None
 
@@ -271,11 +282,11 @@ def main() -> None:
     """The command: get the datasets named ready, by default all."""
     names = sys.argv[1:] or list(DATASETS)
     if {"--help", "-h"} & {*names}:
-        print(f"Gets datasets ready.\n\n    python -m core.datasets [{'|'.join(DATASETS)}] ...\n\nWithout a name: all.")
+        say(f"Gets datasets ready.\n\n    python -m core.datasets [{'|'.join(DATASETS)}] ...\n\nWithout a name: all.")
         return
     try:
         for name in names:
-            print(f"{name}: {len(load_dataset(name).test.labels):,} test images ready")
+            say(f"{name}: {len(load_dataset(name).test.labels):,} test images ready")
     except KnownError as error:
         sys.exit(f"error: {error}")
 

@@ -61,6 +61,10 @@ class JobError(KnownError):
     """A process could not be started or ended with an error; the message ends with what it said."""
 
 
+class OutputError(KnownError):
+    """What a command has to say cannot be written."""
+
+
 class ExportError(KnownError):
     """Something to be exported is not there."""
 

@@ -60,7 +60,7 @@ def chosen_run(config: Config | None = None) -> Run:
         RunIdError: for a name that no run can have.
     """
     values = flags.FLAGS
-    return open_run(values.experiment_id or config.run_id, chosen_path("output_dir"))
+    return open_run(config.run_id if values.experiment_id is None else values.experiment_id, chosen_path("output_dir"))
 
 
 def make(run: Run, config: Config) -> None:

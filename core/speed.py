@@ -46,7 +46,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
     )
-    flags.DEFINE_integer("threads", 1, "How many threads each runtime may use.", lower_bound=1)
+    flags.DEFINE_integer("threads", 1, "How many threads each runtime may use.", 1, 256)
     flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
 
 

@@ -433,6 +433,9 @@ def test_the_command_measures_and_says_what_came_out(full):
     assert refused.returncode == 1
     assert "Repair it, or train it on, at this k first" in refused.stderr
     assert "Traceback" not in refused.stderr
+    refused = run_speed(full, "--threads=99999999999")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "threads" in refused.stderr
 
 
 def test_on_a_terminal_a_bar_grows_with_the_measurement(full, monkeypatch):

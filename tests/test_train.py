@@ -1,6 +1,7 @@
 import io
 import shutil
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from core.exports import pictures
 from core.pruning import METHODS
 from core.runs import layout
 from core.scoring import baseline, fine_curve, unscored
+from core.settings import PROJECT
 from core.sweep import STOPS, Criterion
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -57,6 +59,7 @@ def test_help_speaks_of_every_flag():
         ("--num_valid=60000", "num_valid"),
         ("--dataset=cifar", "dataset"),
         ("--experiment_id=../../x", "run id"),
+        ("--experiment_id=", "run id"),
         ("--momentum=1", "momentum"),
         ("digits", "digits"),
     ],
@@ -228,6 +231,22 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [
+        ("| true", 1, ""),
+        ("> /dev/full", 1, "error: Cannot write the output: No space left on device. Free some space, or send it"),
+    ],
+)
+def test_output_that_cannot_be_written_ends_a_command_without_a_traceback(output, code, said):
+    work = "lambda _: [say('a line') for _ in range(100_000)] and None"
+    script = f"from core import command; from core.terminal import say; command.run({work})"
+    typed = f"set -o pipefail; '{sys.executable}' -c \"{script}\" {output}"
+    done = subprocess.run(["bash", "-c", typed], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (code, bool(said))
+    assert done.stderr.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("failure", "code", "said"),
     [
         (ConfigError("seed: no."), 2, "error: seed: no.\n"),
@@ -259,6 +278,8 @@ def test_a_path_that_is_refused_is_shown_up_to_a_hundred_characters(monkeypatch)
         return command.chosen_path("output_dir")
 
     assert chosen(None) is None
+    with pytest.raises(ConfigError, match=r"output_dir: expected a path\. Received nothing\."):
+        chosen("")
     assert chosen("~/x") == Path.home() / "x"
     for text, shown in (("~" + "x" * 99, "~" + "x" * 99), ("~" + "x" * 100, "~" + "x" * 99 + "… (101 characters)")):
         with pytest.raises(ConfigError) as failure:

@@ -34,6 +34,7 @@ from core.jobs.processes import (
 from core.runs import Run, layout, open_run
 from core.runs.records import parse_json
 from core.settings import cache_root
+from core.terminal import say
 
 _POLL_SECONDS = 0.5
 _MAX_FAILURE = 2_000
@@ -240,9 +241,9 @@ class Queue:
             failure = f"Its worker failed: {type(error).__name__}: {error}"
         else:
             failure = outcome.failure
-            _note(f"{config.run_id} ended, on {outcome.host} by process {outcome.pid}")
+            say(f"{config.run_id} ended, on {outcome.host} by process {outcome.pid}")
         if failure is not None:
-            _note(f"{config.run_id} failed: {failure}")
+            say(f"{config.run_id} failed: {failure}")
         ticket = self._ticket(config.run_id)
         if failure is None:
             remove(ticket)
@@ -270,7 +271,3 @@ class Queue:
 def open_queue(root: Path | None = None) -> Queue:
     """The queue of a cache, whether or not anything is in it."""
     return Queue((root or cache_root()).resolve())
-
-
-def _note(text: str) -> None:
-    print(text, flush=True)

@@ -43,8 +43,8 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
 
 def say_not_there(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
     """Why there is no network at this k, and what comes of it."""
-    networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
-    problem = jobs.repair_problem(network.run)
+    refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
+    problem = refused or jobs.repair_problem(network.run)
     if problem:
         st.warning(frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:")
     wait_for_repair(network, criterion, key)

@@ -14,6 +14,7 @@ from core import jobs, limits, make, runs, scoring, settings
 from core.config import RecoveryConfig, TrainingConfig
 from core.errors import ConfigError, DiskFullError, KnownError, NotAllowedError, TooManyError
 from core.files import remove
+from core.jobs import processes
 from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
@@ -175,6 +176,24 @@ def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
     assert files(cache) == {}
     monkeypatch.setattr(limits, "free_space", lambda path: 100_000_000)
     limits.check_disk(cache, "this")
+
+
+def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, monkeypatch):
+    shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
+    run, before = runs.open_run(SMALL.run_id), files(cache)
+    monkeypatch.setattr(jobs, "start_repair", processes.start_repair)
+    monkeypatch.setattr(processes, "logged", lambda *_: pytest.fail("A process was started."))
+    monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
+    with pytest.raises(DiskFullError, match=f"too full for a repair of run {run.id}"):
+        jobs.start_repair(run, Criterion("weight", "admm", recovery="repair"), 0.123)
+    for page in ("pruning", "size", "present"):
+        app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
+        for name, value in {"run": run.id, "state": "repaired", "k": "0.123"}.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        assert [warning.value for warning in app.warning if "too full for a repair" in warning.value], page
+    assert files(cache) == before
 
 
 def test_without_a_word_limits_are_those_that_the_documentation_says(monkeypatch):

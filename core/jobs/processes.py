@@ -164,7 +164,9 @@ def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) 
 
     Raises:
         RunWriteError, JobError: if the cache cannot be written.
+        DiskFullError: if the disk is almost full.
     """
+    limits.check_disk(run.root, f"a repair of run {run.id}")
     scoring.ask(run, scoring.Asked(criterion, k, curve))
     if not run.is_busy("repair"):
         arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]

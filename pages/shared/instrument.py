@@ -96,8 +96,8 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
         if not at["moving"] and _lacks_repair(criterion, at["key"], scores):
-            networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
-            problem = jobs.repair_problem(network.run)
+            refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
+            problem = refused or jobs.repair_problem(network.run)
             if problem:
                 st.warning(
                     frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:"

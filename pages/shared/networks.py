@@ -15,7 +15,7 @@ from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import Config
-from core.errors import RunError
+from core.errors import DatasetError, KnownError, RunError
 from core.evaluation import Examination, Score, examine
 from core.pruning import METHODS, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
@@ -313,9 +313,17 @@ def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
 
 
 @st.cache_resource(max_entries=100, ttl=20, show_spinner=False)
-def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> None:
-    """Have a run repaired in the background, at this k and then at the stops; asked now and then, not once a rerun."""
-    jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve=True)
+def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> str | None:
+    """Have a run repaired in the background, at this k and then at the stops; asked now and then, not once a rerun.
+
+    Returns:
+        Why it could not begin, if it could not.
+    """
+    try:
+        jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve=True)
+    except KnownError as error:
+        return str(error)
+    return None
 
 
 def fetch(name: str) -> Future:
@@ -343,6 +351,14 @@ def test_split(name: str) -> datasets.Split:
     Raises:
         KnownError: if the dataset cannot be had.
     """
+    try:
+        return _decoded(name)
+    except DatasetError:
+        # Images that were damaged are gone by now.
+        return _decoded(name)
+
+
+def _decoded(name: str) -> datasets.Split:
     if not datasets.is_cached(name):
         jobs.prepare_dataset(name, cache_root())
     return datasets.load_dataset(name).test

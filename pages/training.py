@@ -132,7 +132,8 @@ def show_progress(run: runs.Run, state: TrainingState) -> None:
     actions.button(
         "Cancel", icon=":material/stop:", key="cancel", on_click=actions.attempt, args=(run, run.request_cancel)
     )
-    show_curves(run.history(of_training=True), state.epochs or 1)
+    with frame.known_errors():
+        show_curves(run.history(of_training=True), state.epochs or 1)
 
 
 def show_damage(run: runs.Run, config: TrainingConfig, reason: str) -> None:

@@ -20,7 +20,7 @@ from core.analysis.knees import DROPS
 from core.charts.curves import X_AXES, Y_AXES
 from core.config import K_VALUES, TrainingConfig
 from core.datasets import load_dataset
-from core.errors import KnownError
+from core.errors import DatasetError, KnownError
 from core.evaluation import evaluate, predict, rms_activations
 from core.exports import report
 from core.jobs import Queue, open_queue
@@ -28,7 +28,7 @@ from core.pruning import METHODS, RANKINGS, SCOPES, prune
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT
 from core.sweep import ROW_KEY, Criterion, key_of
-from pages.shared import progress
+from pages.shared import choice, networks, progress
 from tests.conftest import SMALL
 
 PAGES = ("overview", "training", "grid", "pruning", "size", "draw", "comparison", "runs")
@@ -299,6 +299,23 @@ def test_any_number_of_runs_and_unknown_ones_in_a_link(full):
     assert "no complete run named** `gone`" in texts(app)
 
 
+def test_decoded_images_that_are_damaged_are_decoded_anew(cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "prepare_dataset", lambda name, root: asked.append(load_dataset(name, root)))
+    load_dataset("optdigits")
+    path = cache / "datasets" / "optdigits.npz"
+    content = bytearray(path.read_bytes())
+    content[-5_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"were damaged: Bad CRC-32 .* Try again"):
+        load_dataset("optdigits").test  # noqa: B018
+    assert not path.exists()
+    path.write_bytes(content)
+    networks.test_split.clear()
+    assert len(networks.test_split("optdigits").labels) == 360
+    assert len(asked) == 1
+
+
 def texts(app: AppTest) -> str:
     return " ".join(element.value for element in [*app.markdown, *app.caption])
 
@@ -335,6 +352,28 @@ def test_a_test_image_can_be_named_in_a_link_to_draw(full, image, start):
     assert told["stops"][told["at"]] == "0.33"
     assert [sample["label"] for sample in told["samples"]] == list("0123456789")
     assert told["answer"] is None
+
+
+def test_a_training_whose_history_is_damaged_can_be_watched_and_cancelled(cache):
+    configs = [TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(20, 10), seed=seed) for seed in (1, 2)]
+    run = runs.open_run(configs[0].run_id)
+    open_queue().add(configs)
+    with write_run(run, configs[0]) as training:
+        training.update(Phase.TRAINING, epoch=1, epochs=2)
+        (run.part / layout.HISTORY).write_text("epoch,loss\n1,much\n")
+        app = open_page("grid")
+        assert [f"queue_cancel_{runs.open_run(config.run_id).id}" in keys(app) for config in configs] == [True, True]
+        assert not app.error
+        app = open_page("training", **choice.settings_of(configs[0]))
+        assert "cancel" in keys(app)
+        assert "history.csv" in "".join(error.value for error in app.error)
+        app = open_page("pruning", run=links.address_of(run.id, configs[0]))
+        assert not app.error
+        training.discard()
+
+
+def keys(app: AppTest) -> set[str]:
+    return {button.key for button in app.button}
 
 
 def test_an_unknown_run_in_a_link_is_said(full):

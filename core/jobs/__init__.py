@@ -16,7 +16,7 @@ from core.jobs.processes import (
     train_and_wait,
     trainings_at_work,
 )
-from core.jobs.progress import Progress, progress
+from core.jobs.progress import Progress, progress, progress_of
 from core.jobs.queue import Entry, Queue, open_queue
 from core.jobs.shrinking import shrinking, shrinking_problem, start_shrinking, stop_shrinking
 
@@ -34,6 +34,7 @@ __all__ = [
     "prepare_dataset",
     "prepare_in_background",
     "progress",
+    "progress_of",
     "repair_problem",
     "shrinking",
     "shrinking_problem",

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from core.runs import Phase, TrainingState
+from core.errors import RunError
+from core.runs import Phase, Run, TrainingState
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,20 @@ class Progress:
 
     fraction: float
     seconds_left: float | None
+
+
+def progress_of(run: Run, state: TrainingState) -> Progress:
+    """How far the training of a run is; without the seconds left while its history cannot be read.
+
+    Args:
+        state: of the training, as it was read by whoever asks.
+    """
+    try:
+        history = run.history(of_training=True)
+    except RunError:
+        # It is written anew after every epoch.
+        history = pd.DataFrame()
+    return progress(state, history)
 
 
 def progress(state: TrainingState, history: pd.DataFrame) -> Progress:

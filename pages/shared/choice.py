@@ -271,8 +271,9 @@ def watch_missing_run(run: runs.Run) -> None:
     state = run.training()
     if state is None or state.phase.has_ended:
         st.rerun()
-    progress = jobs.progress(state, run.history(of_training=True))
-    st.progress(min(progress.fraction, 1.0), text="It is being trained now, and shown when it is complete.")
+    st.progress(
+        min(jobs.progress_of(run, state).fraction, 1.0), text="It is being trained now, and shown when it is complete."
+    )
 
 
 def settings_of(config: Config) -> dict[str, str]:

@@ -20,7 +20,7 @@ _PLACES = threading.BoundedSemaphore(2)
 
 def show_bar(run: Run, state: TrainingState) -> None:
     """The progress of a training, with what it is doing and how long it will take."""
-    far = jobs.progress(state, run.history(of_training=True))
+    far = jobs.progress_of(run, state)
     st.progress(min(far.fraction, 1.0), text=describe(state, far))
 
 

@@ -6,6 +6,7 @@ import streamlit as st
 from core import runs
 from core.config import DATASETS, PARAMETERS
 from core.errors import KnownError
+from core.exports.tables import as_text
 from core.files import free_space
 from core.parameters import Real, Whole
 from core.runs import notes
@@ -131,9 +132,9 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.assign(
         hidden_units=table.hidden_units.map(_setting),
         size=table["size"] / 1e6,
-        name=table.name.replace("", None),
-        # A cell is one line.
-        note=table.note.str.replace("\n", " ").replace("", None),
+        # The table can be taken away as CSV, by a button of its own.
+        name=table.name.map(as_text).replace("", None),
+        note=table.note.map(as_text).replace("", None),
         parent=table.parent.replace("none", None),
         trained_on=table.trained_on.replace("none", None),
     )

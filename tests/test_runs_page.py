@@ -322,6 +322,12 @@ def test_filters_come_from_the_address_and_go_there(cache):
     assert [widget.proto.query_param_key for widget in bound] == ["search", "datasets", "statuses"]
 
 
+def test_what_the_table_hands_out_holds_no_formula(run):
+    write_notes(run, Notes("=1+1", "@SUM(1)\n-x"))
+    table = open_page().dataframe[0].value
+    assert (table.name.tolist(), table.note.tolist()) == (["'=1+1"], ["'@SUM(1) -x"])
+
+
 def test_no_match_is_said_as_it_was_typed_and_can_be_undone(run):
     app = open_page(search="**bold** `x`", statuses=["complete"])
     assert "No run matches `` **bold** `x` ``." in texts(app)

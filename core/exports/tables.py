@@ -23,8 +23,8 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     """
     safe = table.copy()
     for name in safe.select_dtypes(["object", "string"]):
-        safe[name] = safe[name].map(_as_text)
-    safe.columns = [_as_text(name) for name in safe]
+        safe[name] = safe[name].map(as_text)
+    safe.columns = [as_text(name) for name in safe]
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
@@ -67,7 +67,7 @@ def _rows(content: bytes) -> Iterator[list[str]]:
 
 def _quoted(row: list[str]) -> list[str]:
     # Most cells are a word or a number, which is seen sooner than how a text would have to be quoted.
-    return [cell if cell.isalnum() or _is_number(cell) else _as_text(cell) for cell in row]
+    return [cell if cell.isalnum() or _is_number(cell) else as_text(cell) for cell in row]
 
 
 def _is_number(text: str) -> bool:
@@ -78,7 +78,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
+    """A value as a cell that no spreadsheet takes for a formula, in one line; what is no text stays what it is."""
     if not isinstance(value, str):
         return value
     # One line a row, for readers that know nothing of quotes, and nothing that they leave out before they look.

@@ -266,7 +266,8 @@ def confirm_delete(ids: list[str]) -> None:
         list_runs(busy)
     with st.container(horizontal=True):
         label = f"Delete {frame.counted(len(idle), 'run')}"
-        chosen = {"disabled": not idle, "on_click": delete, "args": (idle,)}
+        seen = {run_id: runs.open_run(run_id).identity() or "" for run_id in idle}
+        chosen = {"disabled": not idle, "on_click": delete, "args": (seen,)}
         if actions.button(label, type="primary", key="delete_confirmed", **chosen):
             st.rerun()
         if st.button("Keep them" if len(ids) > 1 else "Keep it", key="delete_dismissed"):
@@ -279,16 +280,16 @@ def list_runs(ids: list[str]) -> None:
             st.text(f"• {name_of(run_id)}\n   {run_id}")
 
 
-def delete(ids: list[str]) -> None:
-    """Delete runs; what came of it is kept for the rerun that follows the click."""
+def delete(seen: dict[str, str]) -> None:
+    """Delete runs, by id those that were seen; what came of it is kept for the rerun that follows the click."""
     failures, links = [], []
-    for run_id in ids:
+    for run_id, identity in seen.items():
         try:
-            if runs.open_run(run_id).delete():
+            if runs.open_run(run_id).delete(identity):
                 links.append(run_id)
         except KnownError as error:
             failures.append(str(error))
-    st.session_state.deleted = len(ids) - len(failures)
+    st.session_state.deleted = len(seen) - len(failures)
     st.session_state.failures = failures
     st.session_state.links = links
 

@@ -154,6 +154,14 @@ def test_deleting_asks_first(full):
     app = open_page("training", **settings_of(SMALL))
     app.button(key="delete").click().run()
     assert full.is_complete()
+    # What another tab trained in its place meanwhile stays.
+    state = json.loads((full.folder / layout.STATE).read_text())
+    seen = state["finished"]
+    (full.folder / layout.STATE).write_text(json.dumps(state | {"finished": seen.replace("20", "21", 1)}))
+    app.button(key="delete_confirmed").click().run()
+    assert full.is_complete()
+    assert any("trained again meanwhile" in error.value for error in app.error)
+    app.button(key="delete").click().run()
     app.button(key="delete_confirmed").click().run()
     assert not full.is_complete()
     assert not app.exception

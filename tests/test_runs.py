@@ -249,6 +249,18 @@ def test_deleting_leaves_nothing(run):
         run.config()
 
 
+def test_only_the_network_that_was_seen_is_deleted(run):
+    for seen in ("", "2026-01-01T00:00:00.000+00:00"):
+        with pytest.raises(RunError, match="Run one was trained again meanwhile and is not deleted"):
+            run.delete(seen)
+    assert run.is_complete()
+    run.delete(run.identity())
+    assert list_runs() == []
+    run.part.mkdir()
+    run.delete("")
+    assert not run.part.exists()
+
+
 @pytest.mark.parametrize(
     "name", ["../../x", "a/b", "", ".", "..", ".hidden", "datasets", "x.part", "x.old", "a" * 101, "ü"]
 )

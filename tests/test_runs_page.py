@@ -446,6 +446,14 @@ def test_what_could_not_be_deleted_is_said(run):
     assert run.is_complete()
 
 
+def test_what_was_trained_again_while_somebody_was_asked_is_not_deleted(run):
+    app = click(select(open_page(), run), "delete")
+    complete(run, CONFIG)
+    click(app, "delete_confirmed")
+    assert "was trained again meanwhile and is not deleted" in app.error[0].value
+    assert run.is_complete()
+
+
 def test_the_end_of_a_training_is_told_without_touching_the_table(cache, monkeypatch):
     config = dataclasses.replace(CONFIG, seed=4)
     run = runs.open_run(config.run_id)

@@ -326,19 +326,27 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 write_text(self.part / layout.CANCEL, "")
 
-    def delete(self) -> bool:
+    def delete(self, seen: str | None = None) -> bool:
         """Remove the run and whatever an early end left of it.
+
+        Args:
+            seen: the identity of the network that whoever asks has seen, empty if there was none; another one stays.
 
         Returns:
             Whether it was a symbolic link: then only that was removed, and not what it leads to.
 
         Raises:
             RunBusyError: while it is being trained.
-            RunError: if the files cannot be removed.
+            RunError: if the files cannot be removed, or the run was trained again since.
         """
         was_link = self.is_link()
         # Whoever adds to the run looks whether it is there, and then makes folders in it.
         with clear_errors(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
+            if seen is not None and seen != (self.identity() or ""):
+                raise RunError(
+                    f"Run {self.id} was trained again meanwhile and is not deleted. Look at it, and delete it again if "
+                    "it is not wanted, either."
+                )
             for folder in (self.folder, self.part, self.old):
                 if os.path.lexists(folder):
                     # Renamed first, so that nobody ever lists half a run.

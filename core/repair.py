@@ -3,7 +3,6 @@
 What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 
@@ -53,14 +52,7 @@ def main(_: list[str]) -> None:
     if values.asked:
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, 0, 5)
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(run.lock("repair", timeout=1))
-            except RunBusyError:
-                # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
-                return
-            for _ in score_steps(run, asked_steps(run)):
-                pass
+        repair_asked(run)
         return
     sparsities = configuration.parse_k_values(values.sparsity, "sparsity")
     wanted = repaired_curve(values.method, values.support, values.scope, sparsities)
@@ -76,20 +68,42 @@ def main(_: list[str]) -> None:
     say(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
 
 
-def asked_steps(run: Run) -> Iterator[Step]:
-    """What somebody looks at, then the rest of that curve if asked for; whoever asks meanwhile is served next."""
+def repair_asked(run: Run) -> None:
+    """Repair what pages ask for until nothing is left, unless somebody else is at it."""
     done: set[Step] = set()
-    while asked := read_asked(run):
-        criterion = asked.criterion
-        curve = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if asked.curve else ()
-        steps = [(criterion, asked.sparsity), *steps_of(curve)]
-        known = criterion.select(known_of(run))
-        scored = set(known.sparsity) if len(known) else set()
-        step = next((step for step in steps if step not in done and step[1] not in scored), None)
-        if step is None:
+    # Whoever asks while the lock is held leaves it to its holder. So it is looked again once it is not held any more.
+    while asked_step(run, done):
+        try:
+            with run.lock("repair", timeout=1):
+                for _ in score_steps(run, asked_steps(run, done)):
+                    pass
+        except RunBusyError:
+            # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
             return
+
+
+def asked_steps(run: Run, done: set[Step]) -> Iterator[Step]:
+    """What somebody looks at, then the rest of that curve if asked for; whoever asks meanwhile is served next.
+
+    Args:
+        done: what was tried already and is not tried again; each step is added to it.
+    """
+    while step := asked_step(run, done):
         done.add(step)
         yield step
+
+
+def asked_step(run: Run, done: set[Step]) -> Step | None:
+    """What to repair next; None if nothing is asked for that is neither known nor done."""
+    asked = read_asked(run)
+    if asked is None:
+        return None
+    criterion = asked.criterion
+    curve = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if asked.curve else ()
+    known = criterion.select(known_of(run))
+    scored = set(known.sparsity) if len(known) else set()
+    steps = [(criterion, asked.sparsity), *steps_of(curve)]
+    return next((step for step in steps if step not in done and step[1] not in scored), None)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_the_command_says_what_came_out_and_what_it_lacks(run, monkeypatch, caps
 
 def test_what_is_asked_for_comes_first_and_then_its_curve(run):
     ask(run, Asked(repaired("unit"), 0.77, curve=True))
-    steps = repair.asked_steps(run)
+    steps = repair.asked_steps(run, set())
     assert next(steps) == (repaired("unit"), 0.77)
     curve = [k for _, k in steps_of(repaired_curve("unit", "admm", "layer"))]
     assert next(steps) == (repaired("unit"), next(k for k in curve if k not in (0.5, 0.8, 0.9)))
@@ -167,14 +167,14 @@ def test_what_is_asked_for_comes_first_and_then_its_curve(run):
     assert sorted([0.9, *rest]) == sorted(REPAIR_STOPS)
     # Without the curve there is only this one, and what is there is not made again.
     ask(run, Asked(repaired("unit", "magnitude"), 0.4))
-    assert list(repair.asked_steps(run)) == [(repaired("unit", "magnitude"), 0.4)]
+    assert list(repair.asked_steps(run, set())) == [(repaired("unit", "magnitude"), 0.4)]
     ask(run, Asked(repaired("unit"), 0.8))
-    assert list(repair.asked_steps(run)) == []
+    assert list(repair.asked_steps(run, set())) == []
 
 
 def test_nothing_is_asked_for_in_a_new_cache_and_nonsense_is_nothing(run):
     shutil.rmtree(layout.asked(run.root, run.id).parent, ignore_errors=True)
-    assert list(repair.asked_steps(run)) == []
+    assert list(repair.asked_steps(run, set())) == []
     for text in ("", "weight", "weight,admm,layer,0,repair,nan", "weight,admm,layer,x,repair,0.5", "a,b,c,0,d,e,f,0.5"):
         ask(run, Asked(repaired(), 0.5))
         layout.asked(run.root, run.id).write_text(text)
@@ -198,6 +198,23 @@ def test_who_comes_second_leaves_it_to_the_first(run):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_who_asks_when_all_is_done_but_the_lock_is_still_held_is_served(run, monkeypatch):
+    asked, looks = read_asked, []
+
+    def look(run):
+        found = asked(run)
+        looks.append(run.is_busy("repair"))
+        if looks == [False, True, True]:
+            # This look finds nothing more to do, and a page sees that somebody is at it.
+            ask(run, Asked(repaired("unit"), 0.66))
+        return found
+
+    monkeypatch.setattr(repair, "read_asked", look)
+    ask(run, Asked(repaired("unit"), 0.77))
+    repair.repair_asked(run)
+    assert repaired("unit").select(run.sweep()).sparsity.tolist() == [0.5, 0.66, 0.77, 0.8, 0.9]
+
+
 def test_a_damaged_network_is_said(run):
     path = layout.repaired(run.folder, repaired().key(0.9))
     path.write_bytes(path.read_bytes()[:100])
@@ -208,7 +225,7 @@ def test_a_damaged_network_is_said(run):
     path.unlink()
     assert unscored_of(run, [(repaired(), [0.5, 0.9])]) == [(repaired(), [0.9])]
     ask(run, Asked(repaired(), 0.9))
-    assert list(repair.asked_steps(run)) == [(repaired(), 0.9)]
+    assert list(repair.asked_steps(run, set())) == [(repaired(), 0.9)]
 
 
 def test_scores_of_a_replaced_run_are_not_kept(run):

@@ -42,7 +42,7 @@ TESTS = {
     "core/analysis/recovered.py": "repaired trained_page recover",
     "core/analysis/uncertainty.py": "evaluation comparison knees",
     "core/analysis/wall.py": "wall",
-    "core/arrays.py": "arrays formats wall hostile_cache",
+    "core/arrays.py": "arrays formats wall hostile_cache architecture",
     "core/charts": "charts looks pictures comparison export size_page smallest",
     "core/command.py": "train hostile_input recover",
     "core/config/recovery.py": "recover links",

@@ -291,6 +291,23 @@ def test_no_file_is_made_of_a_run_that_was_deleted(queue, started):
     assert started == []
 
 
+def test_a_file_is_being_made_while_its_own_lock_is_held(queue, trained_run, monkeypatch):
+    shutil.copytree(trained_run.folder, queue.root / trained_run.id)
+    run, asked = runs.open_run(trained_run.id), []
+    # The package has a function of that name.
+    monkeypatch.setattr(sys.modules["core.jobs.exporting"], "begin", lambda *what: asked.append(what[3]))
+    jobs.start_export(run, "x.onnx", [])
+    (has_begun,) = asked
+    log = layout.export_log(layout.exported(run.folder, "x.onnx"))
+    log.parent.mkdir()
+    log.write_text("one\nfailed: No room.")
+    assert not has_begun()
+    assert jobs.export_problem(run, "x.onnx") == "No room."
+    with run.lock(layout.export_lock("x.onnx")):
+        assert has_begun()
+        assert jobs.export_problem(run, "x.onnx") is None
+
+
 def queue_lock(queue):
     return lock_at(layout.queue_lock(queue.root))
 

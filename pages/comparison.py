@@ -146,7 +146,11 @@ def wait_for(coming: dict[str, str], lacking: background.Lacking, *request: list
     if lacking.baselines:
         number = len(lacking.baselines)
         st.caption(f"Random pruning, the baseline, is being scored in the background; {number} to go.")
-    if lacking.repairs:
+    if lacking.problem:
+        st.warning(
+            frame.plain(lacking.problem), title="The repairs cannot begin; they are tried again", icon=":material/info:"
+        )
+    elif lacking.repairs:
         st.caption(f"Still being repaired: {lacking.repairs} to go.")
 
 

@@ -9,7 +9,7 @@ from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
 from core.sweep import Criterion, key_of, parse_key
-from pages.shared import actions, choice, footprints, frame, instrument, models, networks, size_tables
+from pages.shared import actions, choice, footprints, frame, instrument, models, networks, progress, size_tables
 
 REFRESH_SECONDS = 1.0
 CURVE_PAUSE = 0.2
@@ -41,20 +41,12 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
     return wanted
 
 
-def say_not_there(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
-    """Why there is no network at this k, and what comes of it."""
-    refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
-    problem = refused or jobs.repair_problem(network.run)
-    if problem:
-        st.warning(frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:")
-    wait_for_repair(network, criterion, key)
-
-
 @st.fragment(run_every=REFRESH_SECONDS)
 def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
     if network.run.network_version(criterion.key(float(key))):
         st.rerun()
-    st.info("This network is being repaired, which takes some seconds.", icon=":material/hourglass_top:")
+    if progress.repair(network, criterion, key):
+        st.info("This network is being repaired, which takes some seconds.", icon=":material/hourglass_top:")
 
 
 def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy: float) -> None:
@@ -189,7 +181,7 @@ try:
     key = choose_k(network, criterion)
     found = footprints.footprint_at(network, criterion, key)
     if found is None:
-        say_not_there(network, criterion, key)
+        wait_for_repair(network, criterion, key)
         st.stop()
     if not found.difference.is_rounding:
         st.error(

@@ -181,6 +181,7 @@ def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
 def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, monkeypatch):
     shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
     run, before = runs.open_run(SMALL.run_id), files(cache)
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
     monkeypatch.setattr(jobs, "start_repair", processes.start_repair)
     monkeypatch.setattr(processes, "logged", lambda *_: pytest.fail("A process was started."))
     monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
@@ -193,7 +194,14 @@ def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, mo
         app.run()
         assert not app.exception
         assert [warning.value for warning in app.warning if "too full for a repair" in warning.value], page
-    assert files(cache) == before
+        assert not app.info, "it would say that it is being repaired"
+    app = AppTest.from_file(PROJECT / "pages" / "comparison.py", default_timeout=60)
+    app.query_params["states"] = ["as pruned", "repaired"]
+    app.run()
+    assert not app.exception
+    assert ["too full for a repair" in warning.value for warning in app.warning] == [True]
+    assert not any("Still being repaired" in caption.value for caption in app.caption)
+    assert files(cache).keys() == before.keys()
 
 
 def test_without_a_word_limits_are_those_that_the_documentation_says(monkeypatch):

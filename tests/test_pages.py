@@ -446,7 +446,7 @@ def test_every_axis_and_ranking_can_be_compared(full, x, y):
 def asked_to_repair(monkeypatch):
     """Notes what was asked to be repaired, in place of repairing it."""
     asked = []
-    monkeypatch.setattr(jobs, "start_repair", lambda run, criterion, k: asked.append((run.id, criterion, k)))
+    monkeypatch.setattr(jobs, "start_repair", lambda run, *what: asked.append((run.id, *what)))
     st.cache_resource.clear()
     return asked
 
@@ -467,7 +467,7 @@ def pretend_repaired(run: runs.Run, criterion: Criterion, sparsities: list[float
 def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked_to_repair):
     before = full.sweep()
     app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.5,0.9")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), 0.9)]
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), 0.9, False)]
     assert "Still being repaired: 4 to go." in texts(app)
     pd.testing.assert_frame_equal(full.sweep(), before)
     assert set(results(app).state) == {"as pruned"}
@@ -478,10 +478,10 @@ def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the
     assert results(app).groupby("state").k.agg(list).to_dict() == {"as pruned": [0.5, 0.9] * 2, "repaired": [0.9]}
     names = [trace["name"] for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace]
     assert {"as pruned", "repaired"} <= set(names)
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), 0.5)
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), 0.5, False)
     pretend_repaired(full, repaired("weight"), [0.5])
     app.run()
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), 0.9)
+    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), 0.9, False)
     pretend_repaired(full, repaired("unit"), [0.5, 0.9])
     asked_to_repair.clear()
     app.run()
@@ -494,7 +494,7 @@ def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked_to_
     asked = []
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
     app = open_page("comparison", orders=["magnitude, global"], states=["as pruned", "repaired"], k_vals="0.5")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), 0.5)]
+    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), 0.5, False)]
     assert asked == [(SMALL.run_id, "--baseline", "--shuffled=magnitude", "--k_vals=0.5")]
     list(scoring.score_run(full, scoring.baseline([0.5], ["magnitude"])))
     app.run()

@@ -110,7 +110,7 @@ def test_notes_read_back_and_the_id_stays(run, notes):
 def test_what_somebody_else_wrote_meanwhile_is_replaced_only_by_who_knows_it(run):
     theirs = Notes("theirs", "found\nby them")
     write_notes(run, theirs, Notes())
-    with pytest.raises(RunError, match=r"Somebody else has .* name 'theirs' and the note 'found\\nby them'"):
+    with pytest.raises(RunError, match=r"Somebody else has .* name “theirs” and the note “found\nby them”"):
         write_notes(run, Notes("mine"), Notes())
     assert read_notes(run) == theirs
     write_notes(run, theirs, Notes())
@@ -373,7 +373,7 @@ def test_of_two_who_write_at_a_time_the_second_sees_what_the_first_wrote(run):
     app.text_input(key=f"name_{run.id}").set_value("Mine")
     click(app, "notes_saved")
     assert read_notes(run) == Notes("", "*theirs*")
-    assert r"the note '\*theirs\*'" in "".join(element.value for element in app.error)
+    assert r"the note “\*theirs\*”" in "".join(element.value for element in app.error)
     app = click(select(app, run), "notes")
     app.text_input(key=f"name_{run.id}").set_value("Mine")
     click(app, "notes_saved")

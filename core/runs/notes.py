@@ -81,7 +81,7 @@ def write_notes(run: Run, notes: Notes, before: Notes | None = None) -> None:
         if before is not None and now not in (before, notes):
             raise RunError(
                 "Somebody else has written on this run meanwhile, and what you wrote is not saved yet. Save again to "
-                f"replace the name {now.name!r} and the note {now.note!r}."
+                f"replace the name “{now.name}” and the note “{now.note}”."
             )
         write_text(run.folder / layout.NOTES, _as_json(notes))
 

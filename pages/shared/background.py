@@ -2,23 +2,22 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import streamlit as st
-
-from core import jobs, runs, scoring
+from core import runs, scoring
 from core.errors import KnownError
-from core.sweep import Criterion
+from core.sweep import Criterion, key_of
 from pages.shared import networks
 
 
 @dataclass(frozen=True)
 class Lacking:
-    """What is not there yet: the runs whose baselines are not complete, and how many networks are to be repaired."""
+    """What is not there yet: the runs whose baselines are not complete, how many networks are to be repaired, and
+    why that cannot begin, if it cannot."""
 
     baselines: tuple[str, ...] = ()
     repairs: int = 0
+    problem: str | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.baselines or self.repairs)
@@ -53,13 +52,8 @@ def complete(
         flags = [*(f"--shuffled={ranking}" for ranking in shuffled), f"--k_vals={','.join(map(str, sparsities))}"]
         for run, identity in baselines[:1]:
             networks.request_scores(run.root, run.id, identity, "--baseline", *flags)
+    problem = None
     for run, identity, criterion, left in to_repair[:1]:
-        with contextlib.suppress(KnownError):
-            _request_repair(run.root, run.id, identity, criterion, max(left))
-    return Lacking(tuple(run.id for run, _ in baselines), sum(len(left) for *_, left in to_repair))
-
-
-@st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
-def _request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, k: float) -> None:
-    """Have a network repaired, the most pruned one first; where nothing comes of it, asked again a minute later."""
-    jobs.start_repair(runs.open_run(run_id, root), criterion, k)
+        # The most pruned one first.
+        problem = networks.request_repair(run.root, run.id, identity, criterion, key_of(max(left)), curve=False)
+    return Lacking(tuple(run.id for run, _ in baselines), sum(len(left) for *_, left in to_repair), problem)

@@ -10,14 +10,13 @@ import time
 import numpy as np
 import streamlit as st
 
-from core import jobs
 from core.analysis.distributions import layer_names
 from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.sweep import RECOVERIES, REPAIR_STOPS, Criterion, key_of, parse_key
-from pages.shared import component, frame, networks, wall
+from pages.shared import component, frame, networks, progress, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
@@ -96,12 +95,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
         if not at["moving"] and _lacks_repair(criterion, at["key"], scores):
-            refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, at["key"])
-            problem = refused or jobs.repair_problem(network.run)
-            if problem:
-                st.warning(
-                    frame.plain(problem), title="The last repair failed; it is tried again", icon=":material/info:"
-                )
+            progress.repair(network, criterion, at["key"])
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(

@@ -313,14 +313,20 @@ def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
 
 
 @st.cache_resource(max_entries=100, ttl=20, show_spinner=False)
-def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> str | None:
-    """Have a run repaired in the background, at this k and then at the stops; asked now and then, not once a rerun.
+def request_repair(
+    root: Path, run_id: str, identity: str, criterion: Criterion, key: str, curve: bool = True
+) -> str | None:
+    """Have a run repaired in the background; asked now and then, not once a rerun.
+
+    Args:
+        key: of the k that somebody waits for.
+        curve: whether the stops of the slider come next.
 
     Returns:
         Why it could not begin, if it could not.
     """
     try:
-        jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve=True)
+        jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve)
     except KnownError as error:
         return str(error)
     return None

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core import jobs, limits, scoring
 from core.errors import RunWriteError
 from core.runs import Phase, Run, TrainingState
-from core.sweep import merge_scores
+from core.sweep import Criterion, merge_scores
 from pages.shared import frame, networks
 
 _PLACES = threading.BoundedSemaphore(2)
@@ -67,6 +67,20 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     finally:
         bar.empty()
     return merge_scores(table, pd.DataFrame(rows))
+
+
+def repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> bool:
+    """Have a network repaired in the background, and say why it cannot be, or why the last attempt failed.
+
+    Returns:
+        Whether it is being repaired, so far as is known.
+    """
+    refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
+    problem = refused or jobs.repair_problem(network.run)
+    if problem:
+        title = "The repair cannot begin" if refused else "The last repair failed"
+        st.warning(frame.plain(problem), title=f"{title}; it is tried again", icon=":material/info:")
+    return not problem
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Dataset:
                     remove(self._path)
             raise DatasetError(
                 f"The decoded images of {self.spec.title} in the cache were damaged: {error}. Try again: they are "
-                f"decoded anew. If that fails, too, delete the folder datasets in the cache."
+                "decoded anew. If that fails, too, delete the folder datasets in the cache."
             ) from None
         _check_split(self.spec, name, images, labels, f"The decoded images of {self.spec.title} in the cache")
         images, labels = images[:count], labels[:count]

@@ -3,6 +3,7 @@
 What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -73,13 +74,14 @@ def repair_asked(run: Run) -> None:
     done: set[Step] = set()
     # Whoever asks while the lock is held leaves it to its holder. So it is looked again once it is not held any more.
     while asked_step(run, done):
-        try:
-            with run.lock("repair", timeout=1):
-                for _ in score_steps(run, asked_steps(run, done)):
-                    pass
-        except RunBusyError:
-            # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
-            return
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(run.lock("repair", timeout=1))
+            except RunBusyError:
+                # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
+                return
+            for _ in score_steps(run, asked_steps(run, done)):
+                pass
 
 
 def asked_steps(run: Run, done: set[Step]) -> Iterator[Step]:

@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_a_compacted_network_answers_as_the_pruned_one(kernels, images, method, 
     ]
     seen = images[:, tiny.inputs]
     np.testing.assert_allclose(logits(tiny.kernels, seen), logits(pruned, images), atol=1e-5)
-    assert evaluate(tiny.kernels, seen, labels) == evaluate(pruned, images, labels)
+    assert astuple(evaluate(tiny.kernels, seen, labels)) == pytest.approx(astuple(evaluate(pruned, images, labels)))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -68,7 +70,9 @@ def test_all_images_are_compared_however_many(kernels):
     assert (found.images, found.changed) == (2_300, 1)
     assert found.logits == pytest.approx(np.abs(whole - small).max() / np.abs(whole).max())
     first = difference(kernels, compact(changed), images[::-1])
-    assert (first.changed, first.logits) == (1, found.logits)
+    assert first.changed == 1
+    # BLAS may round the last image of a batch differently from the first.
+    assert first.logits == pytest.approx(found.logits)
 
 
 def test_networks_that_say_nothing_differ_by_nothing_and_not_by_what_is_no_number(kernels):

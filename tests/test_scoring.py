@@ -115,7 +115,7 @@ def test_scores_that_are_there_are_not_made_again(trained_run, tmp_path):
     shutil.copytree(trained_run.root / "datasets", tmp_path / "datasets")
     (step,) = score_run(run, fine_curve())
     assert (step.scored.row["method"], step.scored.row["sparsity"], step.done, step.total) == ("unit", 0.37, 1, 1)
-    assert run.sweep().equals(table)
+    pd.testing.assert_frame_equal(run.sweep(), table)
 
 
 def test_the_command_scores_what_a_finer_list_lacks(trained_run, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -63,7 +64,7 @@ def test_a_run_without_predictions_gets_them(copy, trained_run, damage):
     assert len(kept) == 4
     for key, predictions in kept.items():
         np.testing.assert_array_equal(predictions, earlier[key])
-    assert copy.sweep().equals(trained_run.sweep())
+    pd.testing.assert_frame_equal(copy.sweep(), trained_run.sweep())
 
 
 def test_predictions_of_a_network_that_was_replaced_are_not_kept(copy):

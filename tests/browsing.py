@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute, expect, sync_playwright
 
 from core.settings import PROJECT
 from tests.commands import end_work, start
@@ -31,7 +31,35 @@ PAGES = {
     "runs": "Runs",
 }
 """The heading of each page, by its path."""
+STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config")
+"""What Streamlit asks for beside a page that is opened by its address, where an empty app does not have it either."""
+SERVER_AWAY = ("net::ERR_CONNECTION_REFUSED", "when disconnected from server")
+"""What the browser says, and Streamlit in it, while its server is stopped."""
 NAVIGATION = [path.capitalize() or "Overview" for path in PAGES]
+
+
+class Errors:
+    """What goes wrong in the tabs of a browser: exceptions in scripts, and errors on the console."""
+
+    def __init__(self):
+        self.seen: list[str] = []
+        # Tests that stop a server, and those in which something fails on purpose, say here what the browser may say.
+        self.expected: list[str] = []
+
+    def watch(self, context: BrowserContext) -> None:
+        context.on("weberror", lambda error: self.seen.append(error.error.stack or error.error.message))
+        context.on("console", lambda said: said.type == "error" and self._note(said.text, said.location["url"]))
+
+    def _note(self, text: str, url: str) -> None:
+        if not (" 404 " in text and url.endswith(STREAMLITS_OWN)):
+            self.seen.append(f"{text} ({url})")
+
+    def unexpected(self) -> list[str]:
+        return [error for error in self.seen if not any(words in error for words in self.expected)]
+
+    def clear(self) -> None:
+        self.seen.clear()
+        self.expected.clear()
 
 
 class Server:
@@ -104,12 +132,18 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def errors() -> Errors:
+    return Errors()
+
+
+@pytest.fixture(scope="session")
+def browser(errors: Errors) -> Iterator[Browser]:
     assert CHROMIUM, "no Chromium found: install it (apt-get install chromium)"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
+        browser.on("context", errors.watch)
         yield browser
         browser.close()
 
@@ -124,8 +158,12 @@ def tab(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty tab that knows nothing of earlier tests, but has the app's scripts: to compile them takes seconds."""
+def page(tab: Page, errors: Errors, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab that knows nothing of earlier tests, but has the app's scripts: to compile them takes seconds.
+
+    A test in which the browser reports an error fails; see `Errors`.
+    """
+    errors.clear()
     tab.set_viewport_size({"width": 1400, "height": 1000})
     tab.emulate_media(color_scheme="null")
     yield tab
@@ -140,6 +178,8 @@ def page(tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
         tab.evaluate("localStorage.clear(); sessionStorage.clear()")
     tab.context.clear_cookies()
     tab.goto("about:blank")
+    if unexpected := errors.unexpected():
+        pytest.fail("The browser reported errors:\n" + "\n".join(unexpected), pytrace=False)
 
 
 class Line:

@@ -22,10 +22,17 @@ from core import jobs, runs
 from core.config import TrainingConfig
 from core.files import lock_at
 from core.pruning import METHODS
-from tests.browsing import browser, page, server, tab, trained_server
+from tests.browsing import browser, errors, page, server, tab, trained_server
 from tests.commands import run_command
 
-__all__ = ["browser", "page", "server", "tab", "trained_server"]  # fixtures, which pytest finds by their names here
+__all__ = [
+    "browser",
+    "errors",
+    "page",
+    "server",
+    "tab",
+    "trained_server",
+]  # fixtures, which pytest finds by their names here
 
 # No test fails because the machine is busy.
 settings.register_profile("any machine", deadline=None)

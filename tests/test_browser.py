@@ -15,7 +15,18 @@ from core.config import K_VALUES
 from core.pruning import METHODS
 from core.runs import layout
 from core.sweep import RANDOM_SEEDS
-from tests.browsing import confirmed, download, fill, metric, needs_chromium, opened, serving, settled, visit
+from tests.browsing import (
+    SERVER_AWAY,
+    confirmed,
+    download,
+    fill,
+    metric,
+    needs_chromium,
+    opened,
+    serving,
+    settled,
+    visit,
+)
 
 pytestmark = needs_chromium
 
@@ -143,7 +154,8 @@ def test_copy_link_copies_what_reproduces_the_view(trained_server, trained_run, 
     page.context.clear_permissions()
 
 
-def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page):
+def test_training_survives_its_server_and_is_followed_in_two_tabs(server, page, errors):
+    errors.expected += SERVER_AWAY
     address = f"{server.url}/training?dataset=optdigits&epochs=2000&hidden_units=60,40"
     visit(page, address)
     page.get_by_role("button", name="Train", exact=True).click()
@@ -187,6 +199,20 @@ def test_a_run_is_deleted_while_another_tab_prunes_it(server, page):
     page.reload()
     expect(page.get_by_text("No trained network yet.")).to_be_visible()
     settled(page)
+
+
+def test_errors_in_any_tab_are_noticed(trained_server, page, errors):
+    other = page.context.new_page()
+    visit(other, f"{trained_server.url}/runs")
+    assert errors.unexpected() == []
+    other.evaluate("setTimeout(() => { throw new Error('of a script'); })")
+    other.evaluate("console.error('of the console')")
+    other.evaluate("fetch('/wall/none/none/labels')")
+    other.wait_for_function("performance.getEntriesByName(new URL('/wall/none/none/labels', location).href).length")
+    seen = errors.unexpected()
+    for words in ("of a script", "of the console", "/wall/none/none/labels"):
+        assert sum(words in error for error in seen) == 1
+    errors.clear()
 
 
 def test_a_download_that_fails_says_why(trained_server, trained_run, page, tmp_path):

@@ -20,7 +20,7 @@ from core.runs import layout
 from core.sweep import STOPS, Criterion, key_of
 from pages.shared import networks
 from pages.shared import wall as page_wall
-from tests.browsing import confirmed, needs_chromium, visit, wall_shows
+from tests.browsing import Line, confirmed, needs_chromium, visit, wall_shows
 from tests.test_instrument import slide
 
 
@@ -202,6 +202,29 @@ def test_a_k_between_the_stops_is_predicted_behind(trained_server, trained_run, 
     pruned = rank(trained_run.kernels(), "weight").prune(trained_run.kernels(), [0.5, 0.93])
     right = int(np.sum(predict(pruned, test_images.images) == test_images.labels))
     expect(page.locator(".wall .counts")).to_contain_text(f"{right} of 360 right")
+
+
+@needs_chromium
+def test_counts_wait_for_their_predictions(trained_server, trained_run, test_images, page):
+    """The slider moves on, within a moment, from a k whose predictions are there to one whose predictions are not."""
+    page = page.context.new_page()
+    line = Line(page)
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.5")
+    wall_shows(page, "0.5")
+    spoken = page.locator(".wall .spoken")
+    expect(spoken).to_contain_text("At k = 50%")
+    line.holds = True
+    page.get_by_label("Sparsity k", exact=True).press("ArrowRight")
+    typed = page.get_by_label("Sparsity k in percent")
+    typed.fill("33.3")
+    typed.press("Enter")
+    page.locator('.wall[data-key="0.333"][data-state=pending]').wait_for()
+    page.wait_for_timeout(600)  # longer than the wall waits before it counts
+    expect(spoken).to_contain_text("At k = 50%")
+    line.release()
+    pruned = prune(trained_run.kernels(), "weight", 0.333)
+    right = int(np.sum(predict(pruned, test_images.images) == test_images.labels))
+    expect(spoken).to_contain_text(f"At k = 33.3%: {right} of 360 right")
 
 
 @needs_chromium

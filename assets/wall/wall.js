@@ -18,7 +18,7 @@ class Wall {
     this.find = (selector) => root.querySelector(selector);
     this.canvas = this.find(".tiles");
     this.pen = this.canvas.getContext("2d");
-    this.rows = new Map();
+    this.forget();
     this.heard = (event) => { if (event.detail.subject === this.data?.subject) this.follow(event.detail.key); };
     document.addEventListener("pruning:k", this.heard);
     this.find(".group").onchange = () => this.arrange();
@@ -42,7 +42,7 @@ class Wall {
     this.data = data;
     this.picked = data.picked;
     this.root.dataset.tall = data.tall;
-    if (earlier?.subject !== data.subject) this.rows = new Map();
+    if (earlier?.subject !== data.subject) this.forget();
     if (data.measured) {
       const bytes = Uint8Array.from(atob(data.measured.predictions), (letter) => letter.charCodeAt(0));
       this.rows.set(data.measured.key, bytes);
@@ -59,6 +59,12 @@ class Wall {
     const now = window.pruningNow;
     if (now?.subject === data.subject) this.follow(now.key);
     this.place(this.find(".picked"), this.picked);
+  }
+
+  // Another subject has other predictions, and may have other images.
+  forget() {
+    clearTimeout(this.rest);
+    Object.assign(this, { rows: new Map(), known: [], row: undefined, states: undefined });
   }
 
   async load(data) {
@@ -93,6 +99,8 @@ class Wall {
 
   follow(key) {
     if (!this.labels || !this.picture || !this.data) return;
+    // What was to be counted once the slider rests is of the k before.
+    clearTimeout(this.rest);
     this.key = key;
     this.row = this.rows.get(key);
     this.root.dataset.state = this.row ? "ready" : "pending";
@@ -123,7 +131,6 @@ class Wall {
     [...counts.children].forEach((part, index) => { part.textContent = parts[index]; });
     this.root.dataset.right = right;
     if (!this.find(".filter").options.length) this.offerFilters();
-    clearTimeout(this.rest);
     this.rest = setTimeout(() => {
       this.find(".spoken").textContent = `At k = ${this.key.split(",").map(percent).join(", ")}: ${parts.join(", ")}.`;
       this.offerFilters();
@@ -330,7 +337,7 @@ class Wall {
   // What an image is read as, from k to k: "Read as 7 up to 91%, as 9 up to 95%, then as 1."
   story(image) {
     const parts = [];
-    for (const key of this.known ?? []) {
+    for (const key of this.known) {
       const answer = this.rows.get(key)[image];
       if (parts.at(-1)?.answer === answer) parts.at(-1).last = key;
       else parts.push({ answer, last: key });

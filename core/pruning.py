@@ -88,14 +88,15 @@ def rank(
     check_choice("method", method, METHODS)
     check_choice("scope", scope, SCOPES)
     if ranking in SHUFFLED:
-        return _shuffled(rank(kernels, method, SHUFFLED[ranking], scope, activations), seed)
+        return _shuffled(kernels, rank(kernels, method, SHUFFLED[ranking], scope, activations), seed)
     scores = _scores(kernels, method, ranking, activations, seed)
     if scope == "layer":
-        return Ranks(method, scores, [_ranks(score) for score in scores], [score.size for score in scores])
+        ranks = [_ranks(score) for score in scores]
+        return _known(kernels, method, scores, ranks, [score.size for score in scores])
     together = _ranks(np.concatenate([score.ravel() for score in scores]))
     parts = np.split(together, np.cumsum([score.size for score in scores])[:-1])
     ranks = [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
-    return Ranks(method, scores, ranks, [together.size] * len(scores))
+    return _known(kernels, method, scores, ranks, [together.size] * len(scores))
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,18 @@ class Ranks:
         scores: what each hidden kernel is ranked by, of its shape for "weight", of shape (units,) for "unit".
         ranks: int32, of the same shapes; 0 goes first.
         pools: how many ranks each hidden kernel's are among: its own, or those of all layers together.
+        zeros: for each hidden kernel the sorted ranks of its weights that are zero before pruning, as those of a
+            fine-tuned network are; for "unit" a weight has the rank of its unit.
+        empty: for each hidden kernel the sorted ranks of the weights that are zero before pruning, or of the units
+            whose incoming weights all are.
     """
 
     method: str
     scores: list[np.ndarray]
     ranks: list[np.ndarray]
     pools: list[int]
+    zeros: list[np.ndarray]
+    empty: list[np.ndarray]
 
     def prune(self, kernels: Kernels, sparsity: Sparsity) -> list[np.ndarray]:
         """`prune`, with the order already known: a comparison instead of a sort."""
@@ -130,10 +137,20 @@ class Ranks:
             for ranks, pool, count in zip(self.ranks, self.pools, counts, strict=True)
         ]
 
+    def taken(self, sparsity: Sparsity) -> list[int]:
+        """The same, without what was zero before: how many weights, or units, really go."""
+        return [
+            pruned - int(np.searchsorted(empty, count))
+            for pruned, empty, count in zip(self.pruned(sparsity), self.empty, self._counts(sparsity), strict=True)
+        ]
+
     def zeroed(self, kernels: Kernels, sparsity: Sparsity) -> list[int]:
-        """How many weights pruning at k sets to zero in each hidden kernel."""
-        each = self.weights_each(kernels[:-1])
-        return [count * weights for count, weights in zip(self.pruned(sparsity), each, strict=True)]
+        """How many weights of each hidden kernel are zero after pruning at k, whatever set them to zero."""
+        each, counts = self.weights_each(kernels[:-1]), self._counts(sparsity)
+        return [
+            pruned * weights + len(zeros) - int(np.searchsorted(zeros, count))
+            for pruned, weights, zeros, count in zip(self.pruned(sparsity), each, self.zeros, counts, strict=True)
+        ]
 
     def weights_each(self, hidden: Kernels) -> list[int]:
         """How many weights go with each one that is pruned: itself, or all that come into a unit."""
@@ -217,7 +234,19 @@ def _scores(
     return [rms * magnitude(outgoing.T, "unit") for rms, outgoing in zip(activations[1:], kernels[1:], strict=True)]
 
 
-def _shuffled(ranks: "Ranks", seed: int) -> "Ranks":
+def _known(
+    kernels: Kernels, method: str, scores: list[np.ndarray], ranks: list[np.ndarray], pools: list[int]
+) -> "Ranks":
+    """The ranks, and which of them are of weights that are zero already."""
+    zeros, empty = [], []
+    for kernel, order in zip(kernels[:-1], ranks, strict=True):
+        zero = kernel == 0
+        zeros.append(np.sort(order[zero] if method == "weight" else np.repeat(order, zero.sum(axis=0))))
+        empty.append(zeros[-1] if method == "weight" else np.sort(order[zero.all(axis=0)]))
+    return Ranks(method, scores, ranks, pools, zeros, empty)
+
+
+def _shuffled(kernels: Kernels, ranks: "Ranks", seed: int) -> "Ranks":
     """The same ranks in each layer, given to its weights or units by chance, each with its score."""
     generator = np.random.default_rng(seed)
     orders = [generator.permutation(layer.size) for layer in ranks.ranks]
@@ -225,7 +254,7 @@ def _shuffled(ranks: "Ranks", seed: int) -> "Ranks":
     def shuffle(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [layer.ravel()[order].reshape(layer.shape) for layer, order in zip(layers, orders, strict=True)]
 
-    return Ranks(ranks.method, shuffle(ranks.scores), shuffle(ranks.ranks), ranks.pools)
+    return _known(kernels, ranks.method, shuffle(ranks.scores), shuffle(ranks.ranks), ranks.pools)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -129,19 +129,29 @@ def test_sparsity_is_said_with_its_scope():
     assert counts["sparsity_network"] == pytest.approx(0.8992, abs=5e-5)
 
 
+@pytest.mark.parametrize("ranking", ["magnitude", "random"])
 @pytest.mark.parametrize("method", METHODS)
-def test_surviving_bins_are_the_histogram_of_what_survives(kernels, method):
-    ranking = rank(kernels, method)
+def test_surviving_bins_are_the_histogram_of_what_survives(kernels, method, ranking):
+    """Zeros are in none: weights, or units of nothing but zeros, whatever they are ranked by."""
+    kernels[0][:, 3:9] = 0
+    ranking = rank(kernels, method, ranking)
+    values = [kernel if method == "weight" else kernel.any(axis=0) for kernel in kernels[:-1]]
     for k in (0, 0.29, 0.5, 0.9, 1):
-        for scores, ranks, pruned, layer in zip(
-            ranking.scores, ranking.ranks, ranking.pruned(k), distributions(ranking), strict=True
+        for scores, ranks, value, taken, pruned, layer in zip(
+            ranking.scores,
+            ranking.ranks,
+            values,
+            ranking.taken(k),
+            ranking.pruned(k),
+            distributions(ranking),
+            strict=True,
         ):
-            counts, _ = np.histogram(scores[ranks >= pruned], layer.edges)
-            np.testing.assert_array_equal(layer.surviving(pruned), counts)
-            if 0 < pruned < scores.size:
-                assert layer.threshold(pruned) == scores[ranks >= pruned].min()
+            left = scores[(ranks >= pruned) & (value != 0)]
+            np.testing.assert_array_equal(layer.surviving(taken), np.histogram(left, layer.edges)[0])
+            if 0 < taken < np.count_nonzero(value):
+                assert layer.threshold(taken) == left.min()
             else:
-                assert layer.threshold(pruned) is None
+                assert layer.threshold(taken) is None
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -159,8 +169,8 @@ def test_what_is_left_of_a_network_is_counted_in_the_bins_of_the_dense_one(kerne
 
 def test_a_line_stands_where_what_survives_begins(kernels):
     layers = distributions(rank(kernels, "weight"))
-    sizes = [kernel.size for kernel in kernels[:-1]]
-    by_size = [np.sort(np.abs(kernel), axis=None) for kernel in kernels]
+    by_size = [np.sort(np.abs(kernel[kernel != 0]), axis=None) for kernel in kernels]
+    sizes = [values.size for values in by_size]
     assert thresholds_at(layers, [1, sizes[1] - 1]) == [float(by_size[0][1]), float(by_size[1][-1])]
     # Where all do, or none, nothing begins.
     assert thresholds_at(layers, [0, sizes[1]]) == [None, None]
@@ -171,10 +181,10 @@ def test_histograms_reach_from_zero_as_far_as_asked_and_have_room_where_all_is_z
     for layer, twice, kernel in zip(distributions(ranks), distributions(ranks, 2.0), kernels, strict=False):
         assert (layer.edges[0], layer.edges[-1]) == (0, pytest.approx(np.abs(kernel).max()))
         assert twice.edges[-1] == pytest.approx(2 * layer.edges[-1])
-        assert layer.counts.sum() == twice.counts.sum() == kernel.size
-        assert layer.values.tolist() == sorted(np.abs(kernel).ravel().tolist())
+        assert layer.counts.sum() == twice.counts.sum() == np.count_nonzero(kernel)
+        assert layer.values.tolist() == sorted(np.abs(kernel[kernel != 0]).tolist())
     nothing = distributions(rank([np.zeros_like(kernels[0]), *kernels[1:]], "weight"))[0]
-    assert (nothing.edges[-1], nothing.counts[0]) == (1, kernels[0].size)
+    assert (nothing.edges[-1], nothing.counts.sum()) == (1, 0)
     assert layer_names(kernels) == ["Hidden 1", "Hidden 2", "Output"]
 
 

@@ -46,6 +46,21 @@ def network(*sizes):
     return [generator.normal(size=shape).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
 
 
+@pytest.mark.parametrize(("method", "left"), [("weight", ["72 of 96", "48 of 96"]), ("unit", ["9 of 12", "6 of 12"])])
+def test_zeros_are_in_no_picture(method, left):
+    """Of a network that has zeros before pruning, the first bin holds what is nearly zero, and the rest is said."""
+    kernels = network(8, 12, 3)
+    kernels[0][:, :3] = 0
+    drawn = histograms_of(kernels, method)
+    (axes,) = drawn.figure.axes
+    for k, words in zip((0, 0.5), left, strict=True):
+        drawn.draw(k, 0.5)
+        assert axes.get_title("right") == f"{words} left"
+        assert drawn.bars[0].get_data().values.sum() == int(words.split()[0])
+    kernels[0][:] = 0
+    histograms_of(kernels, method).draw(0, 0.1)
+
+
 def histograms_of(kernels, method):
     return histograms.Histograms(Criterion(method).rank(kernels), layer_names(kernels)[:-1])
 

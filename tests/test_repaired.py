@@ -269,7 +269,7 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
         values = np.abs(kernel[kernel != 0]) if method == "weight" else np.linalg.norm(kernel[:, kernel.any(0)], axis=0)
         kept = told["recovered"]["0.8"]
         edges = np.array(told["edges"][layer])
-        assert kept["pruned"][layer] == (kernel.size if method == "weight" else kernel.shape[1]) - len(values)
+        assert kept["zeroed"][layer] == int((kernel == 0).sum())
         assert kept["bars"][layer] == np.histogram(np.minimum(values, edges[-1]), edges)[0].tolist()
 
 

@@ -12,13 +12,15 @@ from core.analysis import recovered
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
+from core.pruning import METHODS, prune
 from core.runs import layout
 from core.settings import PROJECT
-from core.sweep import Criterion
+from core.sweep import STOPS, Criterion
 from pages.shared import choice, networks
 from tests.browsing import confirmed, fill, metric, needs_chromium, serving, settled, visit
 from tests.commands import run_command
 from tests.conftest import SMALL
+from tests.test_instrument import READ_HISTOGRAMS
 from tests.test_pages import instrument
 
 TRAINED = Criterion("weight", recovery=recovered.TRAINED)
@@ -118,7 +120,7 @@ def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     assert told["known"]["0.8"] == pytest.approx([score.accuracy, score.loss])
     assert told["known"]["0"] == pytest.approx([told["dense"]["accuracy"], told["dense"]["loss"]])
     zeros = [int((kernel == 0).sum()) for kernel in child.kernels()[:-1]]
-    assert told["recovered"]["0.8"]["pruned"] == zeros
+    assert told["recovered"]["0.8"]["zeroed"] == zeros
     assert f"Trained on for {child.config().epochs} epoch" in told["said"]["0.8"]
     pruned = Criterion("weight").select(parent.sweep()).set_index("sparsity").accuracy
     assert told["beside"]["accuracy"]["0.8"] == pruned[0.8]
@@ -226,3 +228,44 @@ def test_training_on_in_the_browser(family, page, tmp_path):
         child = runs.open_run(config.run_id, tmp_path / "cache")
         assert metric(page, "accuracy").locator("output").inner_text() == f"{child.result().test_accuracy:.2%}"
         assert [int((~kernel.any(axis=0)).sum()) for kernel in child.kernels()[:-1]] == [45, 30]
+
+
+# Types every k in turn, and reads what stands beside "Zeroed" and in the table of layers.
+READ_ZEROED = """(ks) => ks.map((k) => {
+  const root = document.querySelector(".instrument"), field = root.querySelector(".percent");
+  field.value = String(100 * k);
+  field.dispatchEvent(new Event("change"));
+  const rows = [...root.querySelectorAll(".layers tr")].map((row) => [...row.children].map((cell) => cell.textContent));
+  return { said: root.querySelector("[data-metric=hidden]").innerText.split("\\n"), rows };
+})"""
+
+
+@needs_chromium
+def test_zeros_of_a_fine_tuned_network_count(family, page, tmp_path):
+    """At every stop the browser says what counting the zeros of the pruned network says."""
+    child = recovered.trained_on(runs.open_run(SMALL.run_id, family), "weight")[0.8]
+    kernels = child.kernels()
+    sizes = [kernel.size for kernel in kernels[:-1]]
+    with serving(tmp_path / "cache", family) as server:
+        for method in METHODS:
+            visit(page, f"{server.url}/pruning?run={child.id}&method={method}&k=0")
+            confirmed(page, "0")
+            settled(page)
+            for layer, kernel in zip(page.evaluate(READ_HISTOGRAMS), kernels, strict=False):
+                values = np.abs(kernel) if method == "weight" else np.linalg.norm(kernel.astype(float), axis=0)
+                counts, _ = np.histogram(values[values > 0], 60, (0, values.max()))
+                np.testing.assert_allclose([top for _, _, top in layer["bars"]], counts[counts > 0], atol=0.02)
+            for k, read in zip(STOPS, page.evaluate(READ_ZEROED, STOPS), strict=True):
+                zeros = [int((kernel == 0).sum()) for kernel in prune(kernels, method, k)[:-1]]
+                title, share, counted = read["said"]
+                assert (title, counted) == ("Zeroed of the hidden kernels", f"{sum(zeros):,} of {sum(sizes):,} weights")
+                heads, *rows = read["rows"]
+                assert heads == ["Layer", "", "Sparsity", "Zeroed", "of weights"]
+                assert [[row[0], *row[3:]] for row in rows] == [
+                    [f"Hidden {layer}", f"{zero:,}", f"{size:,}"]
+                    for layer, (zero, size) in enumerate(zip(zeros, sizes, strict=True), 1)
+                ]
+                # Python and the browser may round a half to different sides.
+                shares = [float(text.removesuffix("%")) for text in (share, *(row[2] for row in rows))]
+                parts = [sum(zeros) / sum(sizes), *(zero / size for zero, size in zip(zeros, sizes, strict=True))]
+                assert shares == pytest.approx([100 * part for part in parts], abs=0.00501)

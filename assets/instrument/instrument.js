@@ -168,7 +168,7 @@ class Instrument {
     if (linked) {
       this.own = this.ks;
       const { stops } = this.data;
-      this.ks = [this.hiddenSparsity === null ? this.ks[0] : stops[this.nearest(this.hiddenSparsity)]];
+      this.ks = [stops[this.nearest(this.together)]];
     } else {
       this.ks = this.own ?? this.each;
     }
@@ -224,19 +224,27 @@ class Instrument {
     slider.style.setProperty("--at", `${100 * nearest / (this.data.stops.length - 1)}%`);
   }
 
-  // How many weights or units of each layer are pruned, and the smallest that survives; null where not known yet.
+  // One k, or the part of all hidden weights that several ask for.
+  get together() {
+    if (this.ks.length === 1) return Number(this.ks[0]);
+    const { layers, hiddenWeights } = this.data;
+    return layers.reduce((sum, { weights }, layer) => sum + this.ks[layer] * weights, 0) / hiddenWeights;
+  }
+
+  // How many weights of each layer are zero, what its histogram loses, and the smallest that survives; null where not
+  // known yet.
   layersNow() {
     const measured = this.known.get(this.key);
     if (this.data.recovered) {
       // What was won back is not the largest of what was there, so nothing can be told before it is known.
       const kept = this.data.recovered[this.key];
-      return this.each.map((_, layer) => kept ? { pruned: kept.pruned[layer], threshold: null, bars: kept.bars[layer] } : null);
+      return this.each.map((_, layer) => kept ? { zeroed: kept.zeroed[layer], threshold: null, bars: kept.bars[layer] } : null);
     }
     return this.each.map((k, layer) => {
       const stop = this.data.stops.indexOf(k);
-      if (stop >= 0) return { pruned: this.data.pruned[stop][layer], threshold: this.data.thresholds[stop][layer] };
-      if (measured?.pruned) return { pruned: measured.pruned[layer], threshold: measured.thresholds[layer] };
-      return null;
+      if (stop < 0) return measured?.taken ? { zeroed: measured.zeroed[layer], taken: measured.taken[layer], threshold: measured.thresholds[layer] } : null;
+      const { zeroed, taken, thresholds } = this.data;
+      return { zeroed: zeroed[stop][layer], taken: taken[stop][layer], threshold: thresholds[stop][layer] };
     });
   }
 
@@ -244,9 +252,8 @@ class Instrument {
     if (!this.data) return;
     const layers = this.layersNow();
     const score = this.known.get(this.key) ?? {};
-    const zeroed = layers.map((layer, index) => layer && layer.pruned * this.data.layers[index].each);
+    const zeroed = layers.map((layer) => layer && layer.zeroed);
     const total = zeroed.includes(null) ? null : zeroed.reduce((sum, count) => sum + count, 0);
-    this.hiddenSparsity = total === null ? null : total / this.data.hiddenWeights;
     this.drawControls();
     this.drawMetrics(zeroed, total, score);
     if (this.Plotly && this.sizes.size) this.drawFigures(layers, score);
@@ -264,16 +271,13 @@ class Instrument {
   }
 
   drawControls() {
-    // With one k a layer, the slider stands at what part of all hidden weights is zeroed.
-    const k = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity;
-    if (k !== null) {
-      this.place(this.slider, k);
-      // What is being typed is left alone, and so is what was refused, until the next move.
-      if (document.activeElement !== this.percent && this.percent.ariaInvalid !== "true") {
-        this.percent.value = +(k * 100).toFixed(this.ks.length === 1 ? 4 : 2);
-      }
-      this.slider.setAttribute("aria-valuetext", `${+(k * 100).toFixed(4)}%`);
+    const k = this.together;
+    this.place(this.slider, k);
+    // What is being typed is left alone, and so is what was refused, until the next move.
+    if (document.activeElement !== this.percent && this.percent.ariaInvalid !== "true") {
+      this.percent.value = +(k * 100).toFixed(this.ks.length === 1 ? 4 : 2);
     }
+    this.slider.setAttribute("aria-valuetext", `${+(k * 100).toFixed(4)}%`);
     this.linked.checked = this.ks.length === 1;
     this.root.dataset.linked = this.linked.checked;
   }
@@ -289,7 +293,7 @@ class Instrument {
     this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : `${doing}${growing && `; ${growing}`}`, score.accuracy - dense.accuracy);
     this.find(".beside").textContent = other === undefined || (state === "none" && this.ks.every((k) => Number(k) === 0)) ? "" : `${beside.name}: ${percent(other)}`;
     this.metric("loss", fixed(score.loss, 4), known ? change(score.loss, dense.loss, 1, 4, "") : "", dense.loss - score.loss);
-    this.metric("hidden", percent(this.hiddenSparsity), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
+    this.metric("hidden", percent(total === null ? null : total / hiddenWeights), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
     this.metric("network", percent(total === null ? null : total / networkWeights), `of ${count(networkWeights)} weights; the output layer stays`);
     this.find(".status").textContent = [
       this.data.said[this.key] ?? (
@@ -318,7 +322,7 @@ class Instrument {
   drawFigures(layers, score) {
     const known = !layers.includes(null);
     const { counts, edges, colors } = this.data;
-    const left = known && layers.map(({ pruned, bars }, layer) => bars ?? survivors(counts[layer], pruned));
+    const left = known && layers.map(({ taken, bars }, layer) => bars ?? survivors(counts[layer], taken));
     this.histograms.classList.toggle("pending", !known);
     this.overHistograms.draw(!known ? [] : layers.flatMap(({ threshold }, layer) => {
       const at = scales(this.sizes.get(this.histograms), this.data.histograms.layout, layer);
@@ -328,8 +332,8 @@ class Instrument {
       ];
     }));
     const at = scales(this.sizes.get(this.curve), this.data.curve.layout, 0);
-    const x = this.ks.length === 1 ? Number(this.ks[0]) : this.hiddenSparsity, y = score.accuracy;
-    this.overCurve.draw(x === null ? [] : [
+    const x = this.together, y = score.accuracy;
+    this.overCurve.draw([
       ["path", { d: `M${at.x(x)},${at.bottom}V${at.top}`, class: "cursor" }],
       ...(y === undefined ? [] : [["circle", { cx: at.x(x), cy: at.y(y), r: 6.5, fill: colors.method, class: "point" }]]),
     ]);

@@ -14,8 +14,9 @@ BINS = 60
 class Distribution:
     """What one hidden kernel is ranked by, such as |w| of its weights or the L2 norm of its units.
 
-    `values` are sorted, of shape (n,); `edges` of shape (BINS + 1,) and `counts` of shape (BINS,) are
-    their histogram.
+    Weights that are zero before pruning, and units without any other weights, are left out. `values` are sorted, of
+    shape (n,); `edges` of shape (BINS + 1,) and `counts` of shape (BINS,) are their histogram. How many of them are
+    pruned says `core.pruning.Ranks.taken`.
     """
 
     values: np.ndarray
@@ -38,7 +39,11 @@ class Distribution:
 
 def distributions(ranks: Ranks, reach: float = 1.0) -> list[Distribution]:
     """The distribution of each hidden kernel's scores, from zero to `reach` times the largest."""
-    return [_distribution(scores, reach) for scores in ranks.scores]
+    layers = zip(ranks.scores, ranks.ranks, ranks.empty, strict=True)
+    return [
+        _distribution(scores[~np.isin(order, empty)] if empty.size else scores, reach)
+        for scores, order, empty in layers
+    ]
 
 
 def counts_within(kernels: Kernels, method: str, layers: Sequence[Distribution]) -> list[np.ndarray]:
@@ -63,7 +68,7 @@ def thresholds_at(layers: Sequence[Distribution], pruned: Sequence[int]) -> list
 
 
 def _distribution(values: np.ndarray, reach: float) -> Distribution:
-    counts, edges = np.histogram(values, bins=BINS, range=(0, reach * float(values.max()) or 1.0))
+    counts, edges = np.histogram(values, bins=BINS, range=(0, reach * float(values.max(initial=0)) or 1.0))
     return Distribution(np.sort(values, axis=None), edges, counts)
 
 

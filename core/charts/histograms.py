@@ -50,7 +50,7 @@ class Histograms:
             axes.set_xlabel({"weight": "Magnitude |w|", "unit": "L2 norm of the incoming weights"}[ranks.method])
             axes.set_ylabel(what.capitalize())
             axes.set_xlim(0, distribution.edges[-1])
-            axes.set_ylim(0, 1.05 * distribution.counts.max())
+            axes.set_ylim(0, 1.05 * max(1, distribution.counts.max()))
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_formatter(short)
             axes.grid(axis="x", visible=False)
@@ -75,19 +75,19 @@ class Histograms:
         )
         layers = zip(
             self._distributions,
-            self._ranks.pruned(sparsity),
+            self._ranks.ranks,
+            self._ranks.taken(sparsity),
             self.bars,
             self.thresholds,
             self._notes,
             strict=True,
         )
-        for distribution, pruned, bars, line, note in layers:
-            total = len(distribution.values)
-            bars.set_data(distribution.surviving(pruned))
-            threshold = distribution.threshold(pruned)
+        for distribution, ranks, taken, bars, line, note in layers:
+            bars.set_data(distribution.surviving(taken))
+            threshold = distribution.threshold(taken)
             line.set_visible(threshold is not None)
             line.set_xdata([threshold or 0] * 2)
-            note.set_text(f"{total - pruned:,} of {total:,} left")
+            note.set_text(f"{len(distribution.values) - taken:,} of {ranks.size:,} left")
         self._canvas.restore_region(self._background)
         for artist in (self._title, *self.bars, *self.thresholds, *self._notes):
             self.figure.draw_artist(artist)

@@ -128,7 +128,7 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
     for index, distribution in enumerate(distributions):
         largest = float(distribution.edges[-1])
         figure.update_xaxes(title=_score_name(criterion), range=[0, largest], hoverformat=".3g", **_place(index))
-        top = int(distribution.counts.max()) * 1.05
+        top = max(1, int(distribution.counts.max())) * 1.05
         scale = {"range": [0, top], "tickformat": "~s"}
         if criterion.method == "weight" and criterion.recovery != "none":
             # One weight in a hundred lies scattered where there was none before: by number it would not be seen.

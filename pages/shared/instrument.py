@@ -160,13 +160,14 @@ def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dic
     ranked = networks.rank_run(network, criterion)
     k = parse_key(key, len(network.kernels) - 1)
     score = networks.examined(network, criterion, k).score
-    pruned = ranked.ranks.pruned(k)
+    taken = ranked.ranks.taken(k)
     return {
         "key": key,
         "accuracy": score.accuracy,
         "loss": score.loss,
-        "pruned": pruned,
-        "thresholds": ranked.thresholds_at(pruned),
+        "taken": taken,
+        "zeroed": ranked.ranks.zeroed(network.kernels, k),
+        "thresholds": ranked.thresholds_at(taken),
     }
 
 
@@ -213,7 +214,6 @@ def _contract(
     """Everything that the browser is told; `assets/instrument/instrument.js` reads it as `data`."""
     ranked = networks.rank_run(network, criterion)
     hidden = network.kernels[:-1]
-    each = ranked.ranks.weights_each(hidden)
     names = layer_names(network.kernels)
     return {
         # The network and the criterion; with another one the slider begins anew, at `k`.
@@ -235,21 +235,21 @@ def _contract(
         "plotly": plotly_address(),
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
-        # The positions of the slider as keys; for each of them, what every layer loses and the smallest that survives.
+        # The positions of the slider as keys; for each of them and every layer, what its histogram loses, how many of
+        # its weights are zero, and the smallest that survives.
         "stops": [key_of(k) for k in networks.stops(network, criterion)],
-        "pruned": ranked.pruned,
+        "taken": ranked.taken,
+        "zeroed": ranked.zeroed,
         "thresholds": ranked.thresholds,
-        # Of recovered networks instead, by key of k: what each layer lost, and the histogram of what it has now.
+        # Of recovered networks instead, by key of k: how many weights of each layer are zero, and the histogram
+        # of the others.
         "recovered": networks.recovered_layers(network, criterion),
         # The histogram of each hidden layer, and its figure as Plotly wants it.
         "counts": [layer.counts.tolist() for layer in ranked.distributions],
         "edges": [layer.edges.tolist() for layer in ranked.distributions],
         "histograms": ranked.histograms,
-        # Sizes: of each hidden layer (`each`: how many weights go with one that is pruned), of all, of the test set.
-        "layers": [
-            {"name": name, "weights": kernel.size, "each": weights}
-            for name, kernel, weights in zip(names, hidden, each, strict=False)
-        ],
+        # Sizes: of each hidden layer, of all, of the test set.
+        "layers": [{"name": name, "weights": kernel.size} for name, kernel in zip(names, hidden, strict=False)],
         "hiddenWeights": sum(kernel.size for kernel in hidden),
         "networkWeights": network.config.parameter_count,
         "images": network.config.spec.test_size,

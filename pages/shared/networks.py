@@ -43,19 +43,21 @@ class LoadedRun:
 class RankedRun:
     """What is pruned first in one run, with all that the live slider needs to know beforehand.
 
-    `histograms` is the figure of the dense network; `pruned` and `thresholds` have a row a sparsity of
-    `core.sweep.STOPS` and a column a hidden layer. Of a recovered network the order is that of magnitude.
+    `histograms` is the figure of the dense network; `taken`, `zeroed` (see `core.pruning.Ranks`) and `thresholds` have
+    a row a sparsity of `core.sweep.STOPS` and a column a hidden layer. Of a recovered network the order is that of
+    magnitude.
     """
 
     ranks: Ranks
     distributions: list[Distribution]
-    pruned: list[list[int]]
+    taken: list[list[int]]
+    zeroed: list[list[int]]
     thresholds: list[list[float | None]]
     histograms: dict
 
-    def thresholds_at(self, pruned: list[int]) -> list[float | None]:
+    def thresholds_at(self, taken: list[int]) -> list[float | None]:
         """The smallest value that survives in each hidden layer."""
-        return thresholds_at(self.distributions, pruned)
+        return thresholds_at(self.distributions, taken)
 
 
 def load_run(run: runs.Run) -> LoadedRun:
@@ -93,11 +95,12 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
     ranks = criterion.as_pruned.rank(_network.kernels, _network.activations)
     layers = distributions(ranks, 1.0 if criterion.recovery == "none" else RECOVERED_REACH[criterion.method])
-    pruned = [ranks.pruned(k) for k in STOPS]
-    thresholds = [thresholds_at(layers, counts) for counts in pruned]
+    taken = [ranks.taken(k) for k in STOPS]
+    zeroed = [ranks.zeroed(_network.kernels, k) for k in STOPS]
+    thresholds = [thresholds_at(layers, counts) for counts in taken]
     # The scores are in the distributions now, sorted; keeping them twice would be 10 MB a run.
     figure = live.histograms(layers, layer_names(_network.kernels)[:-1], criterion).to_plotly_json()
-    return RankedRun(dataclasses.replace(ranks, scores=[]), layers, pruned, thresholds, figure)
+    return RankedRun(dataclasses.replace(ranks, scores=[]), layers, taken, zeroed, thresholds, figure)
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,8 @@ def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, v
 def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict] | None:
     """What is left in each hidden layer of the recovered networks, by the key of k; None of networks only pruned.
 
-    `pruned` says how many weights, or units, are gone, `bars` is the histogram of the others; one each a hidden layer.
+    `zeroed` says how many weights are zero, `bars` is the histogram of the weights, or units, that are left; one each a
+    hidden layer.
     """
     if criterion.recovery == "none":
         return None
@@ -246,9 +250,8 @@ def _kept_layers(
         return None
     ranked = rank_run(_network, criterion)
     bars = counts_within(kept, criterion.method, ranked.distributions)
-    sizes = [kernel.size if criterion.method == "weight" else kernel.shape[1] for kernel in kept]
     return {
-        "pruned": [size - int(left.sum()) for size, left in zip(sizes, bars, strict=False)],
+        "zeroed": [kernel.size - int(np.count_nonzero(kernel)) for kernel in kept[:-1]],
         "bars": [left.tolist() for left in bars],
     }
 

@@ -6,7 +6,7 @@ Commands, background jobs and pages all come here; nobody else prunes, repairs a
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,16 @@ def repaired_curve(method: str, support: str, scope: str, sparsities: Sequence[f
     criterion = Criterion(method, support, scope, recovery="repair")
     first = sorted(set(sparsities) & set(K_VALUES), reverse=True)
     return [(criterion, [*first, *(k for k in sparsities if k not in first)])]
+
+
+def slider_scores(ways: Collection[tuple[str, str, str]]) -> Wanted:
+    """What the slider scores of some ways to prune, each a ranking, a scope and a recovery; each score once."""
+    repaired = [
+        step for method in METHODS for support, scope, _ in ways for step in repaired_curve(method, support, scope)
+    ]
+    every = [*fine_curve(), *repaired]
+    shown = [(each, ks) for each, ks in every if (each.ranking, each.scope, each.recovery) in ways]
+    return unscored(pd.DataFrame(), shown)
 
 
 def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:

@@ -545,6 +545,15 @@ def test_the_page_and_the_report_name_the_same_knees(full):
         assert text in page
 
 
+def test_knees_are_provisional_while_scores_lack(full):
+    """Of both methods by magnitude the slider scores 103 sparsities each."""
+    assert "Provisional" not in texts(open_page("comparison"))
+    sweep = full.sweep()
+    sweep[sweep.sparsity.isin(K_VALUES)].to_csv(full.folder / layout.SWEEP, index=False)
+    assert "**Provisional**: 20 of 206 scores" in texts(open_page("comparison"))
+    assert "**Provisional**: 20 of 252 scores" in texts(open_page("comparison", states=["as pruned", "repaired"]))
+
+
 def test_networks_without_validation_images_have_no_knee_and_that_is_said(full):
     sweep = full.sweep()
     sweep.assign(val_accuracy=np.nan, val_loss=np.nan).to_csv(full.folder / layout.SWEEP, index=False)

@@ -15,12 +15,13 @@ def ranked_by(rows: pd.DataFrame) -> list[str]:
     return [comparison.said_ranking(ranking, scope, "none") for ranking, scope in pairs]
 
 
-def show_knees(ranked: pd.DataFrame, sparsities: list[float]) -> None:
+def show_knees(ranked: pd.DataFrame, sparsities: list[float], missing: int, total: int) -> None:
     """How far each curve can be pruned.
 
     Args:
         ranked: from `core.analysis.comparison.long_table`, of the criteria shown, at all sparsities.
         sparsities: those chosen on the page, for the area.
+        missing: how many scores of these curves are not there yet, of how many in `total`.
     """
     if ranked.empty:
         return
@@ -66,6 +67,11 @@ def show_knees(ranked: pd.DataFrame, sparsities: list[float]) -> None:
         placeholder="–",
         alt="The largest sparsity of each curve that costs at most so many points of accuracy",
     )
+    if missing:
+        st.caption(
+            f"**Provisional**: {total - missing:,} of {total:,} scores of these curves are known. "
+            "The table changes as more come in."
+        )
     said = (
         "Chosen for each network on its validation images: the largest scored k such that neither it nor any smaller "
         "one costs more. Then measured on test images, which choose nothing. Mean ± sample deviation over networks."

@@ -11,6 +11,7 @@ from absl import app, flags
 from core.config import PARAMETERS, RECOVERY, ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.parameters import Real, Switch, Whole, Widths
+from core.terminal import HINT
 
 # The flags defined here are those of the command that asks for them, and stand in its --help.
 flags.disclaim_key_flags()
@@ -98,13 +99,15 @@ def chosen_output() -> Path | None:
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Run a command's main function with the flags it was given, and end the process with its exit code.
 
-    A `KnownError` is printed as a sentence. SIGTERM interrupts as Ctrl-C does.
+    A `KnownError` is printed as a sentence, with its hint on a line of its own. SIGTERM interrupts as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app.run(main, flags_parser=_parse_flags)
     except KnownError as error:
         print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"{HINT}{error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(CancelledError.exit_code)

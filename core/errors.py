@@ -6,9 +6,16 @@ class KnownError(Exception):
 
     Its message says what happened, what was expected and received, and what to do. The command line
     prints it and exits with `exit_code`; the app shows it in an error box. Everything else is a bug.
+
+    Attributes:
+        hint: the flag that does what the message advises. Only the commands print it; pages have buttons.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
 
 
 class ConfigError(KnownError, ValueError):

@@ -74,12 +74,13 @@ def make(run: Run, config: Config) -> None:
     reason = damage(run)
     if reason and not values.force_train:
         raise RunError(
-            f"Run {run.id} in {run.root} cannot be read: {reason} Train it again with --force_train, which replaces "
-            "it, or delete it on the page Runs."
+            f"Run {run.id} in {run.root} cannot be read: {reason} Train it again on the page Training, which replaces "
+            "it, or delete it on the page Runs.",
+            "--force_train trains it again.",
         )
     trained = run.is_complete() and not values.force_train
     if not trained and not values.train:
-        raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it, without --notrain.")
+        raise RunError(f"There is no complete run {run.id} in {run.root} to prune. Train it.", "Leave out --notrain.")
     with contextlib.ExitStack() as scoring:
         if not trained:
             first = experiment(sparsities)
@@ -91,7 +92,7 @@ def make(run: Run, config: Config) -> None:
                     scoring.enter_context(run.lock("curve", timeout=0))
             train_run(run, config, first, replace=values.force_train)
         if run.config() != config:
-            raise ConfigError(_other_config(run, config))
+            raise _other_config(run, config)
         if trained:
             say(f"Run {run.id} is trained already.")
         tenths = coarse_curve()[: len(METHODS)] if values.fine_curve and not trained else ()
@@ -152,11 +153,11 @@ def draw(run: Run, sparsities: list[float]) -> None:
             ) from error
 
 
-def _other_config(run: Run, config: Config) -> str:
+def _other_config(run: Run, config: Config) -> ConfigError:
     kept, asked = run.config().facts(), config.facts()
     names = [name for name in {**asked, **kept} if kept.get(name) != asked.get(name)]
     differences = [f"{name} {kept.get(name, 'none')} (asked: {asked.get(name, 'none')})" for name in names]
-    return (
-        f"Run {run.id} was trained with other hyper-parameters: {', '.join(differences)}. "
-        "Choose another --experiment_id, or replace the run with --force_train."
+    return ConfigError(
+        f"Run {run.id} was trained with other hyper-parameters: {', '.join(differences)}. Delete it on the page Runs.",
+        "Another --experiment_id keeps both; --force_train replaces it.",
     )

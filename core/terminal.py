@@ -7,6 +7,9 @@ from tqdm import tqdm
 
 from core.errors import OutputError
 
+HINT = "hint: "
+"""How a line begins that names a flag, which means nothing to a reader of the app."""
+
 
 def say(text: str) -> None:
     """Print a line at once, past a progress bar that is being drawn and not into it.

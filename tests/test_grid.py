@@ -391,6 +391,7 @@ def test_the_last_line_of_a_log_says_why_a_process_failed(queue):
         (0, "all is well", None),
         (130, "cancelled", None),
         (1, "first\nerror: No room.\n \n", "No room."),
+        (1, "error: It is damaged.\nhint: --force_train\n", "It is damaged."),
         (2, "\n", "The process said nothing."),
         (-9, "half", "The process was killed by signal 9; the memory may have run out."),
     ):

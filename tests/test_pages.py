@@ -394,7 +394,7 @@ def test_an_unknown_run_in_a_link_is_said(full):
 def test_a_damaged_network_is_said_with_a_way_out(full, page):
     (full.folder / layout.KERNELS).write_bytes(b"damaged")
     app = open_page(page, k_vals="0.1234")
-    assert "Retrain the run" in app.error[0].value
+    assert "Retrain it on the page Training" in app.error[0].value
     assert not app.exception
 
 

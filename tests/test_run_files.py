@@ -173,9 +173,8 @@ def test_a_table_may_have_so_many_rows_and_such_lines_and_no_more(tmp_path):
         path.write_text(content)
         with pytest.raises(RunError) as failure:
             read_table(path, ["epoch"])
-        assert str(failure.value) == (
-            f"{path} of run one is damaged ({why}). Retrain the run (--force_train), or delete it."
-        )
+        way_out = "Retrain the run on the page Training, or delete it on the page Runs."
+        assert str(failure.value) == f"{path} of run one is damaged ({why}). {way_out}"
 
 
 def test_scores_of_earlier_versions_are_of_networks_without_recovery(tmp_path):

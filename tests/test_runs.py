@@ -166,7 +166,7 @@ def test_damaged_kernels_are_named_with_a_way_out(run, damage):
         path.unlink()
     else:
         np.savez(path, kernel_0=KERNELS[0])
-    with pytest.raises(RunError, match="Retrain the run"):
+    with pytest.raises(RunError, match="Retrain it on the page"):
         run.kernels()
 
 
@@ -361,7 +361,26 @@ def test_a_training_says_who_is_at_it_and_why_it_ended(cache):
     assert (run.training().phase, run.training().message) == (Phase.CANCELLED, "")
 
 
-def test_to_forget_how_a_training_ended_keeps_what_another_goes_on_from(cache):
+def test_what_a_training_goes_on_from_is_never_damage(cache):
+    """Whatever else of it is lost: the checkpoint says what was trained, and how far it was."""
+    run, origin = open_run("one"), {"config": CONFIG.to_dict()}
+    with pytest.raises(CancelledError), write_run(run, CONFIG) as training:
+        training.keep(Checkpoint(history_of(3), KERNELS, []), origin)
+        run.request_cancel()
+        training.update(Phase.TRAINING)
+    for lost in (layout.STATE, layout.CONFIG):
+        (run.part / lost).unlink()
+        assert damage(run) is None
+        assert (run.training().phase, run.training().epoch) == (Phase.INTERRUPTED, 3)
+        assert run.config() == CONFIG
+        assert runs_table().status.tolist() == ["interrupted"]
+    with write_run(run, CONFIG) as training:
+        assert training.kept(origin, 1).epoch == 3
+        training.discard()
+    assert run.training() is None
+
+
+def test_another_training_goes_on_and_is_not_cancelled(cache):
     run = open_run("one")
     with pytest.raises(CancelledError), write_run(run, CONFIG) as training:
         training.update(Phase.TRAINING)
@@ -370,9 +389,6 @@ def test_to_forget_how_a_training_ended_keeps_what_another_goes_on_from(cache):
         training.update(Phase.TRAINING)
     (run.part / layout.LOG).write_text("It said so.")
     assert run.log() == "It said so."
-    run.forget_training()
-    run.forget_training()
-    assert run.training() is None
     assert run.kept_epochs() == 3
     with write_run(run, CONFIG) as training:
         training.update(Phase.TRAINING)  # nobody asks it to stop any more

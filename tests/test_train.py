@@ -152,7 +152,8 @@ def test_damaged_files_are_one_sentence(copied_run):
     (copied_run.folder / layout.KERNELS).write_bytes(b"damaged")
     done = run_command("train", *SMALL.to_flags(), f"--output_dir={copied_run.root}", "--k_vals=0.123")
     assert done.returncode == 1
-    assert "Retrain the run (--force_train)" in done.stderr
+    assert "Retrain it on the page Training" in done.stderr
+    assert done.stderr.endswith("hint: --force_train retrains it.\n")
     assert "Traceback" not in done.stderr
 
 

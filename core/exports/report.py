@@ -116,6 +116,7 @@ def _data_url(path: Path) -> str:
         return f"data:image/png;base64,{base64.b64encode(read_bytes(path, MOST_PICTURE)).decode()}"
     except OSError:
         raise ExportError(
-            f"{path.name} of run {path.parent.name} has not been drawn yet. Draw it by "
-            f"python -m core.train --notrain --experiment_id={path.parent.name} with the run's settings, and try again."
+            f"{path.name} of run {path.parent.name} has not been drawn yet. Press Draw its figures and animations, and "
+            "try again.",
+            f"python -m core.train --notrain --experiment_id={path.parent.name} with the run's settings draws it.",
         ) from None

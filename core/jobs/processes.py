@@ -22,6 +22,7 @@ from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooM
 from core.files import advice, clear_errors, lock_at, new_log, read_log, write_text
 from core.runs import Run, layout, list_runs
 from core.sweep import Criterion
+from core.terminal import HINT
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
@@ -67,13 +68,14 @@ def start_recovery(run: Run, config: RecoveryConfig, replace: bool = False) -> N
 def _start(run: Run, config: Config, replace: bool) -> None:
     if run.is_training():
         return
+    before = run.training()
     try:
         process = _launch(run, config, "--fine_curve", *(["--force_train"] if replace else []))
     except RunBusyError:
         return
     wait_for_begin(
         process,
-        lambda: run.training() is not None or (run.is_complete() and not replace),
+        lambda: run.training() not in (None, before) or (run.is_complete() and not replace),
         lambda: f"Training could not start. {last_line(run.log())}",
     )
 
@@ -264,24 +266,27 @@ def _decode(name: str, root: Path) -> None:
 
 
 def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) -> subprocess.Popen:
-    """Start the command that trains a run; the state that an earlier attempt left would read as that of this one.
+    """Start the command that trains a run. What an earlier attempt left stays until the process is at work: it says
+    that there is something to go on from.
 
     Raises:
-        RunBusyError: if somebody else trains it.
+        RunBusyError: if another process trains it.
         NotAllowedError: if it may not be trained here, or not now.
         DiskFullError: if the disk has no room for it.
     """
     limits.check_size(config)
     require_room(run, config)
     with starting(run.root, within_limit):
-        run.forget_training()
+        with run.lock():
+            pass  # refuses where another process is at it
+        before = run.training()
         command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
         process = logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
         log.say(f"training {run.id} began as process {process.pid}")
         _behind(_log_end, run, process)
         # It counts as one that is at work once its state is in the cache.
         deadline = time.monotonic() + _START_SECONDS
-        while process.poll() is None and run.training() is None and time.monotonic() < deadline:
+        while process.poll() is None and run.training() in (None, before) and time.monotonic() < deadline:
             time.sleep(0.02)
         return process
 
@@ -382,7 +387,7 @@ def _behind(work: Callable[..., object], *arguments: object) -> None:
 
 def last_line(text: str) -> str:
     """The last that a process said, which is why it failed if it did."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(HINT)]
     return lines[-1].removeprefix(_FAILED).removeprefix("error: ") if lines else "The process said nothing."
 
 

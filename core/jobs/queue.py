@@ -34,7 +34,7 @@ from core.jobs.processes import (
 from core.runs import Run, layout, open_run
 from core.runs.records import parse_json
 from core.settings import cache_root
-from core.terminal import say
+from core.terminal import HINT, say
 
 _POLL_SECONDS = 0.5
 _MAX_FAILURE = 2_000
@@ -176,7 +176,7 @@ class Queue:
             said = read_log(self._log)
         except OSError:
             return ""
-        return last_line(said) if said.rstrip().rsplit("\n", 1)[-1].startswith("error: ") else ""
+        return last_line(said) if said.rstrip().rsplit("\n", 1)[-1].startswith(("error: ", HINT)) else ""
 
     def work(self, jobs: int = 1) -> None:
         """Train until nothing waits, looking for new tickets all the while; return if another process is at it.

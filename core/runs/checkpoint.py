@@ -124,18 +124,39 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
 def last_epoch(path: Path) -> int:
     """After which epoch a checkpoint was written; 0 if there is none. Reads only its beginning, and checks nothing."""
     try:
-        with open_own(path, sys.maxsize) as file, damaged():
-            if npy.read_magic(file) != (1, 0):
-                return 0
-            shape, _, kind = npy.read_array_header_1_0(file)
-            # NumPy makes room for as much as is said there.
-            if shape or kind.kind != "U" or kind.itemsize > _BYTES_BESIDE:
-                return 0
-            file.seek(0)
-            epoch = json.loads(str(np.load(file, allow_pickle=False)))["epoch"]
-            return epoch if type(epoch) is int and 0 < epoch <= _MOST_EPOCHS else 0
-    except (OSError, ValueError):
+        epoch = _about(path)["epoch"]
+    except (OSError, ValueError, LookupError):
         return 0
+    return epoch if type(epoch) is int and 0 < epoch <= _MOST_EPOCHS else 0
+
+
+def config_of_checkpoint(path: Path) -> dict[str, Any]:
+    """The configuration of the training that wrote a checkpoint, as `core.config.read_config` takes it. Reads only its
+    beginning, and checks nothing.
+
+    Raises:
+        OSError, ValueError: if there is no checkpoint, or it is damaged; each says why.
+    """
+    origin = _about(path).get("origin")
+    if not isinstance(origin, dict) or not isinstance(config := origin.get("config"), dict):
+        raise ValueError("its checkpoint holds no configuration")
+    return config
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """The text at the beginning, which says what follows."""
+    with open_own(path, sys.maxsize) as file, damaged():
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError("it is of another version")
+        shape, _, kind = npy.read_array_header_1_0(file)
+        # NumPy makes room for as much as is said there.
+        if shape or kind.kind != "U" or kind.itemsize > _BYTES_BESIDE:
+            raise ValueError("it does not begin with a text")
+        file.seek(0)
+        about = json.loads(str(np.load(file, allow_pickle=False)))
+        if not isinstance(about, dict):
+            raise ValueError("it does not say what it holds")
+        return about
 
 
 def _hash(file: IO[bytes], size: int) -> bytes:

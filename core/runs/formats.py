@@ -52,7 +52,8 @@ def read_arrays(path: Path, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarra
     except DAMAGED as error:
         raise RunError(
             f"Run {path.parent.name} cannot be read: {path} is missing or damaged ({error}). "
-            "Retrain the run (--force_train), or delete it."
+            "Retrain it on the page Training, or delete it on the page Runs.",
+            "--force_train retrains it.",
         ) from None
 
 
@@ -81,12 +82,14 @@ def read_table(path: Path, numbers: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame()
     except (ValueError, OSError, OverflowError) as error:
-        way_out = (
-            "Delete that file, and everything is scored again; the network is not affected."
-            if path.name == layout.SWEEP
-            else "Retrain the run (--force_train), or delete it."
-        )
-        raise RunError(f"{path} of run {path.parent.name} is damaged ({error}). {way_out}") from None
+        problem = f"{path} of run {path.parent.name} is damaged ({error})."
+        if path.name == layout.SWEEP:
+            advice = "Delete that file, and everything is scored again; the network is not affected."
+            raise RunError(f"{problem} {advice}") from None
+        raise RunError(
+            f"{problem} Retrain the run on the page Training, or delete it on the page Runs.",
+            "--force_train retrains it.",
+        ) from None
 
 
 def read_sweep(path: Path) -> pd.DataFrame:

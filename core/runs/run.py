@@ -28,7 +28,7 @@ from core.files import (
 )
 from core.limits import check_may_change
 from core.runs import layout
-from core.runs.checkpoint import last_epoch
+from core.runs.checkpoint import config_of_checkpoint, last_epoch
 from core.runs.formats import MOST_ROWS, is_sweep, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
 from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
@@ -78,12 +78,20 @@ class Run:
 
     def training(self) -> TrainingState | None:
         """The state of the training in progress, or of one that ended early; None if there is none."""
-        state = read_training(self.part / layout.STATE)
+        state = self._training_state()
         if state is not None and not state.phase.has_ended and not self.is_busy():
             # The process may have ended, and said how, between the two looks.
-            state = read_training(self.part / layout.STATE)
+            state = self._training_state()
             if state is not None and not state.phase.has_ended:
                 state = dataclasses.replace(state, phase=Phase.INTERRUPTED)
+        return state
+
+    def _training_state(self) -> TrainingState | None:
+        state = read_training(self.part / layout.STATE)
+        if state is None and (epoch := self.kept_epochs()):
+            # Where the file with the state is lost, the checkpoint tells how far it was.
+            with contextlib.suppress(KnownError):
+                state = TrainingState(Phase.TRAINING, epoch=epoch, epochs=self.config().epochs)
         return state
 
     def is_training(self) -> bool:
@@ -130,6 +138,9 @@ class Run:
                 problem = f"cannot be read ({error.strerror or error})"
             except ValueError as error:
                 problem = f"is damaged ({str(error)[:500]})"
+        # What a training goes on from says which training it is.
+        with contextlib.suppress(OSError, ValueError):
+            return read_config(config_of_checkpoint(self.part / layout.CHECKPOINT))
         raise RunError(
             f"There is no run {self.id} in {self.root} that can be read: its {layout.CONFIG} {problem}. "
             "Train it, or choose another run."
@@ -143,12 +154,14 @@ class Run:
         if len(history) and not np.isfinite(history[["epoch", "seconds"]].astype(float)).all(axis=None):
             raise RunError(
                 f"{folder / layout.HISTORY} of run {self.id} is damaged: it holds epochs that are not a number. "
-                "Retrain the run (--force_train), or delete it."
+                "Retrain the run on the page Training, or delete it on the page Runs.",
+                "--force_train retrains it.",
             )
         if history.empty and not of_training:
             raise RunError(
-                f"{folder / layout.HISTORY} of run {self.id} is missing or empty. "
-                "Retrain the run (--force_train), or delete it; the network and its scores can be used without it."
+                f"{folder / layout.HISTORY} of run {self.id} is missing or empty. The network and its scores can be "
+                "used without it. Retrain the run on the page Training to have it again.",
+                "--force_train retrains it.",
             )
         return history
 
@@ -296,8 +309,9 @@ class Run:
             scores = merge_scores(self.sweep(), rows)
             if not is_sweep(scores):
                 raise RunError(
-                    f"Run {self.id} cannot be scored: its weights are so large that a loss is no number. Retrain the "
-                    "run (--force_train), or delete it."
+                    f"Run {self.id} cannot be scored: its weights are so large that a loss is no number. Retrain it on "
+                    "the page Training, or delete it on the page Runs.",
+                    "--force_train retrains it.",
                 )
             if len(scores) > MOST_ROWS:
                 raise RunError(
@@ -363,12 +377,6 @@ class Run:
         """Remove what a training that ended early left; a complete run stays."""
         with clear_errors(f"clear {self.part}"), self.lock():
             remove(self.part)
-
-    def forget_training(self) -> None:
-        """Remove what says how a training ended that ended early; what another one goes on from stays."""
-        with clear_errors(f"clear {self.part}"), self.lock():
-            for name in (layout.STATE, layout.CANCEL):
-                remove(self.part / name)
 
     @contextlib.contextmanager
     def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:
@@ -449,7 +457,7 @@ def _is_run(root: Path, run_id: str) -> bool:
     for suffix in ("", layout.PART, layout.OLD):
         folder = root / f"{run_id}{suffix}"
         # Of a training that has just begun there is nothing to say yet: its state is written after its configuration.
-        signs = [name for name in SIGNS if (suffix, name) != (layout.PART, layout.CONFIG)]
+        signs = [layout.CHECKPOINT if (suffix, name) == (layout.PART, layout.CONFIG) else name for name in SIGNS]
         if folder.is_symlink() or any(os.path.lexists(folder / name) for name in signs):
             return True
     return is_made_id(run_id) and (root / run_id).exists()

@@ -39,16 +39,22 @@ def show(network: networks.LoadedRun, method: str) -> bool:
         return False
     running = [child for child in recovered.children(network.run) if child.is_training()]
     ks = networks.stops(network, choice.TRAINED_BY[method])[1:]
-    offer(network, method, first=not ks and not running)
-    for child in ended_early(network):
+    chosen, ended = offer(network, method, first=not ks and not running), ended_early(network)
+    for run in {*ended, *chosen}:
+        actions.show_failure(run)
+    for child in ended:
         show_early_end(child)
     if running:
         watch([child.id for child in running])
     return bool(ks)
 
 
-def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
-    """The settings of another training, and the button that starts it."""
+def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Run]:
+    """The settings of another training, and the button that starts it.
+
+    Returns:
+        The run that they make, none if they make none.
+    """
     with st.expander("Train on", icon=":material/exercise:", expanded=first):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             percent = st.number_input(
@@ -81,7 +87,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
                 )
             except ConfigError as error:
                 frame.error_box(error)
-                return
+                return []
             run = runs.open_run(config.run_id, network.run.root)
             if run.is_complete():
                 frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id)})
@@ -96,7 +102,6 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
                 ):
                     actions.attempt(run, jobs.start_recovery, run, config)
                     st.rerun()
-        actions.show_failure(run)
         st.caption(
             "With labels, and weights with what the dense network answers, too. What is zero stays zero, and the "
             "output layer is never pruned. It runs in a process of its own and becomes a run of its own. *finetune* "
@@ -104,6 +109,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> None:
             "of Zhu and Gupta (2017). The controls keep the same zeros, but not the trained weights (Frankle and "
             "Carbin 2019)."
         )
+    return [run]
 
 
 def ended_early(network: networks.LoadedRun) -> list[runs.Run]:
@@ -117,7 +123,7 @@ def ended_early(network: networks.LoadedRun) -> list[runs.Run]:
 
 
 def show_early_end(child: runs.Run) -> None:
-    state = child.training()
+    state, config = child.training(), child.config()
     if state is None:
         return
     why = {
@@ -126,8 +132,15 @@ def show_early_end(child: runs.Run) -> None:
         "interrupted": "was interrupted",
     }
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(
-            f"Training on {frame.verbatim(child.config().trained_on)} {why[state.phase]}", icon=":material/info:"
+        st.warning(f"Training on {frame.verbatim(config.trained_on)} {why[state.phase]}", icon=":material/info:")
+        kept = child.kept_epochs()
+        actions.button(
+            "Go on" if kept else "Train again",
+            type="primary",
+            icon=":material/play_arrow:" if kept else ":material/replay:",
+            key=f"go_on_{child.id}",
+            on_click=actions.attempt,
+            args=(child, jobs.start_recovery, child, config),
         )
         actions.button(
             "Discard",
@@ -158,6 +171,8 @@ def watch(ids: list[str]) -> None:
                     on_click=actions.attempt,
                     args=(child, child.request_cancel),
                 )
+            if state.note:
+                st.caption(state.note)
             history = child.history(of_training=True)
             if state.phase != Phase.SCORING and len(history):
                 for measure, column in zip(("accuracy", "loss", "sparsity"), st.columns(3), strict=True):

@@ -323,7 +323,8 @@ def test_progress_counts_epochs_and_batches():
     assert half.fraction == pytest.approx(2.5 / 4)
     assert half.seconds_left == pytest.approx(1.5 * 3)
     assert progress(TrainingState(Phase.LOADING, epochs=4), pd.DataFrame()).fraction == 0
-    assert progress(TrainingState(Phase.SCORING, epochs=4), history).fraction == 1
+    assert progress(TrainingState(Phase.SCORING, scored=11, to_score=20), history).fraction == 11 / 20
+    assert progress(TrainingState(Phase.COMPLETE, scored=20, to_score=20), history).fraction == 1
 
 
 @pytest.mark.parametrize(

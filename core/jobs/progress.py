@@ -33,6 +33,8 @@ def progress_of(run: Run, state: TrainingState) -> Progress:
 def progress(state: TrainingState, history: pd.DataFrame) -> Progress:
     """Estimate from a training's state and the history so far; the pace is that of the last epochs."""
     if state.phase == Phase.SCORING:
+        return Progress(state.scored / state.to_score if state.to_score else 0.0, None)
+    if state.phase == Phase.COMPLETE:
         return Progress(1.0, None)
     if state.phase != Phase.TRAINING or not state.epochs:
         return Progress(0.0, None)

@@ -56,15 +56,18 @@ def main(_: list[str]) -> None:
         repair_asked(run)
         return
     sparsities = configuration.parse_k_values(values.sparsity, "sparsity")
-    wanted = repaired_curve(values.method, values.support, values.scope, sparsities)
+    pruned, ((criterion, _),) = (
+        Criterion(values.method, scope=values.scope),
+        repaired := repaired_curve(values.method, values.support, values.scope, sparsities),
+    )
+    wanted = [(pruned, sparsities), *repaired]
     missing = unscored_of(run, wanted)
     with progress_bar("Repairing", len(list(steps_of(missing))), "network") as bar:
         for _ in score_run(run, wanted):
             bar.update()
-    ((criterion, _),) = wanted
     rows = criterion.select(run.sweep())
-    pruned = Criterion(values.method, scope=values.scope).select(run.sweep()).set_index("sparsity").accuracy
-    table = rows[rows.sparsity.isin(sparsities)].assign(as_pruned=lambda rows: rows.sparsity.map(pruned))
+    accuracy = pruned.select(run.sweep()).set_index("sparsity").accuracy
+    table = rows[rows.sparsity.isin(sparsities)].assign(as_pruned=lambda rows: rows.sparsity.map(accuracy))
     columns = ["sparsity", "as_pruned", "accuracy", "loss", "val_accuracy", "images", "seconds"]
     say(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
 

@@ -147,10 +147,7 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
         key=f"all_runs_{pd.util.hash_pandas_object(table.run).sum():x}",
         on_select="rerun",
         selection_mode="multi-row",
-        column_order=[
-            *("name", "dataset", "test_accuracy", "status", "trained_on", *SETTINGS),
-            *("parent", "finished", "size", "note", "run"),
-        ],
+        column_order=columns_of(table),
         column_config={
             "name": column.TextColumn("Name", width="medium"),
             "dataset": PARAMETERS["dataset"].label,
@@ -170,6 +167,16 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[[row for row in selection.selection.rows if row < len(table)]]
 
 
+def columns_of(table: pd.DataFrame) -> list[str]:
+    """The columns in their order: what tells these runs from each other stands where it is seen without scrolling."""
+    written = {name: table[name].map(_setting) for name in (*SETTINGS, "dataset", "trained_on")}
+    differ = [name for name in SETTINGS if written[name].nunique() > 1]
+    alike = [name for name in SETTINGS if name not in differ]
+    first = ["run"] if pd.DataFrame(written).duplicated().any() else []
+    last = [name for name in ("parent", "finished", "size", "note", "run") if name not in first]
+    return ["name", *first, "dataset", *differ, "test_accuracy", "status", "trained_on", *alike, *last]
+
+
 def setting_column(name: str) -> object:
     """How the table writes a hyper-parameter."""
     about = PARAMETERS[name]
@@ -186,6 +193,7 @@ def name_of(run_id: str) -> str:
 def show_one(run: runs.Run) -> None:
     """What can be done with one run."""
     st.text(name_of(run.id))
+    st.caption(f"Run `{run.id}`")
     note = runs.read_notes(run).note
     if note:
         st.text(note)
@@ -210,6 +218,7 @@ def show_several(rows: pd.DataFrame) -> None:
     """What can be done with several runs at once."""
     comparable = rows[rows.finished.notna() | (rows.status == "training")].run.tolist()
     st.markdown(f"**{frame.counted(len(rows), 'run')}** selected")
+    list_runs(rows.run.tolist())
     with st.container(horizontal=True, vertical_alignment="center"):
         if comparable:
             frame.link_to("comparison", "Compare", {"runs": [choice.address_of(run_id) for run_id in comparable]})

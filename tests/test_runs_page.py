@@ -404,8 +404,9 @@ def test_deleting_lists_what_goes_and_counts_what_went(cache):
     write_notes(one, Notes("**Mine**"))
     app = click(select(open_page(), one, two), "delete")
     assert "cannot be undone" in texts(app)
-    assert sum(one.id in element.value and "**Mine**" in element.value for element in app.text) == 1
-    assert sum(two.id in element.value for element in app.text) == 1
+    # In the dialog as beside the selection.
+    assert sum(one.id in element.value and "**Mine**" in element.value for element in app.text) == 2
+    assert sum(two.id in element.value for element in app.text) == 2
     assert not any(kept.id in element.value for element in app.text)
     assert one.is_complete()
     click(app, "delete_confirmed")
@@ -479,3 +480,17 @@ def test_the_training_page_links_here_and_takes_settings_from_here(run):
     rerun(app)
     assert link(app, "All runs") == "[All runs](runs?)"
     assert f"Run `{run.id}`" in [caption.value for caption in app.caption]
+
+
+def test_what_tells_like_runs_apart_comes_first(cache):
+    many = [make(seed=seed) for seed in range(3)]
+    app = open_page()
+    order = list(app.dataframe[0].proto.column_order)
+    assert order[:3] == ["name", "dataset", "seed"]
+    select(app, *many[:2])
+    for run in many[:2]:
+        assert any(run.id in text.value and f"seed {run.config().seed}" in text.value for text in app.text)
+    assert many[2].id not in texts(app)
+    # Two of the same settings differ in their names alone.
+    complete(runs.open_run("again"), many[0].config())
+    assert list(open_page().dataframe[0].proto.column_order)[:2] == ["name", "run"]

@@ -5,6 +5,7 @@ accuracy on the validation images is as high. The test images are scored once fo
 a process of its own. What is made is kept with the run.
 """
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -68,16 +69,17 @@ def main(_: list[str]) -> None:
             f"Run {run.id} has no validation images, on which the network could be chosen. Train one with num_valid "
             "above 0."
         )
-    path, total = layout.shrinking(run.root, run.id), len(sizes) if sizes else TRIALS
+    path, asked = layout.shrinking(run.root, run.id), ",".join(map(str, sizes or ()))
+    begun = Work(0, len(sizes) if sizes else TRIALS, epochs=values.epochs, sizes=asked, seed=values.seed)
     stopped = "The making of tiny networks was stopped; those that were ready are kept."
-    with run.lock("tiny", timeout=1), told_work(path, total, stopped) as tell:
+    with run.lock("tiny", timeout=1), told_work(path, begun, stopped) as tell:
         data = load_dataset(run.config().dataset, run.root)
         if sizes:
             for done, size in enumerate(sizes):
-                made = _made(run, data, size, tell, Work(done, total))
+                made = _made(run, data, size, tell, dataclasses.replace(begun, done=done))
                 say(_in_words(run, made))
         else:
-            made = _of_accuracy(run, data, values.accuracy, tell)
+            made = _of_accuracy(run, data, values.accuracy, tell, begun)
             say(_in_words(run, made))
     if output:
         _write(output, read_tiny(run, made))
@@ -98,7 +100,8 @@ def score_alone(file: bytes, data: Dataset) -> Score:
             [sys.executable, "-E", "-c", program], cwd=place, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise KnownError(f"The decoder cannot read the file that was made: {done.stderr.splitlines()[-1:]}")
+            last = done.stderr.rstrip().rpartition("\n")[2]
+            raise KnownError(f"The decoder cannot read the file that was made. {last}")
         with np.load(place / "kernels.npz") as kernels:
             return evaluate([kernels[name] for name in kernels.files], data.test.images, data.test.labels)
 
@@ -136,8 +139,8 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
             last = history.iloc[-1]
             epoch = int(last.epoch)
             done = before.done + epoch / values.epochs
-            size, accuracy = int(last.bytes), float(last.val_accuracy)
-            tell(Work(done, before.total, most_bytes, epoch, values.epochs, size, accuracy))
+            now = {"bytes": int(last.bytes), "val_accuracy": float(last.val_accuracy)}
+            tell(dataclasses.replace(before, done=done, most_bytes=most_bytes, epoch=epoch, **now))
             bar.update()
 
         source = run.identity()
@@ -156,12 +159,12 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
     return made
 
 
-def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work], None]) -> TinyFile:
+def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work], None], begun: Work) -> TinyFile:
     low, high = float(SMALLEST_BYTES), LARGEST_BYTES / 4
     found, highest = None, 0.0
     for done in range(TRIALS):
         middle = math.sqrt(low * high)
-        made = _made(run, data, round(middle), tell, Work(done, TRIALS))
+        made = _made(run, data, round(middle), tell, dataclasses.replace(begun, done=done))
         highest = max(highest, made.val_accuracy)
         say(f"{made.bytes:,} bytes: {made.val_accuracy:.2%} on validation images")
         if made.val_accuracy >= accuracy:

@@ -22,7 +22,7 @@ from core.kernels.formats import whole
 from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
-from core.sweep import Criterion, parse_key
+from core.sweep import Criterion, key_of, parse_key
 from core.terminal import progress_bar, say
 
 
@@ -62,7 +62,7 @@ def main(_: list[str]) -> None:
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
     sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
     stopped = "The measurement was stopped; what was measured until then is kept."
-    with run.lock("speed"), told_work(layout.measuring(run.root, run.id), len(sparsities), stopped) as tell:
+    with run.lock("speed"), told_work(layout.measuring(run.root, run.id), Work(0, len(sparsities)), stopped) as tell:
         for index, k in enumerate(sparsities):
             table = None
             with progress_bar("Measuring", 1, "network") as bar:
@@ -108,7 +108,11 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
     identity, of = run.identity(), source(run, criterion, k)
     pruned = network(run, criterion, k)
     if pruned is None:
-        raise RunError(f"Run {run.id} has no network {criterion.key(k)}. Repair it, or train it on, at this k first.")
+        made, make = ("repaired", "Repair it") if criterion.recovery == "repair" else ("trained on", "Train it on")
+        raise RunError(
+            f"Run {run.id} has no network that was {made} by {criterion.method} pruning at k = {key_of(k)}. {make} at "
+            "this k first."
+        )
     config = run.config()
     images = load_dataset(config.dataset, run.root).test.images
     for step in latency.measure(variants(run.kernels(), pruned, threads), images, threads):

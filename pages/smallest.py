@@ -6,9 +6,10 @@ import streamlit as st
 from core import jobs, runs
 from core.charts import tiny as figures
 from core.charts.interactive import CONFIG
-from core.errors import KnownError
+from core.errors import ConfigError, KnownError
 from core.exports.qr import MOST_BYTES, qr_code
 from core.kernels.tiny import DECODER, EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
+from core.parameters import Whole
 from pages.shared import actions, choice, frame
 
 REFRESH_SECONDS = 1.0
@@ -17,7 +18,11 @@ CHOSEN = (2_048, MOST_BYTES, 4_096)
 
 
 def ask(run: runs.Run) -> None:
-    """Which sizes are made, how long each is trained, and the button."""
+    """Which sizes are made, how long each is trained, and the button. While some are made, the boxes say which."""
+    far = jobs.shrinking(run)
+    if far and (made := [size for size in far.sizes.split(",") if _is_size(size)]):
+        st.session_state.tiny_bytes = [int(size) if int(size) in SIZES else size for size in made]
+        st.session_state.tiny_epochs, st.session_state.tiny_seed = far.epochs, far.seed
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sizes = st.multiselect(
             "Bytes at most",
@@ -26,32 +31,49 @@ def ask(run: runs.Run) -> None:
             format_func=lambda size: f"{int(size):,}" + (" (one QR code)" if size == MOST_BYTES else ""),
             accept_new_options=True,
             key="tiny_bytes",
+            disabled=far is not None,
             help=f"The size of each whole file. Any other from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} can be typed.",
         )
-        st.number_input("Epochs", 1, 10_000, EPOCHS, key="tiny_epochs", help="More take longer and know more.")
-        st.number_input("Seed", 0, 2**32 - 1, 0, key="tiny_seed")
-        wrong = [size for size in sizes if not _is_size(size)]
+        epochs = st.number_input(
+            "Epochs",
+            value=EPOCHS,
+            key="tiny_epochs",
+            disabled=far is not None,
+            help="More take longer and know more.",
+        )
+        seed = st.number_input("Seed", value=0, key="tiny_seed", disabled=far is not None)
+        problem = wrong_with(sizes, epochs, seed)
         actions.button(
             "Make",
             type="primary",
             icon=":material/compress:",
             key="tiny_make",
-            disabled=bool(wrong or not sizes or jobs.shrinking(run)),
+            disabled=bool(problem or not sizes or far),
             on_click=make,
             args=(run,),
         )
+    if problem:
+        st.warning(problem, icon=":material/info:")
+
+
+def wrong_with(sizes: list[int | str], epochs: int, seed: int) -> str | None:
+    """Why no file can be made of what the boxes say; None if one can."""
+    wrong = [size for size in sizes if not _is_size(size)]
     if wrong:
-        st.warning(
-            f"Expected sizes from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} bytes. Received: "
-            f"{frame.verbatim(', '.join(map(str, wrong)))}",
-            icon=":material/info:",
-        )
+        received = frame.verbatim(", ".join(map(str, wrong)))
+        return f"Expected sizes from {SMALLEST_BYTES:,} to {LARGEST_BYTES:,} bytes. Received: {received}"
+    try:
+        Whole(1, 10_000).check("Epochs", epochs)
+        Whole(0, 2**32 - 1).check("Seed", seed)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def make(run: runs.Run) -> None:
     """Start with what the boxes say at the click, which may be newer than what was drawn."""
     asked = st.session_state
-    if all(map(_is_size, asked.tiny_bytes)):
+    if not wrong_with(asked.tiny_bytes, asked.tiny_epochs, asked.tiny_seed):
         sizes = [int(size) for size in asked.tiny_bytes]
         actions.attempt(run, jobs.start_shrinking, run, sizes, asked.tiny_epochs, asked.tiny_seed)
 

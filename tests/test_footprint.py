@@ -484,7 +484,9 @@ def test_why_a_measurement_failed_is_known(full):
     with full.lock("speed", timeout=60):
         pass
     note_taken()
-    assert jobs.measuring_problem(full).startswith(f"Run {full.id} has no network unit,admm,layer,0,repair,0.5.")
+    assert jobs.measuring_problem(full) == (
+        f"Run {full.id} has no network that was repaired by unit pruning at k = 0.5. Repair it at this k first."
+    )
 
 
 def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):

@@ -247,12 +247,13 @@ def test_the_smallest_file_of_an_accuracy_is_looked_for_by_halving(own_run, monk
         return runs.TinyFile(bytes=size, val_accuracy=0.9 if size >= 2_000 else 0.8, source="", **about)
 
     monkeypatch.setattr(command, "_made", made)
-    found = command._of_accuracy(own_run, data, 0.9, print)
+    begun = runs.Work(0, command.TRIALS)
+    found = command._of_accuracy(own_run, data, 0.9, print, begun)
     assert tried == [2560, 1012, 1610, 2030, 1808]
     assert found.bytes == 2030
     tried.clear()
     with pytest.raises(KnownError, match=r"No network reached 95\.00% on the validation images; the best had 90\.00%"):
-        command._of_accuracy(own_run, data, 0.95, print)
+        command._of_accuracy(own_run, data, 0.95, print, begun)
     assert tried == sorted(tried)
 
 
@@ -337,7 +338,8 @@ def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run,
     monkeypatch.setattr(command.command, "chosen_path", lambda name: own_run.root)
     with pytest.raises(CancelledError, match="was stopped"):
         command.main([])
-    assert told == [runs.Work(1 / 3, 2, most_bytes=800, epoch=1, epochs=3, bytes=900, val_accuracy=0.25)]
+    far = runs.Work(1 / 3, 2, most_bytes=800, epoch=1, epochs=3, bytes=900, val_accuracy=0.25, sizes="800,900")
+    assert told == [far]
     assert not path.exists()
 
 
@@ -357,6 +359,23 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
     assert app.button(key="tiny_make").disabled
     app.button(key="tiny_stop").click().run()
     assert stopped == [own_run]
+
+
+def test_a_second_tab_shows_what_is_being_made(own_run, monkeypatch):
+    monkeypatch.setattr(jobs, "shrinking", lambda run: runs.Work(0, 2, epochs=6, sizes="700,2048", seed=5))
+    app = page(own_run)
+    assert not app.exception
+    assert app.multiselect(key="tiny_bytes").value == ["700", 2_048]
+    boxes = [app.number_input(key="tiny_epochs"), app.number_input(key="tiny_seed")]
+    assert [box.value for box in boxes] == [6, 5]
+    assert all(box.disabled for box in boxes)
+
+
+def test_a_number_out_of_range_makes_nothing(own_run):
+    app = page(own_run)
+    app.number_input(key="tiny_epochs").set_value(0).run()
+    assert app.warning[0].value == "Epochs: expected 1 to 10,000. Received: 0."
+    assert app.button(key="tiny_make").disabled
 
 
 @needs_chromium
@@ -384,5 +403,7 @@ def test_a_file_is_made_stopped_and_taken_away(repaired_cache, trained_run, page
             made.test_accuracy
         )
         expect(page.locator(".js-plotly-plot").filter(has_text="Whole file in bytes")).to_be_visible()
+        program = download(page, f"Decoder, {tiny.DECODER.stat().st_size:,} bytes", tmp_path)
+        assert program.read_bytes() == tiny.DECODER.read_bytes()
         code = download(page, "QR code", tmp_path)
         assert zxingcpp.read_barcodes(Image.open(code))[0].bytes == path.read_bytes()

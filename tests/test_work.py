@@ -17,14 +17,17 @@ FAR = Work(1.25, 4, most_bytes=900, epoch=1, epochs=4, bytes=880, val_accuracy=0
 
 def test_how_far_it_is_stands_in_the_cache_until_somebody_stops_it(tmp_path):
     path = tmp_path / "folder" / "work.txt"
-    with pytest.raises(CancelledError, match=r"^It was stopped\.$"), told_work(path, 4, "It was stopped.") as tell:
+    with (
+        pytest.raises(CancelledError, match=r"^It was stopped\.$"),
+        told_work(path, Work(0, 4), "It was stopped.") as tell,
+    ):
         assert read_work(path) == Work(0, 4)
         tell(FAR)
         assert read_work(path) == FAR
         path.unlink()
         tell(FAR)
     assert not path.exists(), "what was stopped does not begin anew"
-    with told_work(path, 1, "It was stopped."):
+    with told_work(path, Work(0, 1), "It was stopped."):
         assert path.exists()
     assert read_work(path) is None
 
@@ -34,7 +37,7 @@ def test_work_goes_on_while_how_far_it_is_cannot_be_written(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "work.txt"
-    with told_work(path, 4, "It was stopped.") as tell:
+    with told_work(path, Work(0, 4), "It was stopped.") as tell:
         monkeypatch.setattr(runs.work, "write_text", full)
         tell(FAR)
         assert read_work(path) == Work(0, 4)

@@ -22,6 +22,7 @@ class Work:
         most_bytes: what the tiny network at work may take; 0 if none is, as for all that follows.
         epoch, epochs: which it has ended with, from 1, and how many there will be.
         bytes, val_accuracy: of its file as it would be now, and on the validation images.
+        sizes, seed: what was asked for: the most bytes of each tiny network, separated by commas, and the random seed.
     """
 
     done: float
@@ -31,6 +32,8 @@ class Work:
     epochs: int = 0
     bytes: int = 0
     val_accuracy: float = 0.0
+    sizes: str = ""
+    seed: int = 0
 
     @property
     def number(self) -> int:
@@ -54,12 +57,12 @@ def read_work(path: Path) -> Work | None:
 
 
 @contextlib.contextmanager
-def told_work(path: Path, total: int, stopped: str) -> Iterator[Callable[[Work], None]]:
+def told_work(path: Path, begun: Work, stopped: str) -> Iterator[Callable[[Work], None]]:
     """Say in the cache how far work is; whoever removes what it says stops it.
 
     Args:
         path: of the file that says it.
-        total: how many networks it is about.
+        begun: what it is about, before any of it is done.
         stopped: the sentence for whoever did the work, once somebody stopped it.
 
     Yields:
@@ -82,7 +85,7 @@ def told_work(path: Path, total: int, stopped: str) -> Iterator[Callable[[Work],
 
     with clear_errors(f"write to {path.parent}"):
         make_folder(path.parent)
-        write(Work(0, total))
+        write(begun)
     try:
         yield tell
     finally:

@@ -42,7 +42,7 @@ def chosen_config() -> TrainingConfig:
     values = {name: flags.FLAGS[name].value for name in PARAMETERS}
     for name, about in PARAMETERS.items():
         if isinstance(about.kind, Widths):
-            (values[name],) = about.kind.read(name, values[name])
+            values[name] = about.kind.read_one(name, values[name])
     return TrainingConfig.from_dict(values)
 
 
@@ -122,8 +122,23 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         rest = flags.FLAGS(arguments)
     except SystemExit:
         sys.exit(0)  # --help was asked for, and is no failure
+    except flags.IllegalFlagValueError as error:
+        raise _illegal(error) from None
     except flags.Error as error:
         raise ConfigError(f"{str(error).rstrip('.')}. Say --help for what there is.") from None
     if len(rest) > 1:
         raise ConfigError(f"Expected only flags such as --epochs=20. Received: {' '.join(rest[1:])}.")
     return rest
+
+
+def _illegal(error: flags.IllegalFlagValueError) -> ConfigError:
+    """A value that a flag cannot have, without what Python says of it."""
+    name, _, value = str(error).removeprefix("flag --").removesuffix(f": {error.__context__}").partition("=")
+    parser = flags.FLAGS[name].parser
+    if isinstance(parser, flags.BooleanParser):
+        expected = "true or false"
+    elif isinstance(parser, flags.EnumParser):
+        expected = f"one of {', '.join(parser.enum_values)}"
+    else:
+        expected = parser.syntactic_help
+    return ConfigError(f"{name}: expected {expected}. Received: {value!r}.")

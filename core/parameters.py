@@ -23,6 +23,8 @@ class Kind(abc.ABC):
     """A list of values as people write it."""
     separator = r"[,;\s]+"
     """Between the values of a list."""
+    one = "one value"
+    """What one value is called."""
 
     @abc.abstractmethod
     def check(self, name: str, value: Any) -> Any:
@@ -50,6 +52,17 @@ class Kind(abc.ABC):
         if not values:
             raise ConfigError(f"{name}: expected at least one value, such as {self.example}. Received nothing.")
         return values
+
+    def read_one(self, name: str, text: str) -> Any:
+        """The only value of a text.
+
+        Raises:
+            ConfigError: for none, several, or text that is no such value.
+        """
+        values = self.read(name, text)
+        if len(values) > 1:
+            raise ConfigError(f"{name}: expected {self.one}. Received: {text[:100]!r}.")
+        return values[0]
 
     @abc.abstractmethod
     def _read(self, name: str, part: str) -> Iterable[Any]:
@@ -93,14 +106,14 @@ class Whole(Kind):
         return int(value)
 
     def _read(self, name: str, part: str) -> Sequence[int]:
-        found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
+        found = re.fullmatch(r"(-?\d{1,10})(?:-(\d{1,10}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not 0 <= last - first < MAX_RANGE:
             raise ConfigError(
                 f"{name}: expected whole numbers or ranges of at most {MAX_RANGE:,}, such as {self.example}. "
                 f"Received: {part!r}."
             )
-        return range(first, last + 1)
+        return range(self.check(name, first), self.check(name, last) + 1)
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,7 @@ class Widths(Kind):
     high: int
     example = "1000,500;300,100"
     separator = r"\s*;\s*"
+    one = "the layer widths of one network, separated by commas"
 
     def check(self, name: str, value: Any) -> tuple[int, ...]:
         if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.layers:
@@ -175,7 +189,7 @@ class Widths(Kind):
 
     def _read(self, name: str, part: str) -> Iterator[tuple[int, ...]]:
         widths = [width for width in re.split(r"[,\s]+|(?<=\d)-", part) if width]
-        yield self.check(name, [int(width) if width.isdecimal() and len(width) < 10 else width for width in widths])
+        yield self.check(name, [int(width) if re.fullmatch(r"-?\d{1,20}", width) else width for width in widths])
 
 
 @dataclass(frozen=True)
@@ -215,4 +229,5 @@ def within(name: str, value: float, low: float, high: float, of: str = "") -> No
     """Raise ConfigError unless `low` <= `value` <= `high`; `of` says where the limits come from."""
     if not low <= value <= high:
         note = f" ({of})" if of else ""
-        raise ConfigError(f"{name}: expected {low:,} to {high:,}{note}. Received: {value:,}.")
+        expected = f"{low:,} to {high:,}" if low < high else f"{low:,}"
+        raise ConfigError(f"{name}: expected {expected}{note}. Received: {value:,}.")

@@ -67,21 +67,22 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
     trained = sum(runs.open_run(config.run_id).is_complete() for config in configs)
     waiting = len(configs) - len(missing) - trained
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        most = limit(MAX_TRAININGS)
         at_once = st.number_input(
             "At a time",
-            1,
-            limit(MAX_TRAININGS),
+            value=1,
             key="grid_jobs",
             width=120,
             disabled=queue.is_working(),
-            help="How many trainings run beside each other. Holds until the queue is empty.",
+            help=f"How many trainings run beside each other, 1 to {most:,}. Holds until the queue is empty.",
         )
+        possible = 1 <= at_once <= most
         actions.button(
             f"Queue {frame.counted(len(missing), 'training')}" if missing else "Nothing to queue",
             type="primary",
             icon=":material/playlist_add:",
             key="grid_add",
-            disabled=not missing,
+            disabled=not missing or not possible,
             on_click=actions.attempt,
             args=(queue, queue_grid, queue, missing, at_once),
         )
@@ -90,6 +91,8 @@ def show_grid(queue: Queue, config: TrainingConfig) -> None:
             + (f", {trained:,} trained already" if trained else "")
             + (f", {waiting:,} in the queue" if waiting else "")
         )
+    if not possible:
+        st.warning(f"At a time: expected 1 to {most:,}. Received: {at_once:,}.", icon=":material/info:")
     if trained + waiting:
         addresses = [links.address_of(config.run_id, config) for config in configs if config not in missing]
         frame.link_to("comparison", "Compare them; what is not trained yet appears as it finishes", {"runs": addresses})
@@ -131,7 +134,7 @@ def show_queue(queue: Queue, seen: tuple) -> None:
             icon=":material/play_arrow:",
             key="queue_resume",
             on_click=actions.attempt,
-            args=(queue, queue.start, st.session_state.get("grid_jobs", 1)),
+            args=(queue, queue.start, min(max(1, st.session_state.get("grid_jobs", 1)), limit(MAX_TRAININGS))),
         )
     # What is being trained comes first, then what failed; of a long queue the beginning is shown.
     entries.sort(key=lambda entry: ("training", "drawing", "failed", "waiting").index(entry.status))

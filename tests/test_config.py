@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from core.config import DATASETS, K_VALUES, PARAMETERS, ConfigError, TrainingConfig, is_made_id, parse_k_values
 from core.parameters import Choice, Real, Switch, Whole, Widths, parameter, within
 from core.settings import PROJECT
+from tests.commands import run_command
 
 
 def test_the_default_is_the_experiment_of_the_brief():
@@ -272,8 +273,9 @@ def test_lists_are_read_up_to_the_longest_range_and_no_further():
             f"x: expected whole numbers or ranges of at most 1,000, such as 0,2,5-9. Received: '{'1' * 11}'.",
         ),
         (whole, " , ", "x: expected at least one value, such as 0,2,5-9. Received nothing."),
-        (widths, "-3", "x: expected a whole number. Received: '-3'."),
-        (widths, "1234567890", "x: expected a whole number. Received: '1234567890'."),
+        (widths, "-3", "x: expected 1 to 1,000,000,000,000. Received: -3."),
+        (widths, "3,x", "x: expected a whole number. Received: 'x'."),
+        (widths, "1" * 21, f"x: expected a whole number. Received: '{'1' * 21}'."),
         (switch, "yes", "x: expected true, false or true,false. Received: 'yes'."),
         (Real(0, 1, step=0.1), "a", "x: expected numbers such as 0.001,0.0005. Received: 'a'."),
         (choice, "", "x: expected at least one value, such as a,b. Received nothing."),
@@ -281,6 +283,45 @@ def test_lists_are_read_up_to_the_longest_range_and_no_further():
         with pytest.raises(ConfigError) as failure:
             kind.read("x", text)
         assert str(failure.value) == said
+
+
+def test_a_negative_number_is_told_the_range():
+    with pytest.raises(ConfigError, match=r"^seed: expected 0 to 4,294,967,295. Received: -5.$"):
+        TrainingConfig(seed=PARAMETERS["seed"].kind.read_one("seed", "-5"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("hidden_units", "1000;500", "the layer widths of one network, separated by commas"),
+        ("seed", "0-4", "one value"),
+    ],
+)
+def test_a_list_is_not_one_value(name, text, expected):
+    with pytest.raises(ConfigError) as failure:
+        PARAMETERS[name].kind.read_one(name, text)
+    assert str(failure.value) == f"{name}: expected {expected}. Received: {text!r}."
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--epochs=ten", "epochs: expected an integer. Received: 'ten'."),
+        ("--learning_rate=a: b", "learning_rate: expected a number. Received: 'a: b'."),
+        ("--keep_best=maybe", "keep_best: expected true or false. Received: 'maybe'."),
+        ("--shuffled=all", "shuffled: expected one of "),
+        ("--hidden_units=1000;500", "hidden_units: expected the layer widths of one network"),
+        (
+            "--num_valid=59999",
+            "batch_size: expected 1 (59,999 of 60,000 images are for validation). Received: 128.",
+        ),
+    ],
+)
+def test_flags_are_refused_in_plain_words(tmp_path, flag, said):
+    done = run_command("train", flag, f"--output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_few_people_change_is_folded_away_by_the_pages():

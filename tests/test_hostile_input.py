@@ -206,7 +206,8 @@ def test_no_number_in_an_address_takes_the_training_page_down(cache):
         app.query_params[name] = value
     app.run()
     assert not app.exception
-    usual = {name: TrainingConfig.parameters()[name].default for name in ("epochs", "batch_size", "seed")}
+    usual = {name: TrainingConfig.parameters()[name].default for name in ("epochs", "batch_size")}
+    assert "seed: expected 0 to 4,294,967,295. Received: -1." in app.error[0].value
     assert {name: app.number_input(key=name).value for name in usual} == usual
     assert app.text_input(key="hidden_units").value == "8"
 

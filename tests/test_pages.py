@@ -695,6 +695,27 @@ def test_a_grid_is_queued_as_shown(queue, started):
     assert app.button(key="queue_resume")  # nothing was started
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("epochs", 0, "epochs: expected 1 to 10,000. Received: 0."),
+        ("learning_rate", 3.0, "learning_rate: expected a number above 0 and at most 1. Received: 3."),
+    ],
+)
+def test_a_number_out_of_range_cannot_be_trained(cache, name, value, said):
+    app = open_page("training", dataset="optdigits")
+    app.number_input(key=name).set_value(value).run()
+    assert said in app.error[0].value
+    assert "train" not in [button.key for button in app.button]
+
+
+def test_more_at_a_time_than_allowed_is_not_queued(queue):
+    app = open_page("grid", **settings_of(SMALL))
+    app.number_input(key="grid_jobs").set_value(1_000).run()
+    assert "At a time: expected 1 to" in app.warning[0].value
+    assert app.button(key="grid_add").disabled
+
+
 @pytest.mark.parametrize(("key", "text"), [("grid_seed", "4-0"), ("grid_learning_rate", "2"), ("grid_l2_reg", "much")])
 def test_a_bad_grid_is_explained_and_cannot_be_queued(queue, key, text):
     app = open_page("grid")

@@ -150,6 +150,13 @@ def test_the_button_starts_exactly_what_is_chosen(parent, monkeypatch, how, star
     assert started == [(config.run_id, config)]
 
 
+def test_a_sparsity_out_of_range_trains_nothing(parent):
+    app = opened(method="unit")
+    app.number_input(key="train_on_k").set_value(100.0).run()
+    assert "sparsity: expected less than 1" in app.error[0].value
+    assert "train_on" not in [button.key for button in app.button]
+
+
 def test_what_is_there_is_opened_and_not_made_again(parent):
     app = opened()
     app.number_input(key="train_on_k").set_value(80.0)

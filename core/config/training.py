@@ -157,7 +157,11 @@ class TrainingConfig:
         # What depends on more than one of them.
         spec = self.spec
         within("num_valid", self.num_valid, 0, spec.train_size - 1, of=f"{spec.title} has {spec.train_size:,}")
-        within("batch_size", self.batch_size, 1, spec.train_size - self.num_valid)
+        left = spec.train_size - self.num_valid
+        beside = (
+            f"{self.num_valid:,} of {spec.train_size:,} images are for validation" if self.num_valid else spec.title
+        )
+        within("batch_size", self.batch_size, 1, left, of=beside)
         if self.keep_best and self.num_valid == 0:
             raise ConfigError(
                 "keep_best needs validation images to choose by. Expected num_valid of at least 1. Received: 0. "

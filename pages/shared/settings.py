@@ -33,9 +33,9 @@ def choose_config() -> TrainingConfig | None:
     try:
         for name, value in values.items():
             if isinstance(value, str) and not isinstance(PARAMETERS[name].kind, Choice):
-                (values[name],) = PARAMETERS[name].kind.read(name, value)
+                values[name] = PARAMETERS[name].kind.read_one(name, value)
         return TrainingConfig.from_dict(values)
-    except (ConfigError, ValueError) as error:
+    except ConfigError as error:
         frame.error_box(error, "This configuration cannot be trained")
         return None
 
@@ -73,12 +73,11 @@ def _widget(name: str, about: Parameter, dataset: str | None) -> object:
         )
     if isinstance(kind, Switch):
         return st.toggle(about.label, default, **options)
+    # Without limits: a box that has some keeps another value than the one that is seen in it, and does not say so.
     if isinstance(kind, Whole):
-        return st.number_input(about.label, kind.low, kind.high, default, **options)
+        return st.number_input(about.label, value=default, **options)
     if isinstance(kind, Real):
-        return st.number_input(
-            about.label, float(kind.low), float(kind.high), default, step=kind.step, format="%.6g", **options
-        )
+        return st.number_input(about.label, value=default, step=kind.step, format="%.6g", **options)
     return st.text_input(about.label, kind.write(default).replace(",", ", "), **options)
 
 

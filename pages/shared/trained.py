@@ -58,7 +58,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
     with st.expander("Train on", icon=":material/exercise:", expanded=first):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             percent = st.number_input(
-                "Sparsity k in percent", 0.0, 99.9, 100 * USUAL_K, 1.0, format="%g", key="train_on_k", width=160
+                "Sparsity k in percent", value=100 * USUAL_K, step=1.0, format="%g", key="train_on_k", width=160
             )
             how = st.selectbox(
                 "How",
@@ -69,7 +69,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
                 help=RECOVERY["how"].help,
             )
             epochs = st.number_input(
-                "Epochs", 1, 1000, USUAL_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
+                "Epochs", value=USUAL_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
             )
             starts = STARTS if how in ("gradual", "finetune") else STARTS[:1]
             start = st.selectbox(

@@ -6,6 +6,7 @@ import os
 from absl import flags
 
 from core import config as configuration
+from core import requests
 from core.command import chosen_path
 from core.config import Config, ConfigError
 from core.errors import RunBusyError, RunError
@@ -49,6 +50,9 @@ def define_flags() -> None:
         "fine_curve",
         False,
         "If true, go on to score every whole percent of sparsity, and the other rankings, for the live slider.",
+    )
+    flags.DEFINE_bool(
+        "leave_curve", False, "With --fine_curve: score every tenth percent, and leave the rest to the app."
     )
     flags.DEFINE_string("output_dir", str(cache_root()), "The output directory for checkpoints, figures, etc.")
 
@@ -99,17 +103,20 @@ def make(run: Run, config: Config) -> None:
         score_with_bar(run, [*tenths, *experiment(sparsities)])
     table = results_table(run.sweep(), sparsities)
     say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
-    if values.fine_curve:
+    if values.fine_curve and not values.leave_curve:
         score_at_leisure(run, coarse_curve())
     # Figures are of the sparsities asked for last; to score more of an existing run is not to ask for others.
     if not trained or not (values.baseline or values.fine_curve):
         draw(run, sparsities)
     say(str(run.folder))
+    leaves = values.fine_curve and values.leave_curve
+    if leaves:
+        requests.ask(run, fine_curve())
     score_at_leisure(
         run,
         [
             *(baseline(sparsities, values.shuffled) if values.baseline else ()),
-            *(fine_curve() if values.fine_curve else ()),
+            *(fine_curve() if values.fine_curve and not leaves else ()),
         ],
     )
 

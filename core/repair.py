@@ -3,19 +3,15 @@
 What comes out is kept with the run: a row of its sweep, the predictions, and the repaired kernels.
 """
 
-import contextlib
-import os
-from collections.abc import Iterator
-
 from absl import flags
 
-from core import command
+from core import command, requests
 from core import config as configuration
-from core.errors import RunBusyError, RunError
+from core.errors import RunError
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, SCOPES
-from core.runs import Run, open_run
-from core.scoring import Step, known_of, read_asked, repaired_curve, score_run, score_steps, steps_of, unscored_of
+from core.runs import open_run
+from core.scoring import repaired_curve, score_run, steps_of, unscored_of
 from core.settings import cache_root
 from core.sweep import REPAIR_STOPS, Criterion
 from core.terminal import progress_bar, say
@@ -36,9 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
     )
-    flags.DEFINE_bool(
-        "asked", False, "If true, repair what the pages of the app ask for instead, until nothing is left."
-    )
+    flags.DEFINE_bool("asked", False, "If true, repair what the pages of the app ask for instead.")
     flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")
 
 
@@ -51,9 +45,9 @@ def main(_: list[str]) -> None:
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to repair. Train it first.")
     if values.asked:
-        if hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, 0, 5)
-        repair_asked(run)
+        asked = [(criterion, [k]) for criterion, k in requests.steps(run) if criterion.recovery == "repair"]
+        for _ in score_run(run, asked):
+            pass
         return
     sparsities = configuration.parse_k_values(values.sparsity, "sparsity")
     pruned, ((criterion, _),) = (
@@ -70,45 +64,6 @@ def main(_: list[str]) -> None:
     table = rows[rows.sparsity.isin(sparsities)].assign(as_pruned=lambda rows: rows.sparsity.map(accuracy))
     columns = ["sparsity", "as_pruned", "accuracy", "loss", "val_accuracy", "images", "seconds"]
     say(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
-
-
-def repair_asked(run: Run) -> None:
-    """Repair what pages ask for until nothing is left, unless somebody else is at it."""
-    done: set[Step] = set()
-    # Whoever asks while the lock is held leaves it to its holder. So it is looked again once it is not held any more.
-    while asked_step(run, done):
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(run.lock("repair", timeout=1))
-            except RunBusyError:
-                # Whoever is at it reads what is asked for now. Pages would take a complaint for a failure of theirs.
-                return
-            for _ in score_steps(run, asked_steps(run, done)):
-                pass
-
-
-def asked_steps(run: Run, done: set[Step]) -> Iterator[Step]:
-    """What somebody looks at, then the rest of that curve if asked for; whoever asks meanwhile is served next.
-
-    Args:
-        done: what was tried already and is not tried again; each step is added to it.
-    """
-    while step := asked_step(run, done):
-        done.add(step)
-        yield step
-
-
-def asked_step(run: Run, done: set[Step]) -> Step | None:
-    """What to repair next; None if nothing is asked for that is neither known nor done."""
-    asked = read_asked(run)
-    if asked is None:
-        return None
-    criterion = asked.criterion
-    curve = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if asked.curve else ()
-    known = criterion.select(known_of(run))
-    scored = set(known.sparsity) if len(known) else set()
-    steps = [(criterion, asked.sparsity), *steps_of(curve)]
-    return next((step for step in steps if step not in done and step[1] not in scored), None)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ import pandas as pd
 from core.config import K_VALUES, Config
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
-from core.files import clear_errors, make_folder, read_text, write_text
 from core.pruning import METHODS, SHUFFLED, Kernels
-from core.runs import Predictions, Run, layout
+from core.runs import Predictions, Run
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored, known_sparsities
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
@@ -161,8 +160,12 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
         yield Progress(scored, done, total)
 
 
-def score_steps(run: Run, steps: Iterable[Step]) -> Iterator[Scored]:
-    """As `score_run`, for steps that may be decided as it goes; whether they are scored already is not looked at."""
+def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterator[Scored]:
+    """As `score_run`, for steps that may be decided as it goes; whether they are scored already is not looked at.
+
+    Args:
+        bench_options: `report` and `pool` of `core.sweep.Bench`.
+    """
     identity = run.identity()
     bench = None
     unwritten: list[Scored] = []
@@ -170,7 +173,7 @@ def score_steps(run: Run, steps: Iterable[Step]) -> Iterator[Scored]:
     try:
         for criterion, k in steps:
             # Images and network are read for the first step, and for no step not at all.
-            bench = bench or _bench_of_run(run)
+            bench = bench or _bench_of_run(run, **bench_options)
             unwritten.extend(bench.score(criterion, [k]))
             scored = unwritten[-1]
             if time.monotonic() - written > _WRITE_SECONDS:
@@ -190,12 +193,12 @@ def steps_of(wanted: Wanted) -> Iterator[Step]:
     return ((criterion, k) for criterion, sparsities in wanted for k in sparsities)
 
 
-def _bench_of_run(run: Run) -> Bench:
+def _bench_of_run(run: Run, **options: Any) -> Bench:
     config = run.config()
-    return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations())
+    return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations(), **options)
 
 
-def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list | None = None) -> Bench:
+def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list | None = None, **options: Any) -> Bench:
     """A network and the images of its dataset: test, validation, and the rest of the training images for repair."""
     held_out = config.num_valid
     validation = data.validation(held_out) if held_out else None
@@ -206,6 +209,7 @@ def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list 
         validation and (validation.images, validation.labels),
         activations,
         lambda: data.train.images[held_out:],
+        **options,
     )
 
 
@@ -216,36 +220,6 @@ def score_bench(bench: Bench, wanted: Wanted) -> Iterator[Progress]:
     for done, (criterion, k) in enumerate(steps_of(wanted), start=1):
         (scored,) = bench.score(criterion, [k])
         yield Progress(scored, done, total)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What somebody looks at and waits for: a repaired network, and with `curve` those at the other stops, too."""
-
-    criterion: Criterion
-    sparsity: float
-    curve: bool = False
-
-
-def ask(run: Run, asked: Asked) -> None:
-    """Write down what somebody waits for; the last one to ask is served first. See `core.repair`.
-
-    Raises:
-        RunWriteError: if the cache cannot be written.
-    """
-    path = layout.asked(run.root, run.id)
-    with clear_errors(f"write to {path.parent}"):
-        make_folder(path.parent)
-        write_text(path, asked.criterion.key(asked.sparsity) + ("\ncurve" if asked.curve else ""))
-
-
-def read_asked(run: Run) -> Asked | None:
-    """What of a run somebody waits for, if anything."""
-    try:
-        key, *rest = read_text(layout.asked(run.root, run.id)).splitlines()
-        return Asked(*Criterion.parse(key), curve=rest == ["curve"])
-    except (OSError, ValueError):
-        return None
 
 
 def predictions_of(scores: Sequence[Scored]) -> Predictions:

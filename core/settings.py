@@ -60,3 +60,12 @@ def for_child(cache: Path) -> dict[str, str]:
     # The module path rather than the working folder: relative paths in the environment stay true.
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     return os.environ | {"PYTHONPATH": path, CACHE: str(cache)}
+
+
+def one_thread(environment: dict[str, str]) -> dict[str, str]:
+    """That environment for a process whose products take one thread each.
+
+    Those of two processes that each use all cores wait for each other, and together take several times as long.
+    """
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return environment | dict.fromkeys(names, "1")

@@ -3,13 +3,14 @@
 What comes out is kept with the run, with the machine it was measured on.
 """
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pandas as pd
 from absl import flags, logging
 
-from core import command
+from core import command, turns
 from core import config as configuration
 from core.analysis import latency
 from core.analysis.footprint import NETWORKS
@@ -24,6 +25,9 @@ from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
 from core.sweep import Criterion, key_of, parse_key
 from core.terminal import progress_bar, say
+
+WAIT_SECONDS = 0.2
+"""Between two looks whether it is the turn of this measurement."""
 
 
 def define_flags() -> None:
@@ -62,9 +66,18 @@ def main(_: list[str]) -> None:
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
     sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
     stopped = "The measurement was stopped; what was measured until then is kept."
-    with run.lock("speed"), told_work(layout.measuring(run.root, run.id), Work(0, len(sparsities)), stopped) as tell:
+    work = turns.Work(str(run.root), run.id, turns.SPEED, time.time())
+    with (
+        run.lock("speed"),
+        told_work(layout.measuring(run.root, run.id), Work(0, len(sparsities)), stopped) as tell,
+        turns.Turn(run.root) as turn,
+    ):
         for index, k in enumerate(sparsities):
             table = None
+            # Beside other work the times would say nothing.
+            while not turn.take(work):
+                tell(Work(index, len(sparsities)))
+                time.sleep(WAIT_SECONDS)
             with progress_bar("Measuring", 1, "network") as bar:
                 for step in measured(run, chosen_criterion(), k, values.threads):
                     bar.update(step.done / step.total - bar.n)

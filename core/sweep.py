@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
-from core.kernels import Repairer
+from core.kernels import Repairer, Report
 from core.pruning import CHANCE, METHODS, Kernels, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
@@ -175,6 +176,8 @@ class Bench:
         validation: images and labels for choosing; None if there are none.
         activations: for rankings by activation, what `core.evaluation.rms_activations` gives.
         unlabelled: gives training images for repair, see `core.kernels.repair`; is called if something is repaired.
+        report: is told how far a repair is; see `core.kernels.Repairer`.
+        pool: scores on the validation images beside the test images, where products take one thread each.
     """
 
     kernels: Kernels
@@ -183,6 +186,8 @@ class Bench:
     validation: tuple[np.ndarray, np.ndarray] | None = None
     activations: Sequence[np.ndarray] | None = None
     unlabelled: Callable[[], np.ndarray] | None = None
+    report: Report | None = None
+    pool: Executor | None = None
 
     def score(self, criterion: Criterion, sparsities: Iterable[float]) -> Iterator[Scored]:
         """Prune, repair if the criterion says so, and score; each as soon as it is known.
@@ -200,10 +205,11 @@ class Bench:
             began = time.perf_counter()
             small, images = self._small(criterion, k)
             seconds = 0.0 if criterion.recovery == "none" else time.perf_counter() - began
+            chosen_on = self.validation if criterion.ranking not in CHANCE else None
+            beside = self.pool.submit(evaluate, small, *chosen_on) if chosen_on and self.pool else None
             result = examine(small, self.images, self.labels)
             correct = result.predictions == self.labels
-            chosen_on = self.validation if criterion.ranking not in CHANCE else None
-            validation = evaluate(small, *chosen_on) if chosen_on else None
+            validation = beside.result() if beside else evaluate(small, *chosen_on) if chosen_on else None
             row = {
                 **dataclasses.asdict(criterion),
                 "sparsity": float(k),
@@ -248,7 +254,7 @@ class Bench:
     def _repairer(self) -> Repairer:
         if self.unlabelled is None:
             raise ValueError("Expected training images to repair with. Received none.")
-        return Repairer(self.kernels, self.unlabelled())
+        return Repairer(self.kernels, self.unlabelled(), report=self.report)
 
 
 def zeroed_parts(kernels: Kernels) -> dict[str, float]:

@@ -143,15 +143,20 @@ def wait_for(coming: dict[str, str], lacking: background.Lacking, *request: list
         st.rerun()
     if still:
         st.caption(f"Still to come, and shown as they finish: {'; '.join(coming.values())}.")
+    if lacking.problem:
+        st.warning(
+            frame.plain(lacking.problem),
+            title="Nothing more can be scored here; it is tried again",
+            icon=":material/info:",
+        )
+        return
     if lacking.baselines:
         number = len(lacking.baselines)
         st.caption(f"Random pruning, the baseline, is being scored in the background; {number} to go.")
-    if lacking.problem:
-        st.warning(
-            frame.plain(lacking.problem), title="The repairs cannot begin; they are tried again", icon=":material/info:"
-        )
-    elif lacking.repairs:
+    if lacking.repairs:
         st.caption(f"Still being repaired: {lacking.repairs} to go.")
+    if lacking and request[0] and (others := background.waits_for_others(request[0])):
+        st.caption(frame.plain(others))
 
 
 def gather(

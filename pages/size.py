@@ -3,13 +3,13 @@
 import numpy as np
 import streamlit as st
 
-from core import jobs
+from core import jobs, turns
 from core.analysis import footprint, latency
 from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
 from core.sweep import Criterion, key_of, parse_key
-from pages.shared import actions, choice, footprints, frame, instrument, models, networks, progress, size_tables
+from pages.shared import actions, background, choice, footprints, frame, instrument, models, networks, size_tables
 
 REFRESH_SECONDS = 1.0
 CURVE_PAUSE = 0.2
@@ -45,8 +45,9 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
 def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
     if network.run.network_version(criterion.key(float(key))):
         st.rerun()
-    if progress.repair(network, criterion, key):
-        st.info("This network is being repaired, which takes some seconds.", icon=":material/hourglass_top:")
+    if not background.request(network, criterion, key, scores=False, repair=True):
+        background.touch([network.run], criterion, key)
+        st.info(background.repairing(network.run, criterion.key(float(key))), icon=":material/hourglass_top:")
 
 
 def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy: float) -> None:
@@ -113,7 +114,9 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
     else:
         which = f" network {far.number} of {far.total}" if far.total > 1 else ""
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(far.fraction, f"Measuring{which}, in a process of its own")
+            waits = background.waits_for(network.run, turns.SPEED)
+            doing = frame.plain(f"Measuring{which}: {waits}" if waits else f"Measuring{which}, in a process of its own")
+            st.progress(far.fraction, doing)
             actions.button(
                 "Stop",
                 icon=":material/stop:",

@@ -82,7 +82,9 @@ class Server:
     def start(self) -> None:
         self.free_ports.remove(self.port)
         arguments = ("run", "app.py", f"--server.port={self.port}")
-        self.process = start("streamlit", arguments, {"NETWORK_PRUNING_CACHE": str(self.cache)}, self._said)
+        # Its turns are its own: see `core.turns`.
+        environment = {"NETWORK_PRUNING_CACHE": str(self.cache), "TMPDIR": str(self._said)}
+        self.process = start("streamlit", arguments, environment, self._said)
         # The connection is retried until the server listens.
         request = f"{self.url}/_stcore/health"
         for _ in range(6000):

@@ -57,6 +57,7 @@ def _child(module: str, arguments: tuple, environment: dict[str, str], kept: Pat
     os.chdir(PROJECT)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # it is chosen by the environment
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(kept / stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = [module, *map(str, arguments)]

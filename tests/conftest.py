@@ -18,7 +18,7 @@ from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 from streamlit.testing.v1 import local_script_runner
 
-from core import jobs, runs
+from core import jobs, runs, turns
 from core.config import TrainingConfig
 from core.files import lock_at
 from core.pruning import METHODS
@@ -135,9 +135,12 @@ def nothing_old_is_searched() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages that are looked at in a test repair nothing in the background, unless the test says so."""
+def nothing_in_the_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pages that are looked at in a test have nothing scored or repaired, unless the test says so, and what other
+    processes of this machine do is none of their business."""
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, wanted: None)
     monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: None)
+    monkeypatch.setattr(turns, "folder", lambda cache: tmp_path / "turns")
 
 
 @pytest.fixture(autouse=True)

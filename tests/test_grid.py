@@ -14,15 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from core import grid, jobs, runs, scoring
+from core import grid, jobs, requests, runs, turns
 from core.config import PARAMETERS, ConfigError, RecoveryConfig, TrainingConfig
 from core.errors import CancelledError, DiskFullError, JobError, KnownError, RunError
 from core.files import lock_at
 from core.grid import expand
-from core.jobs import open_queue, processes
+from core.jobs import background, open_queue, processes
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT, SCHEDULER
-from core.sweep import Criterion
+from core.sweep import REPAIR_STOPS, Criterion
 from tests.commands import end_work, run_command
 from tests.conftest import SMALL
 
@@ -196,21 +196,20 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     """Each command, with every flag that it is given, in a process that uses the same cache."""
     shutil.copytree(trained_run.folder, queue.root / trained_run.id)
     run, complete = runs.open_run(tiny(0).run_id), runs.open_run(trained_run.id)
-    cache, of_run, of_complete = (
-        f"--output_dir={queue.root}",
-        f"--experiment_id={run.id}",
-        f"--experiment_id={complete.id}",
-    )
+    cache, of_run = f"--output_dir={queue.root}", f"--experiment_id={run.id}"
     recovery = RecoveryConfig(SMALL, complete.id, "finetune", "weight", sparsity=0.5, epochs=1)
     trained_on = runs.open_run(recovery.run_id)
     criterion = Criterion("unit", "admm", recovery="repair")
-    flags = [*tiny(0).to_flags(), "--fine_curve"]
+    for_the_app = ["--fine_curve", "--leave_curve"]
+    flags = [*tiny(0).to_flags(), *for_the_app]
     jobs.start_training(run, tiny(0))
     jobs.start_training(run, tiny(0), replace=True)
     jobs.start_recovery(trained_on, recovery)
     queue.start(3)
-    jobs.start_scoring(complete, "--baseline")
-    processes.start_repair(complete, criterion, 0.5)
+    background.start_scoring(complete, [(Criterion("weight"), [0.25])])
+    # Once the one that was started has ended, another one is.
+    processes._workers[queue.root].wait()
+    background.start_repair(complete, criterion, 0.5)
     jobs.start_export(complete, "x.onnx", ["--format=onnx"])
     jobs.start_measuring(complete, Criterion("weight", scope="global"), [0.5, (0.25, 0.75)])
     jobs.start_measuring(complete, criterion, [0.125])
@@ -220,20 +219,26 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     assert [arguments[1:] for arguments, _ in started] == [
         ["core.train", of_run, cache, *flags],
         ["core.train", of_run, cache, *flags, "--force_train"],
-        ["core.recover", f"--experiment_id={trained_on.id}", cache, *recovery.to_flags(), "--fine_curve"],
+        [
+            "core.recover",
+            f"--experiment_id={trained_on.id}",
+            cache,
+            *recovery.to_flags(),
+            "--fine_curve",
+            "--leave_curve",
+        ],
         ["core.grid", "--work", "--jobs=3", cache],
-        ["core.train", "--notrain", of_complete, cache, *SMALL.to_flags(), "--baseline"],
-        ["core.repair", f"--run={complete.id}", "--asked", cache],
+        *[["core.worker", cache]] * 2,
         ["core.export", "--format=onnx"],
         ["core.speed", *chosen, "--sparsity=0.5,0.25:0.75", cache],
         ["core.speed", *repaired, "--sparsity=0.125", cache],
         ["core.smallest", f"--run={complete.id}", "--bytes=1024,4096", "--epochs=7", "--seed=3", cache],
     ]
     assert {(arguments[0], where) for arguments, where in started} == {("-m", str(queue.root))}
-    assert scoring.read_asked(complete) == scoring.Asked(criterion, 0.5)
+    assert requests.steps(complete) == [(criterion, 0.5), (Criterion("weight"), 0.25)]
     assert run.log() == trained_on.log() == "It was asked for."
     for log in (
-        layout.asked_log(queue.root, complete.id),
+        layout.worker_log(queue.root),
         layout.export_log(layout.exported(complete.folder, "x.onnx")),
         layout.measuring_log(queue.root, complete.id),
         layout.shrinking_log(queue.root, complete.id),
@@ -245,10 +250,11 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
     shutil.copytree(trained_run.folder, queue.root / trained_run.id)
     run, complete = runs.open_run(tiny(0).run_id), runs.open_run(trained_run.id)
     with contextlib.ExitStack() as held:
-        for what in ("curve", "repair", "speed", "tiny", layout.export_lock("x.onnx")):
+        for what in ("speed", "tiny", layout.export_lock("x.onnx")):
             held.enter_context(complete.lock(what))
-        jobs.start_scoring(complete)
-        processes.start_repair(complete, Criterion("weight", "admm", recovery="repair"), 0.5, curve=True)
+        held.enter_context(lock_at(layout.worker_lock(queue.root, turns.machine())))
+        background.start_scoring(complete, [(Criterion("weight"), [0.25])])
+        background.start_repair(complete, Criterion("weight", "admm", recovery="repair"), 0.5, curve=True)
         jobs.start_export(complete, "x.onnx", [])
         jobs.start_measuring(complete, Criterion("weight"), [0.5])
         jobs.start_shrinking(complete, [1024], 1, 0)
@@ -264,14 +270,14 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
         assert jobs.measuring(complete) == runs.Work(1.5, 4)
         assert jobs.trainings_at_work(queue.root) == 1
     assert jobs.exporting(complete, "x.onnx") is jobs.shrinking(complete) is jobs.measuring(complete) is None
-    assert scoring.read_asked(complete).curve
+    assert {k for _, k in requests.steps(complete)} == {0.25, *REPAIR_STOPS}
     jobs.stop_measuring(complete)
     jobs.stop_shrinking(complete)
     asked = layout.asked(queue.root, complete.id)
     assert [path.name for path in asked.parent.iterdir()] == [asked.name]
     with write_run(run, tiny(0)) as training:
         jobs.start_training(run, tiny(0))
-        jobs.start_scoring(run)
+        background.start_scoring(run, [(Criterion("weight"), [0.25])])
         assert jobs.trainings_at_work(queue.root) == 1
         training.discard()
     with queue_lock(queue):

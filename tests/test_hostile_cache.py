@@ -27,8 +27,8 @@ from core.errors import DatasetError, KnownError, RunError
 from core.exports import archive, report
 from core.files import new_log, read_bytes
 from core.jobs import open_queue
+from core.requests import ask, note_problem, touch
 from core.runs import TinyFile, keep_tiny, layout, write_run
-from core.scoring import Asked, ask
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import choice
@@ -191,7 +191,9 @@ def use_everything(run: runs.Run, row: pd.DataFrame) -> None:
             file.write(b"said")
 
     for action in (
-        lambda: ask(run, Asked(Criterion("weight"), 0.5)),
+        lambda: ask(run, [(Criterion("weight"), [0.5])]),
+        lambda: touch(run),
+        lambda: note_problem(run, "It failed."),
         lambda: jobs.stop_measuring(run),
         lambda: jobs.stop_shrinking(run),
         lambda: run.keep_network(key, kernels, identity),

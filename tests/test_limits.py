@@ -14,7 +14,7 @@ from core import jobs, limits, make, runs, scoring, settings
 from core.config import RecoveryConfig, TrainingConfig
 from core.errors import ConfigError, DiskFullError, KnownError, NotAllowedError, TooManyError
 from core.files import remove
-from core.jobs import processes
+from core.jobs import background, processes
 from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
@@ -181,9 +181,9 @@ def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
 def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, monkeypatch):
     shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
     run, before = runs.open_run(SMALL.run_id), files(cache)
-    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
-    monkeypatch.setattr(jobs, "start_repair", processes.start_repair)
-    monkeypatch.setattr(processes, "logged", lambda *_: pytest.fail("A process was started."))
+    for name in ("start_scoring", "start_repair"):
+        monkeypatch.setattr(jobs, name, getattr(background, name))
+    monkeypatch.setattr(processes, "logged", lambda *_, **__: pytest.fail("A process was started."))
     monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
     with pytest.raises(DiskFullError, match=f"too full for a repair of run {run.id}"):
         jobs.start_repair(run, Criterion("weight", "admm", recovery="repair"), 0.123)
@@ -199,7 +199,7 @@ def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, mo
     app.query_params["states"] = ["as pruned", "repaired"]
     app.run()
     assert not app.exception
-    assert ["too full for a repair" in warning.value for warning in app.warning] == [True]
+    assert ["too full for scores" in warning.value for warning in app.warning] == [True]
     assert not any("Still being repaired" in caption.value for caption in app.caption)
     assert files(cache).keys() == before.keys()
 

@@ -46,7 +46,6 @@ def open_page(name: str, **query: str) -> AppTest:
 @pytest.fixture(autouse=True)
 def no_background_work(monkeypatch):
     """A session of the app starts at most what its test asks for."""
-    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
 
 
 @pytest.fixture
@@ -442,10 +441,10 @@ def test_every_axis_and_ranking_can_be_compared(full, x, y):
 
 
 @pytest.fixture
-def asked_to_repair(monkeypatch):
-    """Notes what was asked to be repaired, in place of repairing it."""
+def asked(monkeypatch):
+    """Notes what is to be scored in the background, in place of scoring it: the id of the run, and its steps."""
     asked = []
-    monkeypatch.setattr(jobs, "start_repair", lambda run, *what: asked.append((run.id, *what)))
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, wanted: asked.append((run.id, [*scoring.steps_of(wanted)])))
     st.cache_resource.clear()
     return asked
 
@@ -463,10 +462,10 @@ def pretend_repaired(run: runs.Run, criterion: Criterion, sparsities: list[float
     assert run.add_to_sweep(rows, run.identity())
 
 
-def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked_to_repair):
+def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked):
     before = full.sweep()
     app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.5,0.9")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight"), 0.9, False)]
+    assert asked == [(SMALL.run_id, [(repaired(method), k) for method in METHODS for k in (0.9, 0.5)])]
     assert "Still being repaired: 4 to go." in texts(app)
     pd.testing.assert_frame_equal(full.sweep(), before)
     assert set(results(app).state) == {"as pruned"}
@@ -477,24 +476,22 @@ def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the
     assert results(app).groupby("state").k.agg(list).to_dict() == {"as pruned": [0.5, 0.9] * 2, "repaired": [0.9]}
     names = [trace["name"] for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace]
     assert {"as pruned", "repaired"} <= set(names)
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("weight"), 0.5, False)
     pretend_repaired(full, repaired("weight"), [0.5])
     app.run()
-    assert asked_to_repair[-1] == (SMALL.run_id, repaired("unit"), 0.9, False)
+    assert asked[-1] == (SMALL.run_id, [(repaired("unit"), k) for k in (0.9, 0.5)])
     pretend_repaired(full, repaired("unit"), [0.5, 0.9])
-    asked_to_repair.clear()
+    asked.clear()
     app.run()
-    assert not asked_to_repair
+    assert not asked
     assert "Still being repaired" not in texts(app)
     assert not app.exception
 
 
-def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked_to_repair, monkeypatch):
-    asked = []
-    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
+def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked):
     app = open_page("comparison", orders=["magnitude, global"], states=["as pruned", "repaired"], k_vals="0.5")
-    assert asked_to_repair == [(SMALL.run_id, repaired("weight", "global"), 0.5, False)]
-    assert asked == [(SMALL.run_id, "--baseline", "--shuffled=magnitude", "--k_vals=0.5")]
+    baseline = [*scoring.steps_of(scoring.baseline([0.5], ["magnitude"]))]
+    repairs = [(repaired(method, "global"), 0.5) for method in METHODS]
+    assert asked == [(SMALL.run_id, [*baseline, *repairs])]
     list(scoring.score_run(full, scoring.baseline([0.5], ["magnitude"])))
     app.run()
     assert "to go" not in texts(app).replace("repaired: 2 to go", "")
@@ -503,7 +500,7 @@ def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked_to_
     assert not app.exception
 
 
-def test_only_what_is_repaired_can_be_shown_before_and_after_there_is_any(full, asked_to_repair):
+def test_only_what_is_repaired_can_be_shown_before_and_after_there_is_any(full, asked):
     app = open_page("comparison", states=["repaired"], k_vals="0.9")
     assert "What comes in appears here" in app.info[0].value
     pretend_repaired(full, repaired("weight"), [0.9])
@@ -512,7 +509,7 @@ def test_only_what_is_repaired_can_be_shown_before_and_after_there_is_any(full, 
     assert not app.exception
 
 
-def test_what_costs_stands_beside_what_was_won_back(full, asked_to_repair):
+def test_what_costs_stands_beside_what_was_won_back(full, asked):
     pretend_repaired(full, repaired("weight"), [0.9])
     app = open_page("comparison", states=["as pruned", "repaired"], k_vals="0.9")
     (row,) = results(app)[results(app).state == "repaired"].to_dict("records")
@@ -600,9 +597,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_curve(full):
     assert (results(app).accuracy_sd == 0).all()
 
 
-def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full, monkeypatch):
-    asked = []
-    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: asked.append((run.id, *flags)))
+def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full, asked):
     other = dataclasses.replace(SMALL, seed=1)
     folder = full.root / other.run_id
     shutil.copytree(full.folder, folder)
@@ -613,7 +608,7 @@ def test_missing_random_scores_are_asked_for_and_only_where_they_can_be_had(full
     app = open_page("comparison", runs=[other.run_id, SMALL.run_id], k_vals="0,0.5")
     assert not app.exception
     assert len(app.error) == 1
-    assert asked == [(SMALL.run_id, "--baseline", "--k_vals=0.0,0.5")]
+    assert asked == [(SMALL.run_id, [*scoring.steps_of(scoring.baseline([0.0, 0.5]))])]
 
 
 def test_runs_that_wait_for_their_training_are_named_and_waited_for(full):

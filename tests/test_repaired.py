@@ -1,8 +1,6 @@
 """Repaired networks in the cache: made by the command, asked for by the pages, kept, and never taken for others."""
 
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +13,9 @@ from core.datasets import load_dataset
 from core.errors import ConfigError, RunError
 from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
+from core.requests import ask
 from core.runs import layout
-from core.scoring import Asked, ask, fine_curve, read_asked, repaired_curve, score_run, steps_of, unscored_of
+from core.scoring import fine_curve, score_run, unscored_of
 from core.settings import PROJECT
 from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of
 from pages.shared import networks
@@ -152,37 +151,9 @@ def test_the_command_says_what_came_out_and_what_it_lacks(run, monkeypatch, caps
         said(run=None)
     with pytest.raises(RunError, match=f"There is no complete run none in {run.root} to repair. Train it first."):
         said(run="none")
-    monkeypatch.setattr(repair.os, "setpriority", lambda *_: None)
-    ask(run, Asked(repaired("unit"), 0.85))
+    ask(run, [(repaired("unit"), [0.85])])
     assert said(asked=True) == ""
     assert repaired("unit").select(run.sweep()).sparsity.tolist() == [0.5, 0.8, 0.85, 0.9]
-
-
-def test_what_is_asked_for_comes_first_and_then_its_curve(run):
-    ask(run, Asked(repaired("unit"), 0.77, curve=True))
-    steps = repair.asked_steps(run, set())
-    assert next(steps) == (repaired("unit"), 0.77)
-    curve = [k for _, k in steps_of(repaired_curve("unit", "admm", "layer"))]
-    assert next(steps) == (repaired("unit"), next(k for k in curve if k not in (0.5, 0.8, 0.9)))
-    # Somebody looks elsewhere: that comes next.
-    ask(run, Asked(repaired("weight", scope="global"), 0.9, curve=True))
-    assert next(steps) == (repaired("weight", scope="global"), 0.9)
-    rest = [k for _, k in steps]
-    assert sorted([0.9, *rest]) == sorted(REPAIR_STOPS)
-    # Without the curve there is only this one, and what is there is not made again.
-    ask(run, Asked(repaired("unit", "magnitude"), 0.4))
-    assert list(repair.asked_steps(run, set())) == [(repaired("unit", "magnitude"), 0.4)]
-    ask(run, Asked(repaired("unit"), 0.8))
-    assert list(repair.asked_steps(run, set())) == []
-
-
-def test_nothing_is_asked_for_in_a_new_cache_and_nonsense_is_nothing(run):
-    shutil.rmtree(layout.asked(run.root, run.id).parent, ignore_errors=True)
-    assert list(repair.asked_steps(run, set())) == []
-    for text in ("", "weight", "weight,admm,layer,0,repair,nan", "weight,admm,layer,x,repair,0.5", "a,b,c,0,d,e,f,0.5"):
-        ask(run, Asked(repaired(), 0.5))
-        layout.asked(run.root, run.id).write_text(text)
-        assert read_asked(run) is None
 
 
 @pytest.mark.parametrize("criterion", [Criterion("unit"), Criterion("weight", "random", "layer", 2), repaired("unit")])
@@ -194,31 +165,6 @@ def test_the_scores_of_pruning_are_complete_without_any_repair(trained_run):
     assert not unscored_of(trained_run, fine_curve(), with_predictions=True)
 
 
-def test_who_comes_second_leaves_it_to_the_first(run):
-    ask(run, Asked(repaired(), 0.77))
-    with run.lock("repair"):
-        arguments = [f"--run={run.id}", "--asked", f"--output_dir={run.root}"]
-        done = run_command("repair", *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_who_asks_when_all_is_done_but_the_lock_is_still_held_is_served(run, monkeypatch):
-    asked, looks = read_asked, []
-
-    def look(run):
-        found = asked(run)
-        looks.append(run.is_busy("repair"))
-        if looks == [False, True, True]:
-            # This look finds nothing more to do, and a page sees that somebody is at it.
-            ask(run, Asked(repaired("unit"), 0.66))
-        return found
-
-    monkeypatch.setattr(repair, "read_asked", look)
-    ask(run, Asked(repaired("unit"), 0.77))
-    repair.repair_asked(run)
-    assert repaired("unit").select(run.sweep()).sparsity.tolist() == [0.5, 0.66, 0.77, 0.8, 0.9]
-
-
 def test_a_damaged_network_is_said(run):
     path = layout.repaired(run.folder, repaired().key(0.9))
     path.write_bytes(path.read_bytes()[:100])
@@ -228,8 +174,6 @@ def test_a_damaged_network_is_said(run):
     # And so it is made again.
     path.unlink()
     assert unscored_of(run, [(repaired(), [0.5, 0.9])]) == [(repaired(), [0.9])]
-    ask(run, Asked(repaired(), 0.9))
-    assert list(repair.asked_steps(run, set())) == [(repaired(), 0.9)]
 
 
 def test_scores_of_a_replaced_run_are_not_kept(run):
@@ -245,7 +189,6 @@ def test_scores_of_a_replaced_run_are_not_kept(run):
 def opened(monkeypatch, folds=(), page="pruning", **query):
     """The Pruning page, or another one, and what it asked to be repaired."""
     asked = []
-    monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
     monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: asked.append((*what, *more.values())))
     app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
     for name, value in query.items():
@@ -307,22 +250,6 @@ def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
     list(score_run(run, [(repaired(), [0.97])]))
     assert networks.kernels_at(network, repaired(), 0.97) is not None
     assert "0.97" in networks.recovered_layers(network, repaired())
-
-
-def test_a_repair_that_fails_says_why_and_a_warning_is_no_failure(run):
-    log = layout.asked_log(run.root, run.id)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    for code, said, problem in (
-        ("0", "RuntimeWarning: overflow", None),
-        ("1", "error: No room.", "No room."),
-        ("'killed'", "", "The process was killed by signal 9; the memory may have run out."),
-    ):
-        log.write_text(said)
-        end = "import os; os.kill(os.getpid(), 9)" if code == "'killed'" else f"raise SystemExit({code})"
-        jobs.processes.note_failure(subprocess.Popen([sys.executable, "-c", end]), log)
-        assert jobs.repair_problem(run) == problem
-    run.delete()
-    assert not log.exists()
 
 
 def test_one_damaged_network_leaves_the_others(run, monkeypatch):

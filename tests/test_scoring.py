@@ -1,13 +1,15 @@
 """What is scored, in which order, and what a run holds at the end."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from absl import flags
 
-from core import make, runs, scoring, train
+from core import make, requests, runs, scoring, train
 from core.config import K_VALUES
 from core.config.recovery import HOWS
 from core.errors import RunWriteError
@@ -126,6 +128,17 @@ def test_the_command_scores_what_a_finer_list_lacks(trained_run, tmp_path):
     assert (table.sparsity == 0.123).sum() == len(METHODS)
 
 
+def test_a_training_of_the_app_leaves_the_curve_to_it(trained_run, tmp_path):
+    shutil.copytree(trained_run.root, tmp_path / "cache")
+    run = runs.open_run(SMALL.run_id, tmp_path / "cache")
+    (run.folder / layout.SWEEP).unlink()
+    for_the_app = ("--k_vals=0.5", "--fine_curve", "--leave_curve")
+    done = run_command("train", "--notrain", *SMALL.to_flags(), *for_the_app, f"--output_dir={run.root}")
+    assert done.returncode == 0, done.stderr
+    assert {*run.sweep().sparsity} == {0.5}
+    assert requests.steps(run) == asked_for(fine_curve())
+
+
 def test_networks_that_were_only_pruned_are_not_kept_in_memory(kernels):
     images, labels = np.zeros((4, len(kernels[0])), np.float32), np.zeros(4, int)
     (scored,) = Bench(kernels, images, labels).score(Criterion("weight"), [0.5])
@@ -196,6 +209,21 @@ def test_every_column_of_a_row_is_what_it_says(kernels, method, ranking, seed):
         **{"images": 0, "epochs": 0, "seconds": 0.0},
     }
     pd.testing.assert_frame_equal(pd.DataFrame([scored.row]), pd.DataFrame([expected]), check_exact=True)
+
+
+def test_validation_is_scored_beside_the_test(kernels):
+    generator = np.random.default_rng(3)
+    images, labels = generator.random((60, 20), np.float32), np.arange(60) % 10
+    valid, submitted = (images[:30], labels[:30]), []
+    with ThreadPoolExecutor(1) as pool:
+        submit = lambda *what: submitted.append(what[0]) or pool.submit(*what)  # noqa: E731
+        rows = [
+            scored.row
+            for each in (None, SimpleNamespace(submit=submit))
+            for scored in Bench(kernels, images, labels, valid, pool=each).score(Criterion("unit"), [0.5])
+        ]
+    assert rows[0] == rows[1]
+    assert submitted == [evaluate]
 
 
 def test_a_network_cannot_be_repaired_without_images(kernels):

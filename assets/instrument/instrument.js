@@ -231,6 +231,11 @@ class Instrument {
     return layers.reduce((sum, { weights }, layer) => sum + this.ks[layer] * weights, 0) / hiddenWeights;
   }
 
+  // What is known of the repaired network at this k that is still being made.
+  get coming() {
+    return this.data.coming?.key === this.key ? this.data.coming : null;
+  }
+
   // How many weights of each layer are zero, what its histogram loses, and the smallest that survives; null where not
   // known yet.
   layersNow() {
@@ -238,7 +243,8 @@ class Instrument {
     if (this.data.recovered) {
       // What was won back is not the largest of what was there, so nothing can be told before it is known.
       const kept = this.data.recovered[this.key];
-      return this.each.map((_, layer) => kept ? { zeroed: kept.zeroed[layer], threshold: null, bars: kept.bars[layer] } : null);
+      if (kept) return this.each.map((_, layer) => ({ zeroed: kept.zeroed[layer], threshold: null, bars: kept.bars[layer] }));
+      return this.each.map((_, layer) => this.coming?.zeroed ? { zeroed: this.coming.zeroed[layer], threshold: null, pending: true } : null);
     }
     return this.each.map((k, layer) => {
       const stop = this.data.stops.indexOf(k);
@@ -253,7 +259,7 @@ class Instrument {
     const layers = this.layersNow();
     const score = this.known.get(this.key) ?? {};
     const zeroed = layers.map((layer) => layer && layer.zeroed);
-    const total = zeroed.includes(null) ? null : zeroed.reduce((sum, count) => sum + count, 0);
+    const total = zeroed.includes(null) ? this.coming?.total ?? null : zeroed.reduce((sum, count) => sum + count, 0);
     this.drawControls();
     this.drawMetrics(zeroed, total, score);
     if (this.Plotly && this.sizes.size) this.drawFigures(layers, score);
@@ -286,21 +292,21 @@ class Instrument {
     const { dense, networkWeights, hiddenWeights, scored } = this.data;
     const { state, beside } = this.data;
     const growing = scored.done < scored.total
-      ? `${count(scored.done)} of ${count(scored.total)} ${state === "repair" ? "repaired" : "scored"}${scored.seconds === null ? "" : `, about ${duration(scored.seconds)} left`}` : "";
+      ? `${count(scored.done)} of ${count(scored.total)} ${state === "repair" ? "repaired" : "scored"}${scored.waits ? `; ${scored.waits}` : scored.seconds === null ? "" : `, about ${duration(scored.seconds)} left`}` : "";
     const known = score.accuracy !== undefined;
-    const doing = state === "repair" ? "being repaired" : "being scored";
+    const doing = scored.waits ? "" : state === "repair" ? "being repaired" : "being scored";
     const other = beside.accuracy[this.key];
-    this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : `${doing}${growing && `; ${growing}`}`, score.accuracy - dense.accuracy);
+    this.metric("accuracy", percent(score.accuracy), known ? change(score.accuracy, dense.accuracy, 100, 2, " points") : [doing, growing].filter(Boolean).join("; "), score.accuracy - dense.accuracy);
     this.find(".beside").textContent = other === undefined || (state === "none" && this.ks.every((k) => Number(k) === 0)) ? "" : `${beside.name}: ${percent(other)}`;
     this.metric("loss", fixed(score.loss, 4), known ? change(score.loss, dense.loss, 1, 4, "") : "", dense.loss - score.loss);
     this.metric("hidden", percent(total === null ? null : total / hiddenWeights), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
     this.metric("network", percent(total === null ? null : total / networkWeights), `of ${count(networkWeights)} weights; the output layer stays`);
     this.find(".status").textContent = [
       this.data.said[this.key] ?? (
-        state === "repair" && !known ? "Being repaired at this k; it takes some seconds."
+        state === "repair" && !known ? this.coming?.text ?? "Being repaired at this k."
           : score.confirmed ? `Pruned and scored on all ${count(this.data.images)} test images.`
             : known ? "Scored earlier; measuring again…" : "Pruning and scoring…"),
-      growing && `The curves are growing: ${growing}.`,
+      growing && (scored.waits ? `${growing}.` : `The curves are growing: ${growing}.`),
     ].filter(Boolean).join(" ");
     this.find(".layers tbody").querySelectorAll("tr").forEach((row, index) => {
       const { weights } = this.data.layers[index];
@@ -320,7 +326,7 @@ class Instrument {
   }
 
   drawFigures(layers, score) {
-    const known = !layers.includes(null);
+    const known = layers.every((layer) => layer && !layer.pending);
     const { counts, edges, colors } = this.data;
     const left = known && layers.map(({ taken, bars }, layer) => bars ?? survivors(counts[layer], taken));
     this.histograms.classList.toggle("pending", !known);

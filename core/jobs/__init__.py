@@ -1,5 +1,6 @@
 """Processes that train, score, draw and export, and the queue of trainings that a cache waits for."""
 
+from core.jobs.background import scoring_problem, start_repair, start_scoring
 from core.jobs.exporting import export_problem, exporting, start_export
 from core.jobs.measuring import measuring, measuring_problem, start_measuring, stop_measuring
 from core.jobs.processes import (
@@ -7,11 +8,8 @@ from core.jobs.processes import (
     ensure_pictures,
     prepare_dataset,
     prepare_in_background,
-    repair_problem,
     start_queue,
     start_recovery,
-    start_repair,
-    start_scoring,
     start_training,
     train_and_wait,
     trainings_at_work,
@@ -35,7 +33,7 @@ __all__ = [
     "prepare_in_background",
     "progress",
     "progress_of",
-    "repair_problem",
+    "scoring_problem",
     "shrinking",
     "shrinking_problem",
     "start_export",

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import limits, log, scoring, settings
+from core import limits, log, settings, turns
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooManyError
-from core.files import advice, clear_errors, lock_at, new_log, read_log, write_text
+from core.files import advice, clear_errors, is_held, lock_at, new_log, read_log, write_text
 from core.runs import Run, layout, list_runs
-from core.sweep import Criterion
 from core.terminal import HINT
 
 _START_SECONDS = 30
@@ -30,6 +29,9 @@ _BYTES_A_WEIGHT, _BYTES_BESIDE = 16, 1_000_000
 """What a run takes: the Keras model with two moments of Adam, and the kernels; and everything else, at least."""
 _FAILED = "failed: "
 """How the last line of a log begins, if the process failed."""
+_workers: dict[Path, subprocess.Popen] = {}
+"""The processes that this one started to score and repair, by cache."""
+_starting_worker = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _start(run: Run, config: Config, replace: bool) -> None:
         return
     before = run.training()
     try:
-        process = _launch(run, config, "--fine_curve", *(["--force_train"] if replace else []))
+        process = _launch(run, config, "--fine_curve", "--leave_curve", *(["--force_train"] if replace else []))
     except RunBusyError:
         return
     wait_for_begin(
@@ -147,49 +149,42 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
     wait_for_begin(process, has_begun, lambda: f"The queue could not start. {last_line(read_log(log))}")
 
 
-def start_scoring(run: Run, *flags: str) -> None:
-    """Score in the background what is still missing of a complete run, such as "--fine_curve" or "--baseline".
-
-    Does not wait, and does nothing while another process is at it. What comes out shows in the run's sweep.
-    """
-    if run.is_busy("curve") or run.is_training():
-        return
-    process = _rework(run, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    _behind(process.wait)
-
-
-def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) -> None:
-    """Have a complete run repaired in the background: at this k, and with `curve` then at all stops of the slider.
-
-    Does not wait. If a process is at it already, that one is told what somebody waits for now. What comes out shows in
-    the run's sweep.
+def start_worker(root: Path) -> None:
+    """Have a process score and repair what pages ask for, unless one does; it ends soon after this one.
 
     Raises:
-        RunWriteError, JobError: if the cache cannot be written.
-        DiskFullError: if the disk is almost full.
+        JobError: if the cache cannot be written.
     """
-    limits.check_disk(run.root, f"a repair of run {run.id}")
-    scoring.ask(run, scoring.Asked(criterion, k, curve))
-    if not run.is_busy("repair"):
-        arguments = ["-m", "core.repair", f"--run={run.id}", "--asked", f"--output_dir={run.root.resolve()}"]
-        log = layout.asked_log(run.root, run.id)
-        process = logged(arguments, run.root, log)
-        _behind(note_failure, process, log)
+    root = Path(os.path.realpath(root))
+    with _starting_worker:
+        ours = _workers.get(root)
+        # Until a new one holds its lock a second or two pass.
+        if (ours is None or ours.poll() is not None) and not is_held(layout.worker_lock(root, turns.machine())):
+            log = layout.worker_log(root)
+            # It ends once nobody holds the other end of its input.
+            options = {"stdin": subprocess.PIPE, "env": settings.one_thread(settings.for_child(root))}
+            _workers[root] = process = logged(["-m", "core.worker", f"--output_dir={root}"], root, log, **options)
+            _behind(note_failure, process, log)
 
 
-def repair_problem(run: Run) -> str | None:
-    """Why the last repair in the background failed; None if it did not, or one is at work."""
-    return problem_of(run, layout.asked_log(run.root, run.id), "repair")
+def worker_problem(root: Path) -> str | None:
+    """Why the process failed that scores and repairs what pages ask for; None if it did not, or one is at work."""
+    root = Path(os.path.realpath(root))
+    return _noted_failure(layout.worker_log(root), layout.worker_lock(root, turns.machine()))
 
 
 def problem_of(run: Run, log: Path, what: str) -> str | None:
     """Why the last process that wrote this log failed; None if it did not, or one holds that lock of the run."""
+    return _noted_failure(log, layout.lock(run.root, run.id, what))
+
+
+def _noted_failure(log: Path, lock: Path) -> str | None:
     try:
         said = read_log(log).splitlines()
     except OSError:
         return None
     failed = said and said[-1].startswith(_FAILED)
-    return said[-1].removeprefix(_FAILED) if failed and not run.is_busy(what) else None
+    return said[-1].removeprefix(_FAILED) if failed and not is_held(lock) else None
 
 
 def note_failure(process: subprocess.Popen, log: Path) -> None:
@@ -295,6 +290,10 @@ def _log_end(run: Run, process: subprocess.Popen) -> None:
     code = process.wait()
     ended = "complete" if run.is_complete() and not code else f"with exit code {code}"
     log.say(f"training {run.id} ended {ended}, process {process.pid}")
+    if not code and layout.asked(run.root, run.id).exists():
+        # It left the rest of its curves to be scored in the background. Whoever opens it is told if that cannot be.
+        with contextlib.suppress(KnownError):
+            start_worker(run.root)
 
 
 @contextlib.contextmanager
@@ -323,7 +322,7 @@ def trainings_at_work(root: Path) -> int:
     return sum(run.is_training() or run.is_busy("tiny") for run in list_runs(root))
 
 
-def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
+def logged(arguments: list[str], cache: Path, log: Path, **options: object) -> subprocess.Popen:
     """Start Python in the background, with what it says in a file.
 
     Raises:
@@ -331,7 +330,7 @@ def logged(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
     """
     try:
         with new_log(log) as file:
-            return _python(arguments, cache, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            return _python(arguments, cache, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **options)
     except OSError as error:
         raise JobError(
             f"Cannot start a process that writes to {cache}: {error.strerror or error}. {advice(error)}"
@@ -375,9 +374,8 @@ def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], com
 
 
 def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *arguments], env=settings.for_child(cache), stdin=subprocess.DEVNULL, **options
-    )
+    given = {"env": settings.for_child(cache), "stdin": subprocess.DEVNULL} | options
+    return subprocess.Popen([sys.executable, *arguments], **given)
 
 
 def _behind(work: Callable[..., object], *arguments: object) -> None:

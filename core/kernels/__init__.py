@@ -3,7 +3,7 @@
 from core.kernels.balancing import balance
 from core.kernels.compaction import Compacted, Difference, compact, difference, forward, live_units
 from core.kernels.layer import Recipe
-from core.kernels.repair import SUPPORTS, Repaired, Repairer, repair
+from core.kernels.repair import SUPPORTS, Repaired, Repairer, Report, repair
 
 __all__ = [
     "SUPPORTS",
@@ -12,6 +12,7 @@ __all__ = [
     "Recipe",
     "Repaired",
     "Repairer",
+    "Report",
     "balance",
     "compact",
     "difference",

@@ -18,7 +18,7 @@ Arrays of activations have the shape (inputs, n) here, so that what one unit nee
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,6 +39,9 @@ from core.kernels.layer import (
 from core.pruning import METHODS, SCOPES, Kernels, Ranks, Sparsity, check_choice, check_kernels, rank
 
 SUPPORTS = ("admm", "magnitude")
+
+Report = Callable[[str, float], None]
+"""Is told what a repair is doing, in words, and what part of it is done, from 0 to 1."""
 
 _JACOBIAN_IMAGES = 1_000
 """Images over which derivatives are averaged; ten times as many give the same order."""
@@ -108,9 +111,12 @@ class Repairer:
         `curve = [repairer.repair("weight", k).kernels for k in (0.9, 0.95, 0.99)]`
     """
 
-    def __init__(self, kernels: Kernels, images: np.ndarray, recipe: Recipe | None = None):
-        """As `repair`; the arrays given are only read."""
+    def __init__(
+        self, kernels: Kernels, images: np.ndarray, recipe: Recipe | None = None, report: Report | None = None
+    ):
+        """As `repair`; the arrays given are only read. `report` is called several times for each layer."""
         self.recipe = recipe or Recipe()
+        self._report = report or (lambda stage, part: None)
         _check(kernels, images, self.recipe)
         self.kernels = [np.asarray(kernel, np.float32) for kernel in kernels]
         self.images = _evenly_spaced(len(images), self.recipe.images)
@@ -127,6 +133,7 @@ class Repairer:
         check_choice("scope", scope, SCOPES)
         counts = self._ranking(method, scope).pruned(sparsity)
         if scope == "global" and support == "admm":
+            self._report("sharing the sparsity between the layers", 0.0)
             counts = self._global_counts(method, sum(counts))
         if not any(counts):
             kernels = [kernel.copy() for kernel in self.kernels]
@@ -140,6 +147,7 @@ class Repairer:
         repaired = []
         activations = self._pixels
         for layer, (dense, count) in enumerate(zip(self.kernels[:-1], counts, strict=True)):
+            self._tell("choosing the weights of", layer)
             problem = self._dense_problem(0) if layer == 0 else self._problem(activations, self._targets[layer])
             ranks = self._ranks("weight")[layer]
             if support == "admm":
@@ -147,6 +155,7 @@ class Repairer:
                 kept = _fill(problem.spread(chosen), dense.size - count, ranks)
             else:
                 kept = ranks >= count
+            self._tell("fitting", layer, 0.5)
             rounds = self.recipe.rounds if kept.mean() <= self.recipe.rounds_below else 0
             values = problem.fit(kept[problem.live], rounds)
             repaired.append(assemble(problem, values, kept, dense))
@@ -160,6 +169,7 @@ class Repairer:
         activations, kernel = self._pixels, self.kernels[0]
         problem = None
         for layer, count in enumerate(counts):
+            self._tell("choosing the units of", layer)
             dense = self.kernels[layer]
             keep = dense.shape[1] - count
             ranks = self._ranks("unit")[layer]
@@ -169,6 +179,7 @@ class Repairer:
                 kept = _fill(following.spread(chosen), keep, ranks)
             else:
                 kept = ranks >= count
+            self._tell("fitting", layer, 0.5)
             if problem is not None:
                 # Only now, for the units that stay, the refits that ReLU allows.
                 problem = problem.only(kept)
@@ -187,9 +198,17 @@ class Repairer:
     def _with_output(self, repaired: list[np.ndarray], activations: np.ndarray) -> list[np.ndarray]:
         """Add the output layer, fitted to the dense network's outputs with nothing of it zeroed."""
         dense = self.kernels[-1]
+        self._tell("fitting", len(self.kernels) - 1)
         problem = self._problem(activations, self._targets[-1])
         everything = np.ones(dense.shape, bool)
         return [*repaired, assemble(problem, problem.fit(everything[problem.live]), everything, dense)]
+
+    def _tell(self, doing: str, layer: int, part: float = 0.0) -> None:
+        """Report what is being done with a layer, and what part of that layer is done."""
+        # Decomposing and multiplying the Gram matrix takes most of the time.
+        costs = [len(kernel) * kernel.size for kernel in self.kernels]
+        done = (sum(costs[:layer]) + part * costs[layer]) / sum(costs)
+        self._report(f"{doing} layer {layer + 1} of {len(costs)}", done)
 
     def _problem(self, activations: np.ndarray, targets: np.ndarray) -> "Layer":
         return Layer(activations, targets, self.recipe.damping)

@@ -23,7 +23,7 @@
         cancel               asks it to stop
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
-    cache/.asked/            what somebody waits for, by run: a k that is repaired (`core.repair`), a measurement
+    cache/.asked/            what pages ask for, by run: scores and repairs (`core.worker`), a measurement
                              (`core.speed`), tiny networks (`core.smallest`)
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
@@ -139,13 +139,34 @@ def export_lock(name: str) -> str:
 
 
 def asked(root: Path, run_id: str) -> Path:
-    """What of a run somebody waits for: the key of a criterion and k; "curve" on a second line if all its stops."""
+    """The scores of a run that pages ask for, one a line, the most urgent first; see `core.requests`."""
     return root / ".asked" / run_id / "key.txt"
 
 
+def all_asked(root: Path) -> list[str]:
+    """The ids of the runs that something is asked for."""
+    names = [path.parent.name for path in root.glob(".asked/*/key.txt")]
+    return [name for name in names if is_run_id(name)]
+
+
+def touched(root: Path, run_id: str) -> Path:
+    """Changed whenever a page opens or touches a run, so that the one touched last comes first."""
+    return root / ".asked" / run_id / "touched"
+
+
 def asked_log(root: Path, run_id: str) -> Path:
-    """What the process said that works on it."""
+    """Why what is asked for could not be done, if so."""
     return root / ".asked" / run_id / "log.txt"
+
+
+def worker_lock(root: Path, machine: str) -> Path:
+    """Held by the process of a machine that works off what pages ask for."""
+    return root / ".locks" / f"worker-{machine}"
+
+
+def worker_log(root: Path) -> Path:
+    """What that process said."""
+    return root / ".asked" / "worker-log.txt"
 
 
 def trash(root: Path, name: str, pid: int) -> Path:

@@ -74,6 +74,12 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in words: "12 s", "2 min 5 s"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{f'{minutes} min ' if minutes else ''}{seconds} s"
+
+
 def verbatim(text: str) -> str:
     """Markdown that shows a text as it is: whoever wrote it must not format the page, or put links on it."""
     # As code: behind backslashes, addresses would still become links and :names: emoji.

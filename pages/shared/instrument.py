@@ -16,7 +16,7 @@ from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.sweep import RECOVERIES, REPAIR_STOPS, Criterion, key_of, parse_key
-from pages.shared import component, frame, networks, progress, wall
+from pages.shared import background, component, frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
@@ -49,9 +49,6 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
         details: keys of expanders whose content depends on k; the page is run again for those that are open.
     """
     scores = networks.live_scores(network, criterion)
-    # What is won back stands beside what was pruned.
-    if not networks.live_scores(network, criterion.as_pruned).complete:
-        networks.request_scores(network.run.root, network.run.id, network.identity, "--fine_curve")
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
     if view == "full" and criterion.recovery == "none" and scores.complete:
         # The numbers that stand beside come at leisure, and show where the slider rests next.
@@ -94,13 +91,19 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             elif _is_worth_measuring(criterion, at, scores):
                 measured = {"subject": about, **_measure(network, criterion, at["key"])}
                 st.session_state.measured = measured
-        if not at["moving"] and _lacks_repair(criterion, at["key"], scores):
-            progress.repair(network, criterion, at["key"])
+        # What is won back stands beside what was pruned.
+        to_score = not networks.live_scores(network, criterion.as_pruned).complete
+        to_repair = not at["moving"] and _lacks_repair(criterion, at["key"], scores)
+        problem = None
+        if to_score or to_repair:
+            problem = background.request(network, criterion, at["key"], to_score, to_repair)
+            if not problem and not at["moving"]:
+                background.touch([network.run], criterion, at["key"])
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(
                 key="instrument",
-                data=_contract(network, criterion, view, at["key"], scores, measured),
+                data=_contract(network, criterion, view, at["key"], scores, measured, problem),
                 on_at_change=lambda: None,
             )
         with images:
@@ -210,6 +213,7 @@ def _contract(
     key: str,
     scores: networks.LiveScores,
     measured: dict | None,
+    problem: str | None,
 ) -> dict:
     """Everything that the browser is told; `assets/instrument/instrument.js` reads it as `data`."""
     ranked = networks.rank_run(network, criterion)
@@ -257,9 +261,42 @@ def _contract(
         "dense": dataclasses.asdict(network.dense),
         "known": scores.known,
         "measured": measured,
-        "scored": {"done": scores.done, "total": scores.total, "seconds": _seconds_left(network, scores)},
+        "scored": _scored(network, criterion, scores, problem),
+        # What is known of the repaired network at k while it is not there yet; None if it is.
+        "coming": _coming(network, criterion, key, scores, problem),
         # The figure of accuracy against k.
         "curve": scores.curve,
+    }
+
+
+def _scored(
+    network: networks.LoadedRun, criterion: Criterion, scores: networks.LiveScores, problem: str | None
+) -> dict:
+    """How many scores are there, how many will be, and in how many seconds; or why no more come in now."""
+    waits = None
+    if not scores.complete:
+        waits = "nothing more can be scored here" if problem else background.waits_for(network.run)
+    if waits:
+        # What comes in now and then while others are scored says nothing about the time that is left.
+        st.session_state.pop("pace", None)
+    seconds = None if waits else _seconds_left(network, scores)
+    return {"done": scores.done, "total": scores.total, "seconds": seconds, "waits": waits}
+
+
+def _coming(
+    network: networks.LoadedRun, criterion: Criterion, key: str, scores: networks.LiveScores, problem: str | None
+) -> dict | None:
+    if criterion.recovery != "repair" or key in scores.known:
+        return None
+    k, ranks = float(key), networks.rank_run(network, criterion).ranks
+    by_layer = criterion.scope == "layer"
+    zeroed = ranks.zeroed(network.kernels, k)
+    return {
+        "key": key,
+        "text": "Not repaired at this k." if problem else background.repairing(network.run, criterion.key(k)),
+        # Globally, repair shares the sparsity between the layers in its own way.
+        "zeroed": zeroed if by_layer else None,
+        "total": sum(zeroed) if by_layer or criterion.method == "weight" else None,
     }
 
 

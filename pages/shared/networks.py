@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import datasets, jobs, limits, runs, scoring
+from core import datasets, jobs, limits, log, runs, scoring
 from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
@@ -23,6 +24,8 @@ from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of, parse_key, random
 
 RECOVERED_REACH = {"weight": 4.0, "unit": 2.25}
 """How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
+REQUEST_SECONDS = 10
+"""Between two times that the same is asked to be scored: a process that was at it may have ended."""
 CHILDREN_SECONDS = 2
 """How long what was found among all runs is taken for true."""
 
@@ -309,28 +312,30 @@ def _layer_scores(root: Path, run_id: str, identity: str, criterion: Criterion) 
     return {}
 
 
-@st.cache_resource(max_entries=100, ttl=60, show_spinner=False)
-def request_scores(root: Path, run_id: str, identity: str, *flags: str) -> None:
-    """Have what is missing of a run's scores scored in the background; asked once a minute, not once a rerun."""
-    jobs.start_scoring(runs.open_run(run_id, root), *flags)
-
-
-@st.cache_resource(max_entries=100, ttl=20, show_spinner=False)
-def request_repair(
-    root: Path, run_id: str, identity: str, criterion: Criterion, key: str, curve: bool = True
-) -> str | None:
-    """Have a run repaired in the background; asked now and then, not once a rerun.
+@st.cache_resource(max_entries=100, ttl=REQUEST_SECONDS, show_spinner=False)
+def request_scores(root: Path, run_id: str, identity: str, wanted: Sequence) -> str | None:
+    """Have scores of a run scored in the background; asked now and then, not once a rerun.
 
     Args:
-        key: of the k that somebody waits for.
-        curve: whether the stops of the slider come next.
+        wanted: as `core.scoring.Wanted`, the most urgent first.
 
     Returns:
-        Why it could not begin, if it could not.
+        Why that cannot be, if it cannot.
     """
+    return _refused(jobs.start_scoring, runs.open_run(run_id, root), wanted)
+
+
+@st.cache_resource(max_entries=100, ttl=REQUEST_SECONDS, show_spinner=False)
+def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> str | None:
+    """As `request_scores`, for a repaired network of that key of k, and then for those at the stops of the slider."""
+    return _refused(jobs.start_repair, runs.open_run(run_id, root), criterion, float(key), True)
+
+
+def _refused(start: Callable[..., None], run: runs.Run, *what: object) -> str | None:
     try:
-        jobs.start_repair(runs.open_run(run_id, root), criterion, float(key), curve)
+        start(run, *what)
     except KnownError as error:
+        log.failure(error)
         return str(error)
     return None
 

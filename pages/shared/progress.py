@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core import jobs, limits, scoring
 from core.errors import RunWriteError
 from core.runs import Phase, Run, TrainingState
-from core.sweep import Criterion, merge_scores
+from core.sweep import merge_scores
 from pages.shared import frame, networks
 
 _PLACES = threading.BoundedSemaphore(2)
@@ -31,8 +31,7 @@ def describe(state: TrainingState, far: jobs.Progress) -> str:
         if state.batches:
             text += f", batch {state.batch} of {state.batches}"
         if far.seconds_left is not None:
-            minutes, seconds = divmod(round(far.seconds_left), 60)
-            text += f" · about {f'{minutes} min ' if minutes else ''}{seconds} s left"
+            text += f" · about {frame.duration(far.seconds_left)} left"
         return text
     if state.phase == Phase.SCORING:
         return f"Pruning and scoring: {state.scored} of {state.to_score or '…'} done"
@@ -67,20 +66,6 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     finally:
         bar.empty()
     return merge_scores(table, pd.DataFrame(rows))
-
-
-def repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> bool:
-    """Have a network repaired in the background, and say why it cannot be, or why the last attempt failed.
-
-    Returns:
-        Whether it is being repaired, so far as is known.
-    """
-    refused = networks.request_repair(network.run.root, network.run.id, network.identity, criterion, key)
-    problem = refused or jobs.repair_problem(network.run)
-    if problem:
-        title = "The repair cannot begin" if refused else "The last repair failed"
-        st.warning(frame.plain(problem), title=f"{title}; it is tried again", icon=":material/info:")
-    return not problem
 
 
 @contextmanager

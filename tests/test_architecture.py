@@ -14,7 +14,7 @@ from core.settings import PROJECT
 FLOORS = [
     {"core.settings", "core.errors"},
     {"core.files", "core.terminal", "core.parameters", "core.log"},
-    {"core.arrays", "core.turns"},
+    {"core.arrays", "core.keras_file", "core.turns"},
     {"core.config"},
     {"core.datasets", "core.pruning", "core.limits"},
     {"core.kernels"},
@@ -74,6 +74,7 @@ PACKAGES = {
     "ai_edge_litert": {"core.exports.models"},
     "onnx": {"core.exports.models"},
     "onnxruntime": {"core.exports.models"},
+    "h5py": {"core.keras_file"},
     "constriction": {"core.kernels"},
     "segno": {"core.exports"},
     "distributed": {"core.jobs"},
@@ -98,6 +99,7 @@ PACKAGES = {
 LATE = {
     ("core.datasets", "keras"),
     ("core.datasets", "sklearn"),
+    ("core.keras_file", "h5py"),
     ("core.exports.models", "keras"),
     ("core.exports.models", "tensorflow"),
     ("core.exports.models", "ai_edge_litert"),

@@ -97,6 +97,7 @@ def test_a_trained_network_scores_as_keras_scores_it(trained_run):
 
     test = datasets.load_dataset("optdigits", trained_run.root).test
     model = keras.models.load_model(trained_run.folder / "model.keras")
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     kernels = trained_run.kernels()
     for method in METHODS:
         for k in (0, 0.5, 0.8, 0.9, 1):

@@ -152,6 +152,15 @@ def test_a_file_says_what_it_is_about(run, test_images, form):
     assert exported.bytes == exported.path.stat().st_size
 
 
+def test_int8_names_the_runtime_it_needs(run):
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(find(Subject(run, *WEIGHT), "tflite-int8").path))
+    needed = {bytes(model.buffers[each.buffer].data).strip(b"\0") for each in model.metadata if b"runtime" in each.name}
+    assert needed == {b"2.17.0"}
+    assert "2.17 or later" in FORMATS["tflite-int8"].says
+
+
 def test_what_is_dead_is_not_in_the_file_and_no_optimizer_is(run):
     """The size of what is in there, as each reader sees it."""
     import keras as plain
@@ -162,7 +171,13 @@ def test_what_is_dead_is_not_in_the_file_and_no_optimizer_is(run):
     assert len(small.inputs) < 64
     model = plain.models.load_model(find(subject, "keras").path)
     assert getattr(model, "optimizer", None) is None
-    assert [tuple(weights.shape) for weights in model.weights] == [kernel.shape for kernel in small.kernels]
+    # Keras has no layer that chooses pixels: a row of zeros for each that is left out.
+    first, *rest = model.get_weights()
+    assert (first.shape, np.flatnonzero(first.any(axis=1)).tolist()) == (
+        (64, small.kernels[0].shape[1]),
+        [*small.inputs],
+    )
+    assert [weights.shape for weights in rest] == [kernel.shape for kernel in small.kernels[1:]]
     graph = onnx.load(find(subject, "onnx").path).graph
     assert [tuple(array.dims) for array in graph.initializer[1:]] == [kernel.shape for kernel in small.kernels]
     arrays = np.load(find(subject, "npz").path)
@@ -328,6 +343,16 @@ def test_what_was_damaged_or_lost_since_is_made_again(run):
     whole.path.unlink()
     with pytest.raises(ExportError, match="cannot be read"):
         whole.read()
+
+
+def test_a_file_of_an_earlier_version_is_made_again(run):
+    subject = Subject(run, *WEIGHT)
+    kept = find(subject, "keras")
+    record = json.loads(layout.export_record(kept.path).read_text())
+    assert record.pop("version") == 2
+    layout.export_record(kept.path).write_text(json.dumps(record))
+    assert find(subject, "keras") is None
+    assert export(subject, "keras").version == 2
 
 
 def test_a_file_of_a_network_that_was_replaced_meanwhile_is_not_kept(run, monkeypatch):

@@ -9,6 +9,7 @@ from core.analysis.comparison import long_table
 from core.exports.report import one_network, report, results
 from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
 from core.files import own_files, read_bytes
+from core.keras_file import portable
 from core.runs import Run, layout
 
 _OTHER_TABLES = (".tsv", ".tab")
@@ -42,6 +43,8 @@ def _packed(run: Run) -> bytes:
             kind, again = path.suffix.lower(), path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
             if not path.name.startswith(".") and not again and kind not in _OTHER_TABLES and _has_name(path):
                 content = read_bytes(path, size)
+                if path.name == layout.MODEL:
+                    content = _portable(content)
                 packed = kind in (".npz", ".keras", ".png", ".gif")
                 archived.writestr(
                     f"{run.id}/{path.relative_to(run.folder).as_posix()}",
@@ -49,6 +52,15 @@ def _packed(run: Run) -> bytes:
                     zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
                 )
     return file.getvalue()
+
+
+def _portable(model: bytes) -> bytes:
+    """The Keras file as it is written now: runs of earlier versions hold one with an optimizer."""
+    try:
+        return portable(model)
+    # What is damaged is handed out as it is: the kernels beside it are the network.
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError):
+        return model
 
 
 def _has_name(path: Path) -> bool:
@@ -74,7 +86,7 @@ loss {result.test_loss:.4f}. Trained again by
 | `report.html` | all of this on one page; opens offline |
 | `results.csv` | test accuracy and loss at the sparsities of the experiment |
 | `all-scores.csv` | everything scored: one row a method, ranking and sparsity, with all settings |
-| `model.keras` | the trained network: `keras.models.load_model("model.keras")` |
+| `model.keras` | the trained network, for Keras 3.3 and later: `keras.models.load_model("model.keras")` |
 | `kernels.npz` | its kernels: arrays `kernel_0`, `kernel_1`, … of shape (inputs, units) |
 | `activations.npz` | the rms of every kernel's inputs over training images |
 | `history.csv` | loss and accuracy of every epoch |

@@ -1,11 +1,13 @@
 """The Keras network: build it, and take its kernels."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from core.config import Config, TrainingConfig
+from core.keras_file import portable
 
 
 def build(config: TrainingConfig) -> keras.Model:
@@ -64,6 +66,15 @@ def compiled(
         metrics=metrics,
     )
     return model
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file that Keras 3.3 and later open, without the optimizer.
+
+    A training goes on from its checkpoint, which is another file.
+    """
+    model.save(path)
+    path.write_bytes(portable(path.read_bytes()))
 
 
 def kernels_of(model: keras.Model) -> list[np.ndarray]:

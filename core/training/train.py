@@ -9,6 +9,7 @@ import platform
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,12 +69,12 @@ def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
     data = load_dataset(config.dataset, run.root)
     # Keras takes seconds to import, so a mistake in what came before is told first.
-    from core.training.network import kernels_of
+    from core.training.network import kernels_of, save
 
     model, history, more = (_recovered if isinstance(config, RecoveryConfig) else _fitted)(writer, config, data)
     kernels = kernels_of(model)
     activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
-    writer.write_model(model.save, kernels, activations)
+    writer.write_model(partial(save, model), kernels, activations)
 
     test = data.test
     dense = evaluate(kernels, test.images, test.labels)

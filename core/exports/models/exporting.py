@@ -88,6 +88,7 @@ class Exported:
         sha256: of what was verified.
         dense_bytes: of the Keras file of the dense network as Keras writes it, without an optimizer.
         about: what its metadata say: run, dataset, state, method, ranking, scope, k, parameters, images, accuracy.
+        version: of its format when it was made.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class Exported:
     sha256: str
     dense_bytes: int
     about: dict
+    version: int = 1
 
     @property
     def ratio(self) -> float:
@@ -123,11 +125,13 @@ class Exported:
 
 
 def find(subject: Subject, form: str) -> Exported | None:
-    """The file that is kept with the run; None if there is none, or it is no longer what was verified."""
+    """The file that is kept with the run; None if it is damaged or of an earlier version."""
     path, config = layout.exported(subject.run.folder, subject.kept_name(form)), subject.run.config()
     try:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
         _hold_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
+        if exported.version != FORMATS[form].version:
+            return None
         exported.read()
     except (OSError, ValueError, TypeError, KeyError, ExportError):
         return None
@@ -228,6 +232,7 @@ def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[st
         "sha256": hashlib.sha256(data).hexdigest(),
         "dense_bytes": keras.dense_size(config.layer_shapes),
         "about": about,
+        "version": form.version,
     }
     return record, data
 

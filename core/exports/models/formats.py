@@ -28,6 +28,7 @@ class Format:
         answer: what its own reader makes of a file: probabilities of shape (n, classes), of images (n, pixels).
         snippet: how to use a file, with {file}, {pixels} and {layers} to be filled in. It takes `images`, and leaves
             in `classes` what they are.
+        version: raised where a file that was made earlier is to be made again.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Format:
     read_about: Callable[[bytes], dict]
     answer: Callable[[Path, np.ndarray], np.ndarray]
     snippet: str
+    version: int = 1
 
     def usage(self, file: str, pixels: int, layers: int) -> str:
         """The snippet for one file."""
@@ -72,7 +74,7 @@ classes = probabilities.argmax(axis=1)
 FORMATS = {
     "keras": Format(
         "Keras",
-        "For Python. Opens with plain Keras 3 and nothing else. Zeros take little room in it.",
+        "For Python. Opens with plain Keras, 3.3 or later, and nothing else. Zeros take little room in it.",
         "keras",
         ("keras", "tensorflow"),
         True,
@@ -81,13 +83,14 @@ FORMATS = {
         keras.read_about,
         keras.answer,
         """
-import keras  # Keras 3
+import keras  # 3.3 or later
 
 # images: float32 of shape (n, {pixels}), 0 to 1
 model = keras.models.load_model("{file}", compile=False)
 probabilities = model.predict(images)
 classes = probabilities.argmax(axis=1)
 """.strip(),
+        version=2,
     ),
     "tflite": Format(
         "LiteRT, float32",
@@ -103,7 +106,8 @@ classes = probabilities.argmax(axis=1)
     ),
     "tflite-int8": Format(
         "LiteRT, int8",
-        "The same with weights of one byte instead of four: answers differ a little, so its accuracy is measured anew.",
+        "The same with weights of one byte instead of four: answers differ a little; its accuracy is its own. "
+        "Needs LiteRT, or TensorFlow Lite 2.17 or later.",
         "int8.tflite",
         ("keras", "tensorflow", "ai_edge_litert"),
         False,

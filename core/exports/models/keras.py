@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.keras_file import portable
 from core.kernels import Compacted
+from core.pruning import Kernels
 from core.settings import quiet_keras
 
 if TYPE_CHECKING:
@@ -20,22 +22,18 @@ _METADATA, _ABOUT = "metadata.json", "about"
 _BATCH = 1_000
 
 
-def build(network: Compacted, pixels: int) -> "keras.Model":
-    """The network as a Keras model from whole images, shape (n, pixels), to the probabilities of the classes."""
+def build(kernels: Kernels) -> "keras.Model":
+    """Kernels as a Keras model from images, shape (n, inputs), to the probabilities of the classes."""
     quiet_keras()
     import keras
 
-    image = keras.Input((pixels,), name="image")
-    # An operation of Keras that a file holds as it holds a layer.
-    chosen = len(network.inputs) < pixels
-    signal = keras.ops.take(image, network.inputs.tolist(), axis=1) if chosen else image
-    for index, kernel in enumerate(network.kernels[:-1], start=1):
-        layer = keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
-        signal = layer(signal)
-    classes = network.kernels[-1].shape[1]
-    output = keras.layers.Dense(classes, activation="softmax", use_bias=False, name="class")(signal)
-    model = keras.Model(image, output, name="small_network")
-    model.set_weights(network.kernels)
+    layers = [
+        keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
+        for index, kernel in enumerate(kernels[:-1], start=1)
+    ]
+    layers.append(keras.layers.Dense(kernels[-1].shape[1], activation="softmax", use_bias=False, name="class"))
+    model = keras.Sequential([keras.Input((len(kernels[0]),), name="image"), *layers], name="small_network")
+    model.set_weights(kernels)
     return model
 
 
@@ -53,13 +51,17 @@ def dense_size(shapes: Sequence[tuple[int, int]]) -> int:
     Args:
         shapes: (inputs, units) of its kernels. Keras does not compress, so the size depends on nothing else.
     """
-    pixels = shapes[0][0]
-    return len(saved(build(Compacted([np.zeros(shape, np.float32) for shape in shapes], np.arange(pixels)), pixels)))
+    return len(saved(build([np.zeros(shape, np.float32) for shape in shapes])))
 
 
 def convert(network: Compacted, pixels: int) -> bytes:
-    """The file, compressed: Keras leaves that out, and of a network pruned by weight most is zeros."""
-    return _packed(saved(build(network, pixels)), {})
+    """The file, compressed: Keras leaves that out, and of a network pruned by weight most is zeros.
+
+    The first layer has a row of zeros for each pixel that is not looked at, as no layer of Keras 3.3 chooses pixels.
+    """
+    first = np.zeros((pixels, network.kernels[0].shape[1]), np.float32)
+    first[network.inputs] = network.kernels[0]
+    return _packed(portable(saved(build([first, *network.kernels[1:]]))), {})
 
 
 def label(data: bytes, about: dict) -> bytes:

@@ -3,13 +3,15 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.exports.models.keras import build
 from core.kernels import Compacted, balance
 from core.settings import quiet_keras
+
+if TYPE_CHECKING:
+    import keras
 
 _ABOUT = "about"
 _BATCH = 1_000
@@ -34,10 +36,29 @@ def convert_int8(network: Compacted, pixels: int) -> bytes:
     return _exported(balanced, pixels, optimizations=[lite.Optimize.DEFAULT])
 
 
+def _build(network: Compacted, pixels: int) -> "keras.Model":
+    """The network as a Keras model from whole images, shape (n, pixels), to the probabilities of the classes."""
+    quiet_keras()
+    import keras
+
+    image = keras.Input((pixels,), name="image")
+    # An operation of Keras that a file holds as it holds a layer.
+    chosen = len(network.inputs) < pixels
+    signal = keras.ops.take(image, network.inputs.tolist(), axis=1) if chosen else image
+    for index, kernel in enumerate(network.kernels[:-1], start=1):
+        layer = keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
+        signal = layer(signal)
+    classes = network.kernels[-1].shape[1]
+    output = keras.layers.Dense(classes, activation="softmax", use_bias=False, name="class")(signal)
+    model = keras.Model(image, output, name="small_network")
+    model.set_weights(network.kernels)
+    return model
+
+
 def _exported(network: Compacted, pixels: int, **options: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        build(network, pixels).export(path, format="litert", verbose=False, **options)
+        _build(network, pixels).export(path, format="litert", verbose=False, **options)
         return path.read_bytes()
 
 

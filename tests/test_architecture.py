@@ -77,6 +77,7 @@ PACKAGES = {
     "h5py": {"core.keras_file"},
     "constriction": {"core.kernels"},
     "segno": {"core.exports"},
+    "xlsxwriter": {"core.exports"},
     "distributed": {"core.jobs"},
     "matplotlib": {"core.charts"},
     "plotly": {"core.charts", "core.exports", "app"},

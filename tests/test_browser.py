@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from core import runs
 from core.config import K_VALUES
+from core.exports.tables import rounded
 from core.pruning import METHODS
 from core.runs import layout
 from core.sweep import RANDOM_SEEDS
@@ -89,10 +90,13 @@ def test_every_download_opens_with_what_its_users_have(trained_server, trained_r
     expect(page.get_by_text("being scored in the background")).to_have_count(0)
     sweep = trained_run.sweep()
     csv, parquet = pd.read_csv(download(page, "CSV", tmp_path)), pd.read_parquet(download(page, "Parquet", tmp_path))
-    pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+    pd.testing.assert_frame_equal(csv, rounded(parquet), check_dtype=False)
+    excel = pd.read_excel(download(page, "Excel (.xlsx)", tmp_path), sheet_name=None)
+    pd.testing.assert_frame_equal(excel["Scores"], csv, check_dtype=False)
+    assert len(excel["Results"].columns) == 10
     assert len(csv) == (1 + len(RANDOM_SEEDS)) * len(METHODS) * len(K_VALUES)
     known = sweep.set_index(["method", "ranking", "scope", "seed", "sparsity"]).accuracy
-    for row in csv.itertuples():
+    for row in parquet.itertuples():
         assert row.accuracy == known[row.method, row.ranking, row.scope, row.ranking_seed, row.k]
     assert download(page, "Markdown", tmp_path).read_text().startswith("| configuration")
 
@@ -119,6 +123,7 @@ def test_every_download_opens_with_what_its_users_have(trained_server, trained_r
         alone.on("requestfailed", lambda request, failures=failures: failures.append(request.url))
         alone.goto(download(page, label, tmp_path).as_uri())
         alone.locator(marker).first.wait_for()
+        assert alone.title()
         assert alone.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
         assert not failures
     offline.close()

@@ -143,7 +143,7 @@ def test_a_legend_names_each_line_once_and_what_is_compared_before_what_with():
     assert figure.layout.yaxis2.matches == "y"
     assert figure.layout.hovermode == "x unified"
     page = html_bytes(figure, "Digits by seed").decode()
-    assert "Digits by seed" in page
+    assert "<title>Digits by seed</title>" in page
     assert "Plotly.newPlot" in page
     assert '<script src="' not in page
     # What is on the page of the app stays as it is.
@@ -227,7 +227,7 @@ def test_training_and_validation_are_drawn_apart(measure, number):
     # The curve grows into an axis of all epochs.
     assert tuple(figure.layout.xaxis.range) == (0.5, 20.5)
     assert figure.layout.yaxis.title.text == measure.capitalize()
-    assert figure.layout.yaxis.tickformat == ("~g" if measure == "loss" else ".1%")
+    assert figure.layout.yaxis.tickformat == ("~g" if measure == "loss" else ".2~%")
     assert figure.layout.yaxis.range is None
     table[f"val_{measure}"] = np.nan
     assert [*by_name(interactive.training_curves(table, 20, measure))] == ["Training"]
@@ -620,3 +620,13 @@ def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points()
     assert (code.text, code.x) == ("one QR code", pytest.approx(math.log10(2_953)))
     assert [trace.name for trace in tiny.front(files[:1], 0.9, 1).data] == [best.name]
     assert not tiny.front([], 0.9, 1).data
+
+
+def test_one_small_file_is_shown_among_other_accuracies():
+    about = {"most_bytes": 1, "epochs": 1, "seed": 0, "seconds": 1, "source": "", "bytes": 10, "weights": 5}
+    made = TinyFile(val_accuracy=0.98, test_accuracy=0.9830, **about)
+    axis = tiny.front([made], 0.9832, 2_953).layout.yaxis
+    assert axis.range == pytest.approx((0.978, 0.9882))
+    # As many digits as tell one tick from the next.
+    assert axis.tickformat == ".2~%"
+    assert tiny.front([made], 1.0, 2_953).layout.yaxis.range[1] < 1.003

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -26,10 +27,13 @@ def table(trained_run):
     return comparison.long_table([trained_run])
 
 
-def test_csv_and_parquet_hold_the_same_table_with_the_right_types(table):
+def test_all_table_files_hold_the_same_with_the_right_types(table):
     csv = pd.read_csv(io.BytesIO(tables.csv_bytes(table)))
+    excel = pd.read_excel(io.BytesIO(tables.xlsx_bytes({"Scores": table})), sheet_name="Scores")
     parquet = pd.read_parquet(io.BytesIO(tables.parquet_bytes(table)))
-    pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+    pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
+    for read in (csv, excel):
+        pd.testing.assert_frame_equal(read, tables.rounded(table), check_dtype=False)
     for read in (csv, parquet):
         assert read.k.dtype == read.accuracy.dtype == read.loss.dtype == float
         assert read.seed.dtype == read.epochs.dtype == int
@@ -45,6 +49,32 @@ def test_csv_and_parquet_hold_the_same_table_with_the_right_types(table):
         assert set(read.hidden_units) == {"60x40"}
 
 
+def test_accuracies_have_4_digits_and_losses_5():
+    names = ["accuracy", "val_accuracy", "accuracy_sd", "accuracy_unit", "change", "agreement", "worst_class"]
+    losses = ["loss", "val_loss", "dense_loss", "loss_sd", "loss_weight"]
+    exact = ["k", "learning_rate", "faster", "recovery_seconds"]
+    rounded = tables.rounded(pd.DataFrame({name: [0.123456789] for name in [*names, *losses, *exact]}))
+    assert (rounded[names] == 0.1235).all(axis=None)
+    assert (rounded[losses] == 0.12346).all(axis=None)
+    assert (rounded[exact] == 0.123456789).all(axis=None)
+
+
+def test_an_excel_sheet_has_numbers_percents_and_a_frozen_header():
+    table = pd.DataFrame(
+        {"run": ["a"], "k": [0.9], "accuracy": [0.98765], "loss": [0.123456], "zeroed": [2_386_000], "n": [np.nan]}
+    )
+    book = openpyxl.load_workbook(io.BytesIO(tables.xlsx_bytes({"Results": table, "Scores": table})))
+    assert book.sheetnames == ["Results", "Scores"]
+    for sheet in book:
+        header, row = sheet.iter_rows()
+        assert sheet.freeze_panes == "A2"
+        assert [cell.value for cell in header] == [*table]
+        assert [cell.value for cell in row] == ["a", 0.9, 0.9876, 0.12346, 2_386_000, None]
+        assert [cell.data_type for cell in row] == ["s", "n", "n", "n", "n", "n"]
+        formats = [cell.number_format for cell in row[1:5]]
+        assert formats == ["General", "0.00%", "0.00000", "#,##0"]
+
+
 def test_a_line_break_in_text_starts_no_row():
     written = tables.csv_bytes(pd.DataFrame({"name": ["a\r=1", "b\n=1"]}))
     assert written.decode().splitlines() == ["name", "a =1", "b =1"]
@@ -56,6 +86,10 @@ def test_text_cannot_become_a_formula(text):
     read = pd.read_csv(io.BytesIO(written))
     assert read.name.tolist() == [f"'{text.replace(chr(9), ' ')}", "plain"]
     assert read.number.tolist() == [-1.5, 2.0]
+    made = tables.xlsx_bytes({"Scores": pd.DataFrame({text: [text, "https://a.example"]})})
+    cells = [cell for (cell,) in openpyxl.load_workbook(io.BytesIO(made))["Scores"].iter_rows()]
+    assert [cell.value for cell in cells] == [*2 * [f"'{text.replace(chr(9), ' ')}"], "https://a.example"]
+    assert [(cell.data_type, cell.hyperlink) for cell in cells] == 3 * [("s", None)]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +164,7 @@ def test_a_report_says_what_the_run_is(trained_run, tmp_path):
     assert f"python -m core.train {' '.join(config.to_flags())}" in page
     assert f"<title>{trained_run.id}</title>" in page
     assert f"<h1>{config.describe()}, seed {config.seed}</h1>" in page
+    assert re.findall(r"<th>k, (.*?)</th>", page) == ["−0.5 points", "−1 point", "−2 points"]
     assert "provisional" not in page
     # The same numbers as the table of knees.
     table = comparison.long_table([trained_run])
@@ -194,7 +229,7 @@ def test_an_archive_leaves_out_what_can_be_made_again_and_what_could_do_harm(tra
         assert len(scores) == len(run.sweep())
         readme = packed.read(f"{SMALL.run_id}/README.md").decode()
     for row in report.results(run).itertuples():
-        assert f"{row.accuracy_weight:.6g}" in readme
+        assert f"{row.accuracy_weight:.4g}" in readme
     assert f"python -m core.train {' '.join(SMALL.to_flags())}" in readme
     assert f"{run.result().test_accuracy:.2%}" in readme
     # What no run holds would take all memory.

@@ -57,7 +57,7 @@ X_AXES = {
 }
 Y_AXES = {
     "accuracy": Axis("accuracy", "Test accuracy", ".0%", ".2%", range=_SHARE),
-    "change": Axis("change", "Change of test accuracy from dense", "+.0%", "+.2%"),
+    "change": Axis("change", "Change of test accuracy from dense", "+.2~%", "+.2%"),
     "loss": Axis("loss", "Test loss (nats)", "~g", ".4f"),
     "agreement": Axis("agreement", "Test images answered as the dense network does", ".0%", ".2%", range=_SHARE),
     "worst class": Axis("worst_class", "Test accuracy of the worst class", ".0%", ".2%", range=_SHARE),
@@ -279,7 +279,10 @@ def _drawable(rows: pd.DataFrame, across: str) -> pd.DataFrame:
 
 def _sample(rows: pd.DataFrame) -> str:
     """What was averaged, behind a name."""
-    return f" (n = {rows.n.min()})" if (rows.networks > 1).any() else f" ({rows.orders.min()} orders)"
+    if (rows.networks > 1).any():
+        return f" (n = {rows.n.min()})"
+    orders = rows.orders.min()
+    return f" ({orders} order{'' if orders == 1 else 's'})"
 
 
 def _spread(rows: pd.DataFrame, up: str) -> list[float] | None:

@@ -52,7 +52,7 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
         )
     few = {"tick0": 1, "dtick": 1} if epochs <= 10 else {}
     figure.update_xaxes(title="Epoch", range=[0.5, max(epochs, 2) + 0.5], tickformat="d", **few)
-    figure.update_yaxes(title=measure.capitalize(), tickformat=_MEASURES[measure][1] if measure == "loss" else ".1%")
+    figure.update_yaxes(title=measure.capitalize(), tickformat=_MEASURES[measure][1] if measure == "loss" else ".2~%")
     if measure == "sparsity":
         figure.update_layout(showlegend=False)
         figure.update_yaxes(title="Sparsity of the hidden kernels", tickformat=".0%", range=[0, 1.03])

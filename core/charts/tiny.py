@@ -62,5 +62,12 @@ def front(files: Sequence[TinyFile], dense_accuracy: float, qr_bytes: int) -> go
     )
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="Whole file in bytes", type="log", dtick="D2", tickformat=",d")
-    figure.update_yaxes(title="Test accuracy", tickformat=".1%")
+    figure.update_yaxes(title="Test accuracy", tickformat=".2~%", range=_around(files, dense_accuracy))
     return figure
+
+
+def _around(files: Sequence[TinyFile], dense_accuracy: float) -> list[float]:
+    """All accuracies with room around: of one file alone the axis would show nothing but its own value."""
+    shown = [dense_accuracy, *(made.test_accuracy for made in files)]
+    room = max(0.005, (max(shown) - min(shown)) / 10)
+    return [min(shown) - room, min(max(shown) + room, 1.002)]

@@ -13,7 +13,7 @@ from core.analysis.distributions import layer_names
 from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
 from core.errors import ExportError, RunError
-from core.exports.tables import knee_texts
+from core.exports.tables import knee_texts, points_text
 from core.files import MOST_PICTURE, own_files, read_bytes
 from core.pruning import METHODS
 from core.runs import Run, layout
@@ -84,7 +84,7 @@ def _rendered(run: Run) -> bytes:
         parameters=config.parameter_count,
         layers=list(zip(layer_names(shapes), shapes, strict=True)),
         results=results(run).to_dict("records"),
-        drops=DROPS,
+        drops={drop: points_text(drop) for drop in DROPS},
         provisional=len(unscored(run.sweep(), experiment(STOPS))) > 0,
         knees=knee_texts(knees(table), areas(table, K_VALUES)).to_dict("records"),
         training_figure=drawn[layout.TRAINING_FIGURE],

@@ -1,9 +1,10 @@
-"""Tables as files: CSV, Parquet and Markdown; and numbers with their deviations, as tables to read have them."""
+"""Tables as files: CSV, Excel, Parquet and Markdown; and numbers with their deviations, as tables to read have them."""
 
 import csv
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,20 +13,60 @@ from pandas.api.types import is_float_dtype, is_numeric_dtype
 from core.analysis.comparison import CURVE, said_ranking
 from core.errors import ExportError
 
+_DIGITS = {"accuracy": 4, "change": 4, "agreement": 4, "worst_class": 4, "loss": 5, "compression": 2}
+"""Decimals of numbers that leave for people, by what the name of their column begins or ends with."""
+_NUMBERS = dict.fromkeys(("accuracy", "change", "agreement", "worst_class", "sparsity_hidden"), "0.00%")
+_NUMBERS |= {"sparsity_network": "0.00%", "loss": "0.00000", "compression": "0.00"}
+_NUMBERS |= dict.fromkeys(("zeroed", "removable", "remaining", "multiply_adds", "parameters"), "#,##0")
+"""How a spreadsheet writes them."""
 _FORMULA = "=+@＝＋－＠-"
 """What a formula begins with."""
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
-    """A table as CSV that opens alike in pandas and in a spreadsheet.
+    """A table as CSV that opens alike in pandas and in a spreadsheet, rounded for people."""
+    return _without_formulas(rounded(table)).to_csv(index=False, lineterminator="\n").encode()
 
-    Text that a spreadsheet would take for a formula is quoted by an apostrophe (OWASP, "CSV Injection").
+
+def xlsx_bytes(sheets: dict[str, pd.DataFrame]) -> bytes:
+    """Tables as one Excel file, rounded for people: a sheet each, numbers as numbers, the header frozen.
+
+    Args:
+        sheets: tables by the name of their sheet.
     """
+    file = io.BytesIO()
+    options = {"strings_to_formulas": False, "strings_to_urls": False}
+    with pd.ExcelWriter(file, engine="xlsxwriter", engine_kwargs={"options": options}) as writer:
+        for title, table in sheets.items():
+            safe = _without_formulas(rounded(table))
+            safe.to_excel(writer, sheet_name=title, index=False, freeze_panes=(1, 0))
+            sheet = writer.sheets[title]
+            for index, name in enumerate(safe):
+                if number := _of_kind(_NUMBERS, name):
+                    sheet.set_column(index, index, None, writer.book.add_format({"num_format": number}))
+            sheet.autofit()
+    return file.getvalue()
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with accuracies to 4 decimals and losses to 5. Parquet and the files of the cache hold all digits."""
+    digits = {name: _of_kind(_DIGITS, name) for name in table if is_float_dtype(table[name])}
+    return table.round({name: each for name, each in digits.items() if each is not None})
+
+
+def _of_kind(kinds: dict[str, Any], name: str) -> Any:
+    """What holds for a column: "val_accuracy" and "accuracy_sd" are accuracies. None if nothing does."""
+    named = (value for kind, value in kinds.items() if f"_{name}_".startswith(f"_{kind}_") or name.endswith(f"_{kind}"))
+    return next(named, None)
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with text that a spreadsheet would take for a formula quoted (OWASP, "CSV Injection")."""
     safe = table.copy()
     for name in safe.select_dtypes(["object", "string"]):
         safe[name] = safe[name].map(as_text)
     safe.columns = [as_text(name) for name in safe]
-    return safe.to_csv(index=False, lineterminator="\n").encode()
+    return safe
 
 
 def safe_csv(content: bytes) -> bytes:
@@ -97,8 +138,8 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
 
 
 def markdown_bytes(table: pd.DataFrame) -> bytes:
-    """A table as Markdown: whole numbers whole, others with at most six digits and never as powers of ten."""
-    escaped = table.copy()
+    """A table as Markdown, rounded for people: at most six digits, never powers of ten."""
+    escaped = rounded(table)
     for name in escaped:
         if is_float_dtype(escaped[name]):
             escaped[name] = escaped[name].map(_as_decimal)
@@ -120,6 +161,12 @@ def plus_minus(mean: float, deviation: float = np.nan, digits: int = 4, sign: bo
     rounded = round(mean, digits) + 0.0
     text = f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "−")
     return text if pd.isna(deviation) else f"{text} ± {deviation:.{digits}f}"
+
+
+def points_text(drop: float) -> str:
+    """A part as points in words: "1 point", "0.5 points"."""
+    points = f"{100 * drop:g}"
+    return f"{points} point{'' if points == '1' else 's'}"
 
 
 def knee_texts(knees: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataFrame:

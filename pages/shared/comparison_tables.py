@@ -28,7 +28,7 @@ def show_knees(ranked: pd.DataFrame, sparsities: list[float], missing: int, tota
     found = knees.knees(ranked)
     table = tables.knee_texts(found, knees.areas(ranked, sparsities))
     column = st.column_config
-    points = {drop: f"{100 * drop:g} point{'' if drop == 0.01 else 's'}" for drop in knees.DROPS}
+    points = {drop: tables.points_text(drop) for drop in knees.DROPS}
     texts = {}
     for drop, said in points.items():
         texts[f"k_{drop}"] = column.TextColumn(

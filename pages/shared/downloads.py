@@ -64,12 +64,18 @@ def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[
         + ("" if len(chosen) == len(table) else f", {counted(len(rows), 'selected row')}")
     )
     st.caption(
-        "CSV and Parquet hold one row a run, criterion, state and k, with every setting, version and machine. "
-        "Select rows of the table above to take only those."
+        "CSV, Parquet and the sheet *Scores* hold one row a run, criterion, state and k, with every setting, version "
+        "and machine; only Parquet has all digits. Select rows of the table above to take only those."
     )
     with st.container(horizontal=True):
         for label, suffix, mime, make in (
             ("CSV", "csv", "text/csv", lambda: tables.csv_bytes(chosen)),
+            (
+                "Excel (.xlsx)",
+                "xlsx",
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+                lambda: tables.xlsx_bytes({"Results": readable(rows), "Scores": chosen}),
+            ),
             ("Parquet", "parquet", "application/vnd.apache.parquet", lambda: tables.parquet_bytes(chosen)),
             ("Markdown", "md", "text/markdown", lambda: tables.markdown_bytes(readable(rows))),
             ("PNG", "png", "image/png", lambda: figures.picture_bytes(curves, x, y, "png")),
@@ -90,6 +96,7 @@ def offer_comparison(table: pd.DataFrame, rows: pd.DataFrame, chart: tuple[list[
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
-    """Folded rows as a table to read: without what other columns say already."""
-    said_elsewhere = ["dataset", "recovery", "parameters", "change_sd", "networks", "orders"]
-    return rows.drop(columns=[*said_elsewhere, *(name for name in rows if name.startswith("dense_"))])
+    """Folded rows as a table to read: the ten columns that a text would show."""
+    ranked = [comparison.said_ranking(row.ranking, row.scope, "none") for row in rows.itertuples()]
+    named = ["configuration", "method", "ranked_by", "state", "k", "n"]
+    return rows.assign(ranked_by=ranked)[[*named, "accuracy", "accuracy_sd", "loss", "compression"]]

@@ -1,10 +1,12 @@
 """Accuracy that pruning costs, and what wins it back: as pruned, repaired, trained on, and controls.
 
+    export OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=2
     python -m benchmarks.recovery [--dataset=digits] [--seeds=0,1,2] [--only=weight:0.99] [--controls] [--small]
 
 Test accuracy in percent of the default network, the mean over seeds ± their sample deviation; with --small of the small
 network of the literature, 784-40-20-10, trained for 3 epochs, to about 94 %. What is missing is
 trained, repaired and trained on; each result is a run in the cache or a row of its sweep, so a second call only reads.
+With other numbers of threads the last digits differ, as training and repair add up in another order.
 The controls, at one k a method: the same mask with the initial weights (rewind) and with others (reinit), and a dense
 network of about as many weights, trained from scratch for as long in all (small).
 """

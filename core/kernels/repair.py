@@ -88,7 +88,8 @@ def repair(
         recipe: numbers other than the default ones.
 
     Returns:
-        New float32 arrays of the same shapes; the inputs are left untouched. The same inputs give the same arrays.
+        New float32 arrays of the same shapes; the inputs are left untouched. The same inputs give the same arrays on
+        the same machine with the same number of BLAS threads; with another one the last digits differ.
 
     Raises:
         ValueError: for an unknown name, a sparsity outside [0, 1], kernels that do not chain or are not finite, or

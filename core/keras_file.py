@@ -20,7 +20,7 @@ def portable(data: bytes) -> bytes:
         data: a `.keras` file of a Sequential model, as Keras writes it.
 
     Raises:
-        zipfile.BadZipFile, KeyError, OSError, ValueError: if it is damaged.
+        Exception: of many kinds, if it is damaged; see `core.arrays.damaged`.
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(packed, "w") as target:
@@ -44,7 +44,7 @@ def _without_defaults(value: Any) -> Any:
 
 
 def _without_optimizer(weights: bytes) -> bytes:
-    # Comes with Keras; half a tenth of a second that only those pay who write such a file.
+    # Takes a tenth of a second to import, which only those pay who write such a file.
     import h5py
 
     # HDF5 does not give room back, so what is kept is copied.

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from core.analysis.comparison import long_table
+from core.arrays import damaged
 from core.exports.report import one_network, report, results
 from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
 from core.files import own_files, read_bytes
@@ -57,9 +58,10 @@ def _packed(run: Run) -> bytes:
 def _portable(model: bytes) -> bytes:
     """The Keras file as it is written now: runs of earlier versions hold one with an optimizer."""
     try:
-        return portable(model)
-    # What is damaged is handed out as it is: the kernels beside it are the network.
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError):
+        with damaged():
+            return portable(model)
+    except ValueError:
+        # Handed out as it is: the kernels beside it are the network.
         return model
 
 

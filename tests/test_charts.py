@@ -625,7 +625,9 @@ def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points()
 def test_one_small_file_is_shown_among_other_accuracies():
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "seconds": 1, "source": "", "bytes": 10, "weights": 5}
     made = TinyFile(val_accuracy=0.98, test_accuracy=0.9830, **about)
-    axis = tiny.front([made], 0.9832, 2_953).layout.yaxis
+    figure = tiny.front([made], 0.9832, 20)
+    assert [10**end for end in figure.layout.xaxis.range] == pytest.approx([5, 40])
+    axis = figure.layout.yaxis
     assert axis.range == pytest.approx((0.978, 0.9882))
     # As many digits as tell one tick from the next.
     assert axis.tickformat == ".2~%"

@@ -61,13 +61,16 @@ def front(files: Sequence[TinyFile], dense_accuracy: float, qr_bytes: int) -> go
         font={"color": GREY},
     )
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(title="Whole file in bytes", type="log", dtick="D2", tickformat=",d")
+    # Room for ticks on both axes, which would else show no more than a file that is alone.
+    sizes = [qr_bytes, *(made.bytes for made in files)]
+    ends = [math.log10(min(sizes) / 2), math.log10(max(sizes) * 2)]
+    figure.update_xaxes(title="Whole file in bytes", type="log", dtick="D2", tickformat=",d", range=ends)
     figure.update_yaxes(title="Test accuracy", tickformat=".2~%", range=_around(files, dense_accuracy))
     return figure
 
 
 def _around(files: Sequence[TinyFile], dense_accuracy: float) -> list[float]:
-    """All accuracies with room around: of one file alone the axis would show nothing but its own value."""
+    """The axis of all accuracies: at least a point of them."""
     shown = [dense_accuracy, *(made.test_accuracy for made in files)]
     room = max(0.005, (max(shown) - min(shown)) / 10)
     return [min(shown) - room, min(max(shown) + room, 1.002)]

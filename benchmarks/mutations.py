@@ -44,7 +44,7 @@ TESTS = {
     "core/analysis/wall.py": "wall",
     "core/arrays.py": "arrays formats wall hostile_cache architecture",
     "core/charts": "charts looks pictures comparison export size_page smallest",
-    "core/command.py": "train hostile_input recover",
+    "core/command.py": "config train hostile_input recover",
     "core/config/recovery.py": "recover links",
     "core/config/__init__.py": "config links",
     "core/config/training.py": "config links earlier_runs grid hostile_input",

@@ -51,7 +51,9 @@ class Errors:
         context.on("console", lambda said: said.type == "error" and self._note(said.text, said.location["url"]))
 
     def _note(self, text: str, url: str) -> None:
-        if not (" 404 " in text and url.endswith(STREAMLITS_OWN)):
+        # A test may end its server while a tab still shows it.
+        ended = any(f":{port}/" in url for port in Server.free_ports) and any(words in text for words in SERVER_AWAY)
+        if not ended and not (" 404 " in text and url.endswith(STREAMLITS_OWN)):
             self.seen.append(f"{text} ({url})")
 
     def unexpected(self) -> list[str]:

@@ -52,6 +52,18 @@ def draw_line(page: Page, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+# Each row of the table as it stands under its headings: of bars their width, of the others the text.
+READ_TABLE = """(table) => [...table.rows].map((row) => [...row.cells].flatMap((cell) =>
+  Array(cell.colSpan).fill(cell.querySelector(".bar")?.style.width ?? cell.textContent)))"""
+
+# What each button is called, and the ink on it.
+READ_SAMPLES = """(samples) => [...samples.children].map((button) => {
+  const picture = button.querySelector("canvas");
+  const { data } = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
+  return [button.ariaLabel, ...[...data].filter((_, at) => at % 4 === 3)];
+})"""
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_test_image_is_read_as_exactly_that_image(trained_server, trained_run, page, method):
     test = load_dataset("optdigits", trained_run.root).test
@@ -68,6 +80,18 @@ def test_a_test_image_is_read_as_exactly_that_image(trained_server, trained_run,
     for network, network_kernels in (("dense", kernels), ("pruned", prune(kernels, method, 0.5))):
         read = predict(network_kernels, image[None])[0]
         expect(page.locator(f"[data-network={network}] .class")).to_have_text(str(read))
+        title = {"dense": "Dense network", "pruned": "Pruned, k = 50%"}[network]
+        expect(page.locator(f"[data-network={network}] .title")).to_have_text(title)
+    heads, *lines = page.locator(".draw table").evaluate(READ_TABLE)
+    assert heads == ["Class", "Dense network", "Dense network", "Pruned, k = 50%", "Pruned, k = 50%"]
+    for label, ((name, *cells), dense, pruned) in enumerate(zip(lines, rows[0], rows[50], strict=True)):
+        assert (name, cells[1::2]) == (str(label), as_shown([dense, pruned]))
+        assert [float(bar.removesuffix("%")) for bar in cells[::2]] == pytest.approx(
+            [100 * dense, 100 * pruned], abs=1e-3
+        )
+    for label, pixels in enumerate(page.locator(".samples").evaluate(READ_SAMPLES)):
+        first = test.images[np.argmax(test.labels == label)]
+        assert pixels == [f"Test image of {label}", *np.rint(255 * first).astype(int).tolist()]
     seen = page.locator(".seen").evaluate(
         "(seen) => [...seen.getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, at) => at % 4 === 3)"
     )

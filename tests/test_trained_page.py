@@ -237,6 +237,10 @@ def test_training_on_in_the_browser(family, page, tmp_path):
         assert [int((~kernel.any(axis=0)).sum()) for kernel in child.kernels()[:-1]] == [45, 30]
 
 
+# The title, the number and the note of each metric, as they stand below each other.
+READ_METRICS = """(metrics) => metrics.map((metric) =>
+  ["title", "output", "small"].map((part) => metric.querySelector(part === "title" ? ".title" : part).textContent))"""
+
 # Types every k in turn, and reads what stands beside "Zeroed" and in the table of layers.
 READ_ZEROED = """(ks) => ks.map((k) => {
   const root = document.querySelector(".instrument"), field = root.querySelector(".percent");
@@ -258,6 +262,14 @@ def test_zeros_of_a_fine_tuned_network_count(family, page, tmp_path):
             visit(page, f"{server.url}/pruning?run={child.id}&method={method}&k=0")
             confirmed(page, "0")
             settled(page)
+            result = child.result()
+            zero, hidden, every = sum((kernel == 0).sum() for kernel in kernels[:-1]), sum(sizes), 6_640
+            assert page.locator(".instrument .metric").evaluate_all(READ_METRICS) == [
+                ["Test accuracy", f"{result.test_accuracy:.2%}", "+0.00 points from dense"],
+                ["Test loss", f"{result.test_loss:.4f}", "+0.0000 from dense"],
+                ["Zeroed of the hidden kernels", f"{zero / hidden:.2%}", f"{zero:,} of {hidden:,} weights"],
+                ["Zeroed of the whole network", f"{zero / every:.2%}", f"of {every:,} weights; the output layer stays"],
+            ]
             for layer, kernel in zip(page.evaluate(READ_HISTOGRAMS), kernels, strict=False):
                 values = np.abs(kernel) if method == "weight" else np.linalg.norm(kernel.astype(float), axis=0)
                 counts, _ = np.histogram(values[values > 0], 60, (0, values.max()))

@@ -1,5 +1,6 @@
 """The wall: predictions as they are kept, served and drawn."""
 
+import base64
 import gzip
 import re
 import shutil
@@ -234,3 +235,112 @@ def test_only_files_of_runs_are_served(trained_server, trained_run, page, path):
     assert page.request.get(f"{trained_server.url}/wall/{filled}").status in (403, 404)
     good = f"{trained_run.id}/{trained_run.identity().replace('+', '%2B')}/labels"
     assert len(page.request.get(f"{trained_server.url}/wall/{good}").body()) == 360
+
+
+# Points at every tile as a person does. Notes the pixels there and what the card shows, and that the keyboard says the
+# same. Pixels come as base64, since there are millions.
+READ_TILES = """() => {
+  const root = document.querySelector(".wall"), canvas = root.querySelector(".tiles");
+  const card = root.querySelector(".card"), mark = root.querySelector(".mark"), sight = card.querySelector("canvas");
+  const pen = canvas.getContext("2d"), ratio = canvas.width / canvas.clientWidth, box = canvas.getBoundingClientRect();
+  const press = (key) => canvas.dispatchEvent(new KeyboardEvent("keydown", { key, cancelable: true }));
+  const text = (name) => card.querySelector(name).textContent;
+  const grey = (context, x, y, size) => {
+    const { data } = context.getImageData(x, y, size, size);
+    let bytes = "";
+    for (let index = 0; index < data.length; index += 4) bytes += String.fromCharCode(data[index]);
+    return btoa(bytes);
+  };
+  const tiles = [];
+  for (press("Home"); tiles.length < 400; press("ArrowRight")) {
+    const by_keyboard = text(".title");
+    const [left, top, size] = ["left", "top", "width"].map((name) => parseFloat(mark.style[name]));
+    if (tiles.at(-1)?.title === by_keyboard) break;
+    canvas.dispatchEvent(new PointerEvent("pointermove", {
+      clientX: box.left + left + size / 2, clientY: box.top + top + size / 2,
+    }));
+    tiles.push({
+      left, top, size, by_keyboard, title: text(".title"), answer: text(".answer"),
+      tile: grey(pen, Math.round(left * ratio), Math.round(top * ratio), Math.round(size * ratio)),
+      seen: grey(sight.getContext("2d"), 0, 0, 112),
+    });
+  }
+  return tiles;
+}"""
+
+# Notes where which caption is written on the wall.
+NOTE_CAPTIONS = """() => {
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  window.captions = [];
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    window.captions.push([text, y]);
+    return write.call(this, text, x, y);
+  };
+}"""
+
+
+def pixels_of(text):
+    """Square, from 0 to 255."""
+    values = np.frombuffer(base64.b64decode(text), np.uint8).astype(float)
+    return values.reshape(2 * [round(values.size**0.5)])
+
+
+def shrunk(tile):
+    """A tile as an image of the dataset, of shape (8, 8); its last row and column are the gap to the next."""
+    edges = np.linspace(0, len(tile) - 1, 9).round().astype(int)
+    pairs = list(zip(edges, edges[1:], strict=False))
+    return np.array([[tile[top:bottom, left:right].mean() for left, right in pairs] for top, bottom in pairs])
+
+
+@needs_chromium
+def test_every_tile_is_the_image_that_it_says(trained_server, trained_run, test_images, page):
+    """Its pixels, its place, what is said of it, and what a click picks."""
+    visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k=0.9")
+    wall_shows(page, "0.9")
+    images, labels = test_images.images.reshape(-1, 8, 8), test_images.labels
+    answers = trained_run.predictions()[Criterion("weight").key(0.9)]
+    page.evaluate(NOTE_CAPTIONS)
+    for group, order in (("dataset", np.arange(360)), ("class", np.argsort(labels, kind="stable"))):
+        page.evaluate("window.captions = []")
+        page.get_by_label("Group").select_option(group)
+        tiles = page.evaluate(READ_TILES)
+        assert [tile["title"] for tile in tiles] == [f"{labels[image]} · image {image}" for image in order]
+        for image, tile in zip(order, tiles, strict=True):
+            assert tile["by_keyboard"] == tile["title"]
+            read = f"Read as {answers[image]} at this k."
+            right = answers[image] == labels[image]
+            assert tile["answer"] == (f"Read right, as {answers[image]}, at this k." if right else read)
+            drawn = shrunk(pixels_of(tile["tile"]))
+            # Dark ones are light on dark.
+            alike = np.corrcoef(drawn.ravel(), images[image].ravel())[0, 1] * (-1 if right else 1)
+            assert alike > 0.9, tile["title"]
+            assert (np.median(drawn[:, 0]) < 100) != right
+            # The card shows the same image, enlarged.
+            seen = pixels_of(tile["seen"])[7::14, 7::14]
+            np.testing.assert_allclose(seen, 255 * (1 - images[image]), atol=1.5)
+    # Beside each group its name and how many there are.
+    captions = page.evaluate("window.captions")
+    tops = [min(tile["top"] for tile in tiles if tile["title"].startswith(f"{label} ")) for label in range(10)]
+    assert [text for text, _ in captions] == [f"{label} · {(labels == label).sum()}" for label in range(10)]
+    steps = {round(y - top) for (_, y), top in zip(captions, tops, strict=True)}
+    assert len(steps) == 1
+    chosen = tiles[200]
+    middle = chosen["size"] / 2
+    page.locator(".wall .tiles").click(position={"x": chosen["left"] + middle, "y": chosen["top"] + middle})
+    expect(page.get_by_text(f"Test image {order[200]}, a {labels[order[200]]}")).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"image={order[200]}\b"))
+    frame = page.locator(".wall .picked")
+    assert [frame.evaluate(f"(frame) => parseFloat(frame.style.{side})") for side in ("left", "top")] == [
+        chosen["left"],
+        chosen["top"],
+    ]
+    # What the menu shows is what it says.
+    dense = trained_run.predictions()[Criterion("weight").key(0.0)]
+    lost = np.flatnonzero((dense == labels) & (answers != labels))
+    for choice, expected in (("3", np.flatnonzero(labels == 3)), ("changed:lost", lost)):
+        page.get_by_label("Show").select_option(choice)
+        shown = page.evaluate(READ_TILES)
+        assert {int(tile["title"].split()[-1]) for tile in shown} == {*expected.tolist()}
+    gained = np.sum((dense != labels) & (answers == labels))
+    counted = f"{np.sum(answers == labels)} of 360 right · {len(lost)} lost · {gained} newly right"
+    expect(page.locator(".wall .counts")).to_have_text(counted)

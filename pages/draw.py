@@ -151,6 +151,9 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
         on_ask_change=lambda: None,
         on_k_change=lambda: None,
     )
+    if st.session_state.get("draw", {}).get("drawing") != state.get("drawing"):
+        # Told to a server before this one, which hears of it only once the component is there.
+        st.rerun()
 
 
 def drawing_board(network: networks.LoadedRun, criterion: Criterion) -> None:

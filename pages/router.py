@@ -17,6 +17,7 @@ st.html(
     [data-testid="stMultiSelectTagsContainer"] span:has(> [title]) { color: inherit; }
     .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { background-color: #0072B2; border-color: #0072B2; }
     .st-key-failed_downloads_seen { display: none; }
+    .st-key-connection { position: fixed; right: 1rem; bottom: 1rem; width: auto !important; z-index: 1000; }
     [data-testid="stElementContainer"]:has(.instrument, .wall) { opacity: 1 !important; transition: none !important; }
     </style>"""
 )
@@ -32,6 +33,7 @@ page = st.navigation(
     ],
     position="top",
 )
+frame.follow_connection()
 frame.show_failed_downloads()
 with frame.known_errors():
     page.run()

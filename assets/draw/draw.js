@@ -44,6 +44,8 @@ class Board {
       paper.classList.remove("over");
       if (event.dataTransfer.files.length) this.open(event.dataTransfer.files[0]);
     };
+    guard(this.thickness);
+    guard(this.slider);
     this.thickness.oninput = () => this.fill(this.thickness);
     this.slider.oninput = () => this.draw();
     this.slider.onchange = () => this.tell("k", this.data.stops[this.at]);

@@ -47,6 +47,21 @@ class Overlay {
   }
 }
 
+function colorsOf(root) {
+  const style = getComputedStyle(root);
+  return { text: style.getPropertyValue("--st-text-color"), grid: style.getPropertyValue("--st-border-color"), font: style.fontFamily };
+}
+
+// The layout of a figure in the colours of the page.
+function themed(layout, root) {
+  const { text, grid, font } = colorsOf(root);
+  const themed = { ...layout, font: { color: text, family: font, size: 12 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent" };
+  for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
+    themed[name] = { ...layout[name], gridcolor: grid, zerolinecolor: grid, linecolor: grid };
+  }
+  return themed;
+}
+
 const count = (number) => number.toLocaleString("en-US");
 const duration = (seconds) => seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
 const fixed = (number, digits) => number === null || number === undefined ? PENDING : number.toFixed(digits);

@@ -4,7 +4,7 @@
 
 const FOLLOW_MS = 120;
 const REST_MS = 200;
-const PLAY_MS = 110;
+const AWAY = "Disconnected: what is measured comes once the server is back.";
 let plotly = null;
 // Python tells by it whether it has heard of a position already.
 let serial = Date.now();
@@ -43,17 +43,17 @@ class Instrument {
       this.draw();
     });
     for (const element of [root, this.histograms, this.curve]) this.resized.observe(element);
-    this.slider.oninput = () => this.move(this.data.stops[this.slider.value], true);
-    this.slider.onchange = () => this.settle();
+    this.listen(this.slider);
     // What hovering says costs a new layout of the bars, so it is brought up to date when the pointer comes.
     this.histograms.onpointerenter = () => {
       if (this.left && this.Plotly) this.Plotly.restyle(this.histograms, { customdata: this.left });
     };
     this.percent.onchange = () => this.type();
     this.linked.onchange = () => this.link(this.linked.checked);
-    this.play = this.find(".play");
-    this.play.onclick = () => this.playing ? this.pause() : this.start();
-    this.slider.onpointerdown = () => this.pause();
+    this.play = new Play(this.find(".play"), this);
+    this.slider.onpointerdown = () => this.play.pause();
+    this.connected = () => this.draw();
+    document.addEventListener("pruning:connection", this.connected);
     this.address = new Address((k) => this.back(k));
   }
 
@@ -61,14 +61,18 @@ class Instrument {
   async receive(data) {
     const fresh = this.data?.subject !== data.subject;
     this.data = data;
+    if (fresh || data.stops.join() !== this.scale.stops.join()) {
+      this.scale = new Scale(data.scale, data.stops);
+      this.scale.mark(this.find(".marks"));
+      this.slider.max = this.scale.last;
+    }
     if (fresh) {
       this.known = new Map();
       this.ks = data.k.split(",");
-      this.slider.max = data.stops.length - 1;
       this.root.style.setProperty("--method-color", data.colors.method);
       this.root.style.setProperty("--pruned-color", data.colors.pruned);
       this.own = null;
-      this.pause();
+      this.play.pause();
       this.linked.closest("label").hidden = !data.separable;
       this.find(".hint").textContent = data.of;
       this.buildLayers();
@@ -89,14 +93,14 @@ class Instrument {
     }
     if (this.data !== data || !this.root.isConnected) return;
     const config = { displayModeBar: false, responsive: true };
-    const look = JSON.stringify(this.colors());
+    const look = JSON.stringify(colorsOf(this.root));
     if (fresh || look !== this.look) {
-      await Plotly.react(this.histograms, data.histograms.data, this.themed(data.histograms.layout), config);
+      await Plotly.react(this.histograms, data.histograms.data, themed(data.histograms.layout, this.root), config);
     }
     if (this.data !== data) return;
     const curve = JSON.stringify([data.curve, look]);
     if (fresh || curve !== this.drawnCurve) {
-      await Plotly.react(this.curve, data.curve.data, this.themed(data.curve.layout), config);
+      await Plotly.react(this.curve, data.curve.data, themed(data.curve.layout, this.root), config);
       this.drawnCurve = curve;
     }
     if (this.data !== data) return;
@@ -117,6 +121,18 @@ class Instrument {
 
   get each() {
     return this.data.layers.map((_, layer) => this.ks.length === 1 ? this.ks[0] : this.ks[layer]);
+  }
+
+  // Of all layers, or of one.
+  listen(slider, layer = null) {
+    guard(slider);
+    slider.oninput = () => {
+      const k = this.scale.chosen(slider);
+      // The stop where it is already; the thumb goes back there.
+      if (k === (layer === null ? this.key : this.each[layer])) this.scale.put(slider, k);
+      else this.move(k, true, layer);
+    };
+    slider.onchange = () => this.settle();
   }
 
   move(k, moving, layer = null) {
@@ -155,7 +171,8 @@ class Instrument {
       return;
     }
     this.percent.blur();
-    this.move(String(Math.round(value * 1e4) / 1e6), false);
+    const k = String(Math.round(value * 1e4) / 1e6);
+    this.move(this.data.any ? k : this.scale.nearest(k), false);
   }
 
   complain(problem) {
@@ -167,8 +184,7 @@ class Instrument {
   link(linked) {
     if (linked) {
       this.own = this.ks;
-      const { stops } = this.data;
-      this.ks = [stops[this.nearest(this.together)]];
+      this.ks = [this.scale.nearest(this.together)];
     } else {
       this.ks = this.own ?? this.each;
     }
@@ -181,47 +197,11 @@ class Instrument {
     const ks = (k ?? "").split(",");
     const fits = ks.length === 1 || (this.data?.separable && ks.length === this.data.layers.length);
     if (!this.data || !fits || !ks.every((each) => each !== "" && each >= 0 && each <= 1)) return;
-    this.pause();
+    this.play.pause();
     this.ks = ks;
     this.address.inDrag = false;
     this.draw();
     this.tell({ subject: this.data.subject, key: this.key, moving: false, serial: ++serial });
-  }
-
-  start() {
-    const { stops } = this.data;
-    let at = Number(this.slider.value);
-    if (at >= stops.length - 1) at = -1;
-    this.playing = setInterval(() => {
-      at += 1;
-      this.move(stops[at], true);
-      if (at === stops.length - 1) this.pause();
-    }, PLAY_MS);
-    this.drawPlay();
-  }
-
-  pause() {
-    if (!this.playing) return;
-    clearInterval(this.playing);
-    this.playing = null;
-    this.drawPlay();
-    this.settle();
-  }
-
-  drawPlay() {
-    this.play.textContent = this.playing ? "❚❚ Pause" : "▶ Play";
-    this.root.dataset.playing = Boolean(this.playing);
-  }
-
-  nearest(k) {
-    return this.data.stops.reduce((best, stop, index, stops) => Math.abs(stop - k) < Math.abs(stops[best] - k) ? index : best, 0);
-  }
-
-  // Put a slider's thumb at the stop nearest to k.
-  place(slider, k) {
-    const nearest = this.nearest(k);
-    slider.value = nearest;
-    slider.style.setProperty("--at", `${100 * nearest / (this.data.stops.length - 1)}%`);
   }
 
   // One k, or the part of all hidden weights that several ask for.
@@ -278,7 +258,7 @@ class Instrument {
 
   drawControls() {
     const k = this.together;
-    this.place(this.slider, k);
+    this.scale.put(this.slider, k);
     // What is being typed is left alone, and so is what was refused, until the next move.
     if (document.activeElement !== this.percent && this.percent.ariaInvalid !== "true") {
       this.percent.value = +(k * 100).toFixed(this.ks.length === 1 ? 4 : 2);
@@ -301,7 +281,7 @@ class Instrument {
     this.metric("loss", fixed(score.loss, 4), known ? change(score.loss, dense.loss, 1, 4, "") : "", dense.loss - score.loss);
     this.metric("hidden", percent(total === null ? null : total / hiddenWeights), total === null ? "" : `${count(total)} of ${count(hiddenWeights)} weights`);
     this.metric("network", percent(total === null ? null : total / networkWeights), `of ${count(networkWeights)} weights; the output layer stays`);
-    this.find(".status").textContent = [
+    this.find(".status").textContent = window.pruningAway ? AWAY : [
       this.data.said[this.key] ?? (
         state === "repair" && !known ? this.coming?.text ?? "Being repaired at this k."
           : score.confirmed ? `Pruned and scored on all ${count(this.data.images)} test images.`
@@ -311,7 +291,7 @@ class Instrument {
     this.find(".layers tbody").querySelectorAll("tr").forEach((row, index) => {
       const { weights } = this.data.layers[index];
       const cells = row.querySelectorAll("td");
-      this.place(cells[1].firstChild, this.each[index]);
+      this.scale.put(cells[1].firstChild, this.each[index]);
       cells[2].textContent = percent(zeroed[index] === null ? null : zeroed[index] / weights);
       cells[3].textContent = zeroed[index] === null ? PENDING : count(zeroed[index]);
     });
@@ -354,33 +334,19 @@ class Instrument {
       row.children[0].textContent = name;
       row.children[4].textContent = count(weights);
       const slider = Object.assign(document.createElement("input"), {
-        type: "range", min: 0, max: this.data.stops.length - 1, step: 1, ariaLabel: `Sparsity k of ${name}`,
-        oninput: () => this.move(this.data.stops[slider.value], true, layer),
-        onchange: () => this.settle(),
+        type: "range", min: 0, max: this.scale.last, step: 0.1, ariaLabel: `Sparsity k of ${name}`,
       });
+      this.listen(slider, layer);
       row.children[1].append(slider);
       return row;
     }));
   }
 
-  colors() {
-    const style = getComputedStyle(this.root);
-    return { text: style.getPropertyValue("--st-text-color"), grid: style.getPropertyValue("--st-border-color"), font: style.fontFamily };
-  }
-
-  themed(layout) {
-    const { text, grid, font } = this.colors();
-    const themed = { ...layout, font: { color: text, family: font, size: 12 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent" };
-    for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
-      themed[name] = { ...layout[name], gridcolor: grid, zerolinecolor: grid, linecolor: grid };
-    }
-    return themed;
-  }
-
   close() {
     clearTimeout(this.timer);
     clearTimeout(this.rest);
-    clearInterval(this.playing);
+    this.play.close();
+    document.removeEventListener("pruning:connection", this.connected);
     this.address.close();
     this.resized.disconnect();
     for (const overlay of [this.overHistograms, this.overCurve]) overlay.svg.remove();

@@ -13,7 +13,7 @@ from streamlit.errors import StreamlitPageNotFoundError
 from core import log
 from core.errors import KnownError
 from core.settings import ASSETS, is_read_only
-from pages.shared import address
+from pages.shared import address, component
 
 ICONS = {
     "overview": ":material/home:",
@@ -38,6 +38,8 @@ copy_link = st.components.v2.component(
 failed_downloads = st.components.v2.component(
     "failed_downloads", html="<span></span>", js=(ASSETS / "failed_downloads.js").read_text()
 )
+
+_connection = component.from_folder("connection")
 
 
 def page_title(title: str) -> None:
@@ -144,6 +146,11 @@ def show_failed_downloads() -> None:
             icon=":material/error:",
             duration="infinite",
         )
+
+
+def follow_connection() -> None:
+    """Say while the server is away that it is, and run the page again once it is back."""
+    _connection(key="connection", on_back_change=lambda: None)
 
 
 def error_box(error: KnownError | str, title: str | None = None) -> None:

@@ -15,7 +15,7 @@ from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
-from core.sweep import RECOVERIES, REPAIR_STOPS, Criterion, key_of, parse_key
+from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion, key_of, parse_key
 from pages.shared import background, component, frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
@@ -28,7 +28,8 @@ QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 """From which k on scoring costs a fraction of the dense network: nearly all weights are gone, or half of the units."""
 
 # Its styles are not isolated, as Plotly puts its own into the document.
-_component = component.from_folder("instrument", "survivors.js", "drawing.js", "address.js", isolate_styles=False)
+_scripts = ("scale.js", "play.js", "survivors.js", "drawing.js", "address.js")
+_component = component.from_folder("instrument", *_scripts, isolate_styles=False)
 
 
 def plotly_address() -> str:
@@ -99,6 +100,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             problem = background.request(network, criterion, at["key"], to_score, to_repair)
             if not problem and not at["moving"]:
                 background.touch([network.run], criterion, at["key"])
+        told = _told()
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(
@@ -106,6 +108,9 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
                 data=_contract(network, criterion, view, at["key"], scores, measured, problem),
                 on_at_change=lambda: None,
             )
+        if _told() != told:
+            # Told to a server before this one, which hears of it only once the component is there.
+            st.rerun()
         with images:
             # While the pointer moves, the wall does without what is not scored yet.
             rests = at if not at["moving"] else {"key": "0"}
@@ -127,6 +132,11 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.rerun()
 
 
+def _told() -> dict:
+    """Where the browser says that the slider is."""
+    return st.session_state.get("instrument", {}).get("at") or {}
+
+
 def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = True) -> dict:
     """Where the slider is: `key`, and whether it is `moving`.
 
@@ -135,7 +145,7 @@ def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = Tr
     Args:
         news: whether what the browser told is taken now.
     """
-    at = st.session_state.get("instrument", {}).get("at") or {}
+    at = _told()
     about = subject(network, criterion)
     k = parse_key(at.get("key", ""), len(network.kernels) - 1)
     valid = at.get("subject") == about and k is not None and (separable(criterion) or not np.ndim(k))
@@ -239,8 +249,11 @@ def _contract(
         "plotly": plotly_address(),
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
-        # The positions of the slider as keys; for each of them and every layer, what its histogram loses, how many of
-        # its weights are zero, and the smallest that survives.
+        # The whole scale of the slider as keys, the same in every state; and whether any other k can be asked for.
+        "scale": [key_of(k) for k in STOPS],
+        "any": criterion.recovery != TRAINED,
+        # Where the slider stops, as keys. For each stop of the scale and each layer: what its histogram loses, how many
+        # of its weights are zero, and the smallest that survives.
         "stops": [key_of(k) for k in networks.stops(network, criterion)],
         "taken": ranked.taken,
         "zeroed": ranked.zeroed,

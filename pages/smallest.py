@@ -203,7 +203,12 @@ classes = (activations @ last).argmax(axis=1)""",
     with code:
         if made.bytes <= MOST_BYTES:
             picture = qr_code(runs.read_tiny(run, made))
-            st.image(picture, caption="The whole network, as any reader of QR codes gives it back", width=300)
+            st.image(
+                picture,
+                caption="The whole network, as any reader of QR codes gives it back",
+                width=300,
+                alt=f"QR code of the network's {made.bytes:,} bytes",
+            )
             frame.download("QR code", lambda: picture, f"{name}.png", "image/png", key="tiny_qr")
         else:
             st.caption(f"A QR code holds at most {MOST_BYTES:,} bytes, so this file has none.")

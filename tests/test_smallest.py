@@ -315,6 +315,8 @@ def test_the_page_shows_the_files_and_offers_them(own_run):
     assert list(app.dataframe[0].value.bytes) == [first.bytes, second.bytes]
     assert app.selectbox(key="tiny_file").value == second
     assert "decoder.read" in app.code[0].value
+    (code,) = app.get("image")
+    assert code.proto.imgs[0].alt == f"QR code of the network's {second.bytes} bytes"
 
 
 def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run, data, monkeypatch):

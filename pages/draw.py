@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import streamlit as st
 
-from core.analysis import drawing
+from core.analysis import drawing, photographs
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.datasets import Split
@@ -57,6 +57,18 @@ def image_of(drawn: dict, test: Split, spec: DatasetSpec) -> np.ndarray | None:
         return None
     ink = np.frombuffer(base64.b64decode(drawn["ink"]), np.uint8).reshape(RASTER, RASTER) / np.float32(255)
     return drawing.in_frame(ink, spec) if drawn["framed"] else drawing.as_dataset(ink, spec)
+
+
+def ink_of(opened: dict, shades: bool) -> str | None:
+    """The ink of a picture that the browser has opened, for the canvas; None if nothing in it stands out."""
+    light = np.frombuffer(base64.b64decode(opened["light"]), np.uint8).reshape(opened["height"], opened["width"])
+    ink = photographs.ink_of(light, shades, opened["small"])
+    if ink is None:
+        return None
+    top, left = ((RASTER - edge) // 2 for edge in ink.shape)
+    canvas = np.zeros((RASTER, RASTER), np.float32)
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return as_bytes(canvas)
 
 
 def by_turns(at: int) -> Iterator[int]:
@@ -129,7 +141,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
         else:
             st.query_params.pop("image", None)
     # The browser asks for more until it knows every stop, and says where its slider is.
-    ask = state.get("ask")
+    ask, opened = state.get("ask"), state.get("picture")
     at = ask["at"] if drawn and ask and ask["drawing"] == drawn["id"] else drawn["at"] if drawn else 0
     board.board(
         key="draw",
@@ -145,9 +157,11 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
             "at": nearest_stop(st.query_params.get("k", "")),
             "samples": first_of_each_class(test, spec),
             "start": None if start is None else sample(test, spec, start),
+            "picture": opened and {"id": opened["id"], "ink": ink_of(opened, dataset == "fashion")},
             "answer": drawn and read(drawn, network, criterion, at),
         },
         on_drawing_change=lambda: None,
+        on_picture_change=lambda: None,
         on_ask_change=lambda: None,
         on_k_change=lambda: None,
     )

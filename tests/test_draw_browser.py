@@ -181,24 +181,28 @@ def test_what_a_slow_server_says_late_takes_nothing_off_the_paper(trained_server
         board(page, state)
 
 
-def test_a_picture_is_read_dark_on_light_and_light_on_dark(trained_server, trained_run, page, tmp_path):
+def test_a_picture_is_read_dark_light_and_in_shadow(trained_server, trained_run, page, tmp_path):
     test = load_dataset("optdigits", trained_run.root).test
     large = np.kron(test.images[0].reshape(8, 8), np.ones((20, 20)))
     large = np.pad(large, 60)
-    for name, picture in (("dark", 1 - large), ("light", large)):
+    shadow = np.where(np.add(*np.indices(large.shape)) < 90, 0.4, 1)
+    for name, picture in (("dark", 1 - large), ("light", large), ("shadow", (1 - large) * shadow)):
         Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(tmp_path / f"{name}.png")
     (tmp_path / "blank.png").write_bytes(b"no picture")
+    Image.new("L", (400, 300), 180).save(tmp_path / "empty.png")
     visit(page, f"{trained_server.url}/draw?run={trained_run.id}")
     board(page, "empty")
     field = page.get_by_label("Open a picture", exact=True)
     field.set_input_files(tmp_path / "blank.png")
     expect(page.get_by_text("cannot open blank.png as a picture")).to_be_visible()
+    field.set_input_files(tmp_path / "empty.png")
+    expect(page.get_by_text("Nothing in this picture stands out")).to_be_visible()
     read = []
-    for name in ("dark", "light"):
+    for name in ("dark", "light", "shadow"):
         field.set_input_files(tmp_path / f"{name}.png")
         board(page, "complete")
         read.append(shown(page, "dense"))
         page.get_by_label("Clear the canvas").click()
         board(page, "empty")
-    assert read[0] == read[1]
+    assert read[0] == read[1] == read[2]
     settled(page)

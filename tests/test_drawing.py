@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from core.analysis.drawing import answers, as_dataset, in_frame
+from core.analysis.photographs import ink_of
 from core.config import DATASETS
 from core.datasets import load_dataset
 from core.evaluation import logits, predict
@@ -174,3 +175,49 @@ def test_large_outputs_do_not_overflow(kernels):
 def test_an_image_of_another_size_is_refused(kernels, image):
     with pytest.raises(ValueError, match=r"one image of shape \(20,\)"):
         answers(kernels, rank(kernels, "weight"), image, [0])
+
+
+def photograph(ink: np.ndarray, corner: float, softness: float) -> np.ndarray:
+    """Ink on grainy paper in uneven light; a corner has a third of the light, behind a hard or a soft edge."""
+    y, x = np.mgrid[: len(ink), : len(ink)] / len(ink)
+    shadow = np.clip((corner - x - y) / softness, 0, 1)
+    light = 0.8 * (1 - 0.2 * x) * (1 - 0.65 * shadow) * (1 - 0.75 * ink)
+    grain = np.random.default_rng(0).normal(0, 0.02, ink.shape)
+    return np.rint(255 * np.clip(light + grain, 0, 1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shades", [False, True], ids=["lines", "shades"])
+@pytest.mark.parametrize(("corner", "softness"), [(0.0, 0.01), (0.35, 0.01), (0.4, 0.1)])
+def test_a_shadow_is_no_ink(shades, corner, softness):
+    drawn = seven(280, 0.8, 0.05, 0.1)
+    if shades:
+        drawn = np.zeros((280, 280))
+        drawn[100:240, 90:200] = 0.8
+    picture = photograph(drawn, corner, softness)
+    for light in (picture, 255 - picture):
+        ink = ink_of(light, shades, small=False)
+        assert ink.dtype == np.float32
+        assert ink[drawn > 0.7].min() > 0.5
+        assert ink[drawn == 0].max() < 0.5
+
+
+def test_plain_paper_has_no_ink():
+    paper = photograph(np.zeros((280, 280)), 0, 0.01)
+    assert ink_of(paper, shades=False, small=False) is None
+    assert ink_of(np.full((1, 280), 200, np.uint8), shades=True, small=False) is None
+
+
+def test_speck_beside_a_drawing_is_left_out():
+    drawn = seven(280, 0.8, 0.05, 0.1)
+    speck = np.zeros_like(drawn)
+    speck[20:26, 20:26] = 1
+    ink = ink_of(photograph(np.maximum(drawn, speck), 0, 0.01), shades=False, small=False)
+    assert ink[drawn > 0.7].min() > 0.5
+    assert ink[drawn == 0].max() < 0.5
+
+
+def test_image_of_a_dataset_keeps_its_pixels(mnist):
+    image = load_dataset("digits").test.images[0].reshape(28, 28)
+    large = np.rint(255 * (1 - np.kron(image, np.ones((10, 10))))).astype(np.uint8)
+    ink = ink_of(large, shades=True, small=True)
+    np.testing.assert_allclose(ink, np.clip((np.kron(image, np.ones((10, 10))) - 0.08) / 0.92, 0, 1), atol=0.005)

@@ -68,6 +68,7 @@ class Board {
     }
     if (moved) this.enter(fresh);
     if (view) this.root.dataset.view = data.view;
+    if (data.picture && data.picture.id === this.opened) this.lay(data.picture);
     const { answer } = data;
     if (answer?.drawing === this.id) {
       this.answer = answer;
@@ -162,9 +163,13 @@ class Board {
     this.changed();
   }
 
+  another() {
+    return `${Date.now().toString(36)}-${++this.number}`;
+  }
+
   // Something else is on the paper; Python is told unless more is coming.
   changed(complete = true) {
-    this.id = `${Date.now().toString(36)}-${++this.number}`;
+    this.id = this.another();
     if (!this.shown().length) this.answer = null;
     this.paint();
     this.draw();
@@ -194,9 +199,7 @@ class Board {
       }
       ink[row * raster + column] = Math.round(sum / block ** 2);
     }
-    let text = "";
-    for (let start = 0; start < ink.length; start += 4096) text += String.fromCharCode(...ink.subarray(start, start + 4096));
-    return btoa(text);
+    return text(ink);
   }
 
   paint() {
@@ -217,14 +220,21 @@ class Board {
     try {
       const picture = Object.assign(new Image(), { src: url });
       await picture.decode();
-      const inked = inkOf(picture, this.data.dataset === "fashion");
-      if (!inked) { this.note.textContent = "Nothing in this picture stands out from its background. Try one with more contrast."; return; }
-      this.put({ kind: "picture", picture: inked });
+      this.opened = this.another();
+      this.tell("picture", { id: this.opened, ...lightOf(picture, this.data.raster) });
     } catch {
       this.note.textContent = `The browser cannot open ${file.name} as a picture. Try a PNG or JPEG file.`;
     } finally {
       URL.revokeObjectURL(url);
     }
+  }
+
+  // Python has found the ink of the picture that was opened.
+  lay(picture) {
+    this.opened = null;
+    this.tell("picture", null);
+    if (picture.ink) this.put({ kind: "picture", picture: image(bytes(picture.ink), this.data.raster) });
+    else this.note.textContent = "Nothing in this picture stands out from its background. Try one with more contrast.";
   }
 
   fill(slider) {
@@ -362,6 +372,12 @@ function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
+function text(bytes) {
+  let text = "";
+  for (let start = 0; start < bytes.length; start += 4096) text += String.fromCharCode(...bytes.subarray(start, start + 4096));
+  return btoa(text);
+}
+
 // A canvas of black ink on nothing.
 function image(ink, side) {
   const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
@@ -372,44 +388,26 @@ function image(ink, side) {
   return canvas;
 }
 
-// The ink of a picture: how far each pixel is from the background, which is what most of its border shows. Dark on light
-// and light on dark are both understood. Of a photographed digit only the line counts; clothes keep their shades.
-function inkOf(picture, shades) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const scale = Math.min(SIZE / picture.naturalWidth, SIZE / picture.naturalHeight);
+// How light each pixel of a picture is on white paper, a byte a pixel as base64, with its longer side as long as a raster.
+function lightOf(picture, raster) {
+  const scale = raster / Math.max(picture.naturalWidth, picture.naturalHeight);
   const width = Math.max(1, Math.round(picture.naturalWidth * scale)), height = Math.max(1, Math.round(picture.naturalHeight * scale));
-  const left = Math.floor((SIZE - width) / 2), top = Math.floor((SIZE - height) / 2);
+  const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
   // A picture of a few pixels, such as an image of the dataset itself, keeps them.
-  context.imageSmoothingEnabled = scale < 4;
+  const small = scale > 4;
+  context.imageSmoothingEnabled = !small;
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, left, top, width, height);
-  const { data } = context.getImageData(left, top, width, height);
-  const light = new Float32Array(width * height), opaque = new Float32Array(width * height);
+  context.drawImage(picture, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  const light = new Uint8Array(width * height), clear = new Uint8Array(width * height);
   for (let index = 0; index < light.length; index++) {
     const [red, green, blue, alpha] = data.subarray(4 * index, 4 * index + 4);
-    opaque[index] = alpha / 255;
-    light[index] = 1 - opaque[index] + opaque[index] * (0.299 * red + 0.587 * green + 0.114 * blue) / 255;
+    clear[index] = 255 - alpha;
+    light[index] = Math.round(255 - alpha + alpha * (0.299 * red + 0.587 * green + 0.114 * blue) / 255);
   }
   // White on a transparent ground is not to be seen on paper, but its shape is.
-  const ink = standOut(light, width, height) ?? standOut(opaque, width, height);
-  if (!ink) return null;
-  const [from, to] = shades ? [0.08, 1] : [0.3, 0.7];
-  const pixels = context.createImageData(width, height);
-  ink.forEach((value, index) => { pixels.data[4 * index + 3] = 255 * Math.min(1, Math.max(0, (value - from) / (to - from))); });
-  context.clearRect(0, 0, SIZE, SIZE);
-  context.putImageData(pixels, left, top);
-  return canvas;
-}
-
-function standOut(light, width, height) {
-  const border = [];
-  for (let x = 0; x < width; x++) border.push(light[x], light[(height - 1) * width + x]);
-  for (let y = 0; y < height; y++) border.push(light[y * width], light[y * width + width - 1]);
-  const ground = border.sort((a, b) => a - b)[border.length >> 1];
-  const away = light.map((value) => Math.max(0, ground > 0.5 ? ground - value : value - ground));
-  const peak = away.reduce((most, value) => Math.max(most, value), 0);
-  return peak < 0.05 ? null : away.map((value) => value / peak);
+  const seen = light.some((value) => value < 240) ? light : clear;
+  return { width, height, small, light: text(seen) };
 }
 
 const percent = (number) => `${(100 * number).toFixed(2)}%`;

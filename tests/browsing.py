@@ -33,7 +33,12 @@ PAGES = {
 """The heading of each page, by its path."""
 STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config")
 """What Streamlit asks for beside a page that is opened by its address, where an empty app does not have it either."""
-SERVER_AWAY = ("net::ERR_CONNECTION_REFUSED", "when disconnected from server")
+SERVER_AWAY = (
+    "net::ERR_CONNECTION_REFUSED",
+    "when disconnected from server",
+    "reaching server endpoint",
+    "server is not responding",
+)
 """What the browser says, and Streamlit in it, while its server is stopped."""
 NAVIGATION = [path.capitalize() or "Overview" for path in PAGES]
 

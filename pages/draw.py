@@ -43,16 +43,44 @@ def image_of_address(test: Split) -> int | None:
     return int(number[:9]) if known else None
 
 
+def drawing_of_address(spec: DatasetSpec) -> dict | None:
+    """What was drawn when its link was copied, as the component knows it; None if the address names no drawing."""
+    text = st.query_params.get("drawing", "")
+    if not text:
+        return None
+    try:
+        return {"text": text, "pixels": as_bytes(drawing.from_text(text, spec))}
+    except ValueError:
+        st.toast("**The drawing in the address cannot be read**, so the paper is empty.", icon=":material/info:")
+        return None
+
+
+def keep_in_address(drawn: dict, image: np.ndarray | None, spec: DatasetSpec) -> None:
+    """Say in the address what is on the paper: the number of a test image, or the pixels that the network sees."""
+    said = {}
+    if "image" in drawn:
+        said["image"] = str(drawn["image"])
+    elif image is not None:
+        said["drawing"] = drawing.to_text(image, spec)
+    for name in ("image", "drawing"):
+        if name not in said:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != said[name]:
+            st.query_params[name] = said[name]
+
+
 def image_of(drawn: dict, test: Split, spec: DatasetSpec) -> np.ndarray | None:
     """What the network sees of a drawing, float32 of shape (inputs,); None while nothing is drawn.
 
-    An untouched test image is that image, and what is drawn over one stays where it is.
+    An untouched image is that image, of the dataset or of a link, and what is drawn over one stays where it is.
 
     Raises:
         ValueError: if there is no ink in the drawing.
     """
     if "image" in drawn:
         return test.images[drawn["image"]]
+    if "text" in drawn:
+        return drawing.from_text(drawn["text"], spec)
     if "ink" not in drawn:
         return None
     ink = np.frombuffer(base64.b64decode(drawn["ink"]), np.uint8).reshape(RASTER, RASTER) / np.float32(255)
@@ -134,15 +162,17 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
     # A test image belongs to its dataset; what was drawn by hand can be read by any network.
     if drawn and drawn["dataset"] != dataset and ("image" in drawn or drawn.get("framed")):
         drawn = None
-    start = image_of_address(test)
-    if drawn and drawn.get("image") != start:
-        if "image" in drawn:
-            st.query_params["image"] = str(drawn["image"])
-        else:
-            st.query_params.pop("image", None)
+    start = None
+    if drawn is None:
+        number = image_of_address(test)
+        start = drawing_of_address(spec) if number is None else sample(test, spec, number)
     # The browser asks for more until it knows every stop, and says where its slider is.
     ask, opened = state.get("ask"), state.get("picture")
     at = ask["at"] if drawn and ask and ask["drawing"] == drawn["id"] else drawn["at"] if drawn else 0
+    answer = None
+    if drawn:
+        answer = read(drawn, network, criterion, at)
+        keep_in_address(drawn, st.session_state.reading["image"], spec)
     board.board(
         key="draw",
         data={
@@ -156,9 +186,9 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
             "stops": [key_of(stop) for stop in STOPS],
             "at": nearest_stop(st.query_params.get("k", "")),
             "samples": first_of_each_class(test, spec),
-            "start": None if start is None else sample(test, spec, start),
+            "start": start,
             "picture": opened and {"id": opened["id"], "ink": ink_of(opened, dataset == "fashion")},
-            "answer": drawn and read(drawn, network, criterion, at),
+            "answer": answer,
         },
         on_drawing_change=lambda: None,
         on_picture_change=lambda: None,

@@ -151,8 +151,24 @@ def test_drawing_undoing_and_clearing(trained_server, trained_run, page):
     draw_line(page, (0.2, 0.9), (0.8, 0.9))
     board(page, "complete")
     expect(page).not_to_have_url(re.compile("image="))
+    # A link holds it, and more can be drawn there.
+    expect(page).to_have_url(re.compile(r"drawing=[\w-]+"))
+    mixed = shown(page, "dense")
+    other = page.context.new_page()
+    visit(other, page.url)
+    board(other, "complete")
+    assert shown(other, "dense") == mixed
+    expect(other).to_have_url(page.url)
+    draw_line(other, (0.2, 0.1), (0.8, 0.1))
+    board(other, "complete")
+    assert shown(other, "dense") != mixed
+    other.get_by_label("Undo the last stroke").click()
+    board(other, "complete")
+    assert shown(other, "dense") == mixed
+    other.close()
     clear.click()
     board(page, "empty")
+    expect(page).not_to_have_url(re.compile("drawing="))
     undo.click()
     board(page, "complete")
     clear.click()

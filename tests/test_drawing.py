@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.analysis.drawing import answers, as_dataset, in_frame
+from core.analysis.drawing import answers, as_dataset, from_text, in_frame, to_text
 from core.analysis.photographs import ink_of
 from core.config import DATASETS
 from core.datasets import load_dataset
@@ -128,9 +128,43 @@ def test_mnist_is_made_again_from_its_own_images(mnist, monkeypatch, cache):
 
 @pytest.mark.parametrize("spec", [DIGITS, UCI], ids=lambda spec: spec.title)
 def test_what_is_drawn_over_an_image_of_the_dataset_stays_in_place(spec):
-    image = np.random.default_rng(0).integers(0, 256, (spec.side, spec.side)).astype(np.float32) / np.float32(255)
+    shades = np.random.default_rng(0).integers(0, spec.max_pixel + 1, (spec.side, spec.side))
+    image = shades.astype(np.float32) / np.float32(spec.max_pixel)
     block = 280 // spec.side
     assert np.array_equal(in_frame(np.kron(image, np.ones((block, block))), spec), image.ravel())
+
+
+@pytest.mark.parametrize("spec", [DIGITS, FASHION, UCI], ids=lambda spec: spec.title)
+def test_text_gives_a_drawing_back(spec):
+    image = as_dataset(seven(280), spec)
+    text = to_text(image, spec)
+    np.testing.assert_array_equal(from_text(text, spec), image)
+    assert len(text) < 500
+    noise = np.random.default_rng(0).integers(0, spec.max_pixel + 1, spec.inputs).astype(np.float32)
+    np.testing.assert_array_equal(from_text(to_text(noise / spec.max_pixel, spec), spec), noise / spec.max_pixel)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "none",
+        "é",
+        "A" * 5_000,
+        to_text(np.ones(64, np.float32), UCI),
+        to_text(np.ones(785, np.float32), DIGITS),
+        to_text(np.zeros(10**7, np.float32), DIGITS)[:1_500],
+    ],
+    ids=range(7),
+)
+def test_text_of_no_drawing_is_refused(text):
+    with pytest.raises(ValueError, match="Expected 28 × 28 pixels, compressed"):
+        from_text(text, DIGITS)
+
+
+def test_text_with_too_dark_pixels_is_refused():
+    with pytest.raises(ValueError, match="Expected 8 × 8 pixels"):
+        from_text(to_text(np.full(64, 17 / 16, np.float32), UCI), UCI)
 
 
 @pytest.mark.parametrize("ink", [np.zeros((280, 280)), np.full((30, 30), 0.01)])

@@ -175,7 +175,7 @@ QUERIES = {
     "comparison": ("runs", "k_vals", "x", "y", "orders", "states"),
     "pruning": ("run", "k", "method", "ranking", "scope", "state", "image"),
     "present": ("run", "k", "method", "ranking", "scope", "state", "image"),
-    "draw": ("run", "k", "method", "image"),
+    "draw": ("run", "k", "method", "image", "drawing"),
     "smallest": ("run",),
 }
 

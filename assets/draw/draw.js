@@ -18,7 +18,7 @@ class Board {
     this.slider = this.find(".slider");
     this.thickness = this.find(".width");
     this.note = this.find(".note");
-    // What was put on the paper, in order: strokes, test images, pictures, and blank sheets.
+    // What was put on the paper, in order: strokes, test images, drawings of links, pictures, and blank sheets.
     this.items = [];
     this.number = 0;
     this.listen();
@@ -106,9 +106,9 @@ class Board {
     this.find("figcaption").textContent = `As the networks see it: ${side} × ${side}`;
     this.find(".seen").setAttribute("aria-label", `The drawing as the networks see it, ${side} by ${side} pixels`);
     this.answer = null;
-    if (fresh && start) this.put({ kind: "test", ...start });
-    // A test image belongs to its dataset. What was drawn by hand is read by the new network, too.
-    else if (this.shown().some(({ kind }) => kind === "test")) { this.items = []; this.changed(); }
+    if (fresh && start) this.put({ kind: start.text ? "link" : "test", ...start });
+    // An image belongs to its dataset. What was drawn by hand is read by the new network, too.
+    else if (this.shown().some(isImage)) { this.items = []; this.changed(); }
     else if (fresh) this.changed();
     // Its strokes may be read another way now, so Python has to be told whose they are.
     else if (this.shown().length) this.changed();
@@ -180,8 +180,8 @@ class Board {
   send() {
     const shown = this.shown();
     const told = { id: this.id, dataset: this.data.dataset, at: this.at };
-    const framed = shown[0]?.kind === "test";
-    if (framed && shown.length === 1) told.image = shown[0].index;
+    const framed = Boolean(shown[0] && isImage(shown[0]));
+    if (framed && shown.length === 1) Object.assign(told, shown[0].text ? { text: shown[0].text, framed } : { image: shown[0].index });
     else if (shown.length) Object.assign(told, { ink: this.raster(), framed });
     this.tell("drawing", told);
   }
@@ -209,7 +209,7 @@ class Board {
       if (item.kind === "stroke") stroke(pen, item);
       else {
         pen.imageSmoothingEnabled = false;
-        pen.drawImage(item.kind === "test" ? image(bytes(item.pixels), this.data.side) : item.picture, 0, 0, SIZE, SIZE);
+        pen.drawImage(isImage(item) ? image(bytes(item.pixels), this.data.side) : item.picture, 0, 0, SIZE, SIZE);
       }
     }
   }
@@ -333,6 +333,9 @@ class Board {
     clearTimeout(this.timer);
   }
 }
+
+// What is on the paper as the networks see it.
+const isImage = ({ kind }) => kind === "test" || kind === "link";
 
 // From what k on the pruned network reads something else than the dense one.
 function story(rows, classes, stops, complete) {

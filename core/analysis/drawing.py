@@ -1,5 +1,7 @@
 """Drawings as a network was taught to see them, and how it reads them the further it is pruned."""
 
+import base64
+import zlib
 from collections.abc import Iterable
 from math import isqrt
 
@@ -33,7 +35,7 @@ def as_dataset(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
         spec: the dataset.
 
     Returns:
-        float32 of shape (inputs,), in [0, 1] as the images of `core.datasets.Split` are.
+        float32 of shape (inputs,), in [0, 1] as the images of `core.datasets.Split` are, in as many shades.
 
     Raises:
         ValueError: for any other shape or range, or if there is no ink.
@@ -45,13 +47,13 @@ def as_dataset(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     drawn = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if spec == DATASETS["digits"]:
-        return _centred(_fitted(drawn, _DIGIT_BOX), spec.side).ravel()
+        return _shaded(_centred(_fitted(drawn, _DIGIT_BOX), spec.side), spec)
     if spec == DATASETS["optdigits"]:
         high = isqrt(spec.max_pixel) * spec.side
         wide = min(_BITMAP_WIDTH, max(1, round(high * drawn.shape[1] / drawn.shape[0])))
         bitmap = _framed(_resized(drawn, high, wide), high) >= 0.5
-        return _reduced(bitmap.astype(np.float32), spec.side).ravel()
-    return _framed(_fitted(drawn, spec.side), spec.side).ravel()
+        return _shaded(_reduced(bitmap.astype(np.float32), spec.side), spec)
+    return _shaded(_framed(_fitted(drawn, spec.side), spec.side), spec)
 
 
 def in_frame(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
@@ -62,7 +64,7 @@ def in_frame(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
         spec: the dataset.
 
     Returns:
-        float32 of shape (inputs,): the mean of each block.
+        float32 of shape (inputs,): the mean of each block, in the shades of the dataset.
 
     Raises:
         ValueError: for any other shape or range.
@@ -70,7 +72,42 @@ def in_frame(ink: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     ink = _checked(ink)
     if ink.shape[0] != ink.shape[1] or ink.shape[0] % spec.side:
         raise ValueError(f"Expected a square of a multiple of {spec.side} pixels. Received shape: {ink.shape}.")
-    return _reduced(ink, spec.side).ravel()
+    return _shaded(_reduced(ink, spec.side), spec)
+
+
+def to_text(image: np.ndarray, spec: DatasetSpec) -> str:
+    """An image for an address: its shades, a byte a pixel, compressed, in letters that an address can have.
+
+    Args:
+        image: float32 of shape (inputs,), as `as_dataset` returns it.
+        spec: the dataset.
+    """
+    compressor = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    packed = compressor.compress(_shades(image, spec).tobytes()) + compressor.flush()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def from_text(text: str, spec: DatasetSpec) -> np.ndarray:
+    """The image that `to_text` wrote.
+
+    Returns:
+        float32 of shape (inputs,).
+
+    Raises:
+        ValueError: for any text that is none, or of an image of another size.
+    """
+    expected = f"Expected {spec.side} × {spec.side} pixels, compressed."
+    # Compressed, no image grows by more than a few bytes.
+    if len(text) > 2 * spec.inputs:
+        raise ValueError(f"{expected} Received: {len(text)} letters.")
+    try:
+        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, spec.inputs + 1)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"{expected} Received: {text[:20]}…") from error
+    if len(pixels) != spec.inputs or max(pixels) > spec.max_pixel:
+        raise ValueError(f"{expected} Received: {len(pixels)} pixels.")
+    return _image_of(np.frombuffer(pixels, np.uint8), spec)
 
 
 def answers(kernels: Kernels, ranks: Ranks, image: np.ndarray, sparsities: Iterable[float]) -> np.ndarray:
@@ -115,6 +152,19 @@ def _checked(ink: np.ndarray) -> np.ndarray:
     if not (ink.min() >= 0 and ink.max() <= 1):
         raise ValueError(f"Expected ink from 0 to 1. Received: {ink.min():g} to {ink.max():g}.")
     return ink
+
+
+def _shades(image: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    return np.rint(image * spec.max_pixel).astype(np.uint8)
+
+
+def _image_of(shades: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    return shades.astype(np.float32) / np.float32(spec.max_pixel)
+
+
+def _shaded(square: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """In the shades of the dataset, so that an address can hold it as it is."""
+    return _image_of(_shades(square.ravel(), spec), spec)
 
 
 def _fitted(drawn: np.ndarray, box: int) -> np.ndarray:

@@ -2,4 +2,4 @@
 
 from pages.shared import component
 
-board = component.from_folder("draw")
+board = component.from_folder("draw", "paper.js")

@@ -58,6 +58,7 @@ TESTS = {
     "core/exports": "export comparison pictures smallest hostile_input",
     "core/files.py": "files runs deep_folders hostile_cache",
     "core/grid.py": "grid hostile_input",
+    "core/jobs/background.py": "background grid limits",
     "core/jobs/exporting.py": "models grid",
     "core/jobs/measuring.py": "footprint size_page grid",
     "core/jobs/shrinking.py": "smallest grid",
@@ -77,6 +78,7 @@ TESTS = {
     "core/pruning.py": "pruning scoring repair",
     "core/recover.py": "recover",
     "core/repair.py": "repaired hostile_input",
+    "core/requests.py": "worker background",
     "core/runs/checkpoint.py": "run_files runs interrupted hostile_cache",
     "core/runs/damage.py": "runs hostile_cache runs_page",
     "core/runs/example.py": "example",
@@ -98,6 +100,8 @@ TESTS = {
     "core/training/smallest.py": "smallest",
     "core/training/train.py": "training interrupted train recover",
     "core/training": "training interrupted train",
+    "core/turns.py": "worker background",
+    "core/worker.py": "worker background",
     "core/train.py": "train",
 }
 """Which tests hold a module: the first entry that its path begins with."""

@@ -72,9 +72,11 @@ def work(root: Path, ended: threading.Event, idle_seconds: float = IDLE_SECONDS)
             return
         worker = _Worker(root, held.enter_context(Turn(root)), ended)
         until = time.monotonic() + idle_seconds
-        while not ended.is_set() and time.monotonic() < until:
+        while not ended.is_set():
             if worker.step_by_step():
                 until = time.monotonic() + idle_seconds
+            elif time.monotonic() > until:
+                return
             else:
                 ended.wait(POLL_SECONDS)
 
@@ -156,9 +158,12 @@ class _Worker:
         return self._turn.take(Work(str(run.root), run.id, what, requests.touched(run)))
 
     def _tell(self, stage: str, part: float) -> None:
+        work = self._turn.work
+        # The images have been read, and the network has been looked at: it is the repair alone whose time is told.
+        begun = work.begun if work.stage else time.time()
         # A disk that is full for a moment ends no work.
         with contextlib.suppress(OSError):
-            self._turn.tell(dataclasses.replace(self._turn.work, stage=stage, part=part))
+            self._turn.tell(dataclasses.replace(work, begun=begun, stage=stage, part=part))
 
 
 if __name__ == "__main__":

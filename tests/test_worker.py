@@ -39,7 +39,7 @@ def unscored_run(run, root, seed):
 
 
 def work(root):
-    worker.work(root, threading.Event(), idle_seconds=0.01)
+    worker.work(root, threading.Event(), idle_seconds=0)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import re
 import resource
 import signal
 import tempfile
+import threading
 import time
 import traceback
 import types
@@ -23,10 +24,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import jobs, make, runs, scoring
+from core import jobs, make, requests, runs, scoring, turns, worker
 from core.config import TrainingConfig
 from core.errors import KnownError
 from core.jobs import open_queue
+from core.sweep import Criterion
 from tests.commands import forked
 
 CONFIG = TrainingConfig(
@@ -55,6 +57,15 @@ def sweep(root: Path) -> None:
     run = runs.open_run(CONFIG.run_id, root)
     for _ in scoring.score_run(run, scoring.experiment([0.25, 0.75])):
         pass
+
+
+def work(root: Path) -> None:
+    """What a page asks for is scored and repaired in the background."""
+    turns.folder = lambda cache: cache / ".locks" / "turns"
+    run, repaired = runs.open_run(CONFIG.run_id, root), Criterion("unit", "admm", recovery="repair")
+    requests.touch(run)
+    requests.ask(run, [(Criterion("weight"), [0.25, 0.75]), (repaired, K)])
+    worker.work(root, threading.Event(), idle_seconds=0)
 
 
 def draw(root: Path) -> None:

@@ -204,7 +204,7 @@ def test_killed_while_it_replaces_a_run(tmp_path, complete, kernels):
     inject(check, range(events - COMMIT_EVENTS, events + 1))
 
 
-@pytest.mark.parametrize("action", [faults.sweep, faults.draw], ids=lambda action: action.__name__)
+@pytest.mark.parametrize("action", [faults.sweep, faults.work, faults.draw], ids=lambda action: action.__name__)
 def test_killed_while_it_adds_to_a_run(tmp_path, complete, kernels, action):
     begin = tmp_path / "begin"
     shutil.copytree(complete, begin)

@@ -183,6 +183,24 @@ def test_nothing_of_a_replaced_network_is_drawn_into_its_successor(run):
     assert not (run.folder / layout.GIFS["weight"]).exists()
 
 
+def test_each_picture_is_of_the_k_in_its_name(run, monkeypatch):
+    """And says the accuracy of its own method there."""
+    drawn, kept = [], {}
+
+    def draw(histograms, sparsity, accuracy):
+        drawn.append((histograms._ranks.method, sparsity, accuracy))
+        return Image.new("RGB", (90, 60), (len(drawn),) * 3)
+
+    monkeypatch.setattr(pictures.Histograms, "draw", draw)
+    monkeypatch.setattr(pictures, "few_colors", lambda picture, method: picture)
+    pictures.save_all(run, [0.5, 0.9], lambda path: kept.setdefault(path.name, path))
+    assert len(drawn) == 4
+    for number, (method, k, accuracy) in enumerate(drawn, 1):
+        with Image.open(kept[f"{method}s-k{k:.4f}.png"]) as picture:
+            assert picture.getpixel((0, 0)) == (number,) * 3
+        assert accuracy == Criterion(method).select(run.sweep()).set_index("sparsity").accuracy[k]
+
+
 def test_names_sort_as_their_sparsities_do(run):
     sparsities = [0, 0.0001, 0.00005, 0.9, 0.99999, 1]
     table = run.sweep()[lambda table: table.sparsity == 0]

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 PROJECT = Path(__file__).parent.parent
 """The folder of `app.py`."""
@@ -22,13 +23,18 @@ LIMITS = {MAX_TRAININGS: (4, 1), MAX_WEIGHTS: (50_000_000, 1), MIN_FREE_MB: (100
 
 def cache_root() -> Path:
     """The cache folder: `NETWORK_PRUNING_CACHE` if set, else `cache/` beside the code."""
-    return Path(os.environ.get(CACHE) or PROJECT / "cache")
+    return _path(CACHE) or PROJECT / "cache"
 
 
 def data_folder() -> Path | None:
     """The folder with the original files of MNIST and Fashion-MNIST: `NETWORK_PRUNING_DATA`, if set."""
-    folder = os.environ.get(DATA)
-    return Path(folder) if folder else None
+    return _path(DATA)
+
+
+def _path(name: str) -> Path | None:
+    """A path in the environment. In one from an env file or a systemd unit, no shell has expanded `~`."""
+    text = os.environ.get(name)
+    return Path(text).expanduser() if text else None
 
 
 def scheduler() -> str | None:
@@ -52,7 +58,21 @@ def limit_text(name: str) -> str:
 def quiet_keras() -> None:
     """Prepare the import of Keras: on TensorFlow, which keeps its notes on the hardware to itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def load_keras() -> ModuleType:
+    """Import Keras with its own defaults, so that a run id means the same network whatever `keras.json` says."""
+    quiet_keras()
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    # KERAS_MAX_EPOCHS and KERAS_MAX_STEPS_PER_EPOCH would cut a training short.
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+    return keras
 
 
 def for_child(cache: Path) -> dict[str, str]:

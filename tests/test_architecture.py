@@ -69,7 +69,7 @@ CLOSED = {
 
 PACKAGES = {
     "streamlit": {"app", "pages", "pages.shared"},
-    "keras": {"core.training", "core.datasets", "core.exports.models"},
+    "keras": {"core.settings", "core.training", "core.datasets", "core.exports.models"},
     "tensorflow": {"core.training", "core.exports.models"},
     "ai_edge_litert": {"core.exports.models"},
     "onnx": {"core.exports.models"},
@@ -98,6 +98,7 @@ PACKAGES = {
 """Packages that only these rooms may import."""
 
 LATE = {
+    ("core.settings", "keras"),
     ("core.datasets", "keras"),
     ("core.datasets", "sklearn"),
     ("core.keras_file", "h5py"),

@@ -262,6 +262,13 @@ def test_places_are_those_of_the_environment_and_otherwise_beside_the_code(monke
     assert (settings.data_folder(), settings.scheduler()) == (tmp_path, "tcp://host:8786")
 
 
+def test_paths_may_begin_with_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(settings.CACHE, "~/cache")
+    monkeypatch.setenv(settings.DATA, "~/data")
+    assert (settings.cache_root(), settings.data_folder()) == (tmp_path / "cache", tmp_path / "data")
+
+
 def test_the_documentation_names_every_variable_as_the_code_does():
     told = re.findall(r"^\| `(NETWORK_PRUNING_\w+)`", (PROJECT / "docs" / "environment.md").read_text(), re.MULTILINE)
     read = [each for each in vars(settings).values() if isinstance(each, str) and each.upper().startswith("NETWORK_")]
@@ -279,7 +286,7 @@ def test_a_process_finds_the_project_its_cache_and_all_that_this_one_was_told(mo
     assert settings.for_child(tmp_path)["PYTHONPATH"] == str(PROJECT)
 
 
-def test_keras_runs_on_tensorflow_and_quietly_unless_somebody_says_otherwise(monkeypatch):
+def test_keras_runs_on_tensorflow_and_quietly(monkeypatch):
     names = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
     for name in names:
         monkeypatch.setenv(name, "")
@@ -289,7 +296,7 @@ def test_keras_runs_on_tensorflow_and_quietly_unless_somebody_says_otherwise(mon
     for name in names:
         monkeypatch.setenv(name, "mine")
     settings.quiet_keras()
-    assert [os.environ[name] for name in names] == ["mine", "mine"]
+    assert [os.environ[name] for name in names] == ["mine", "tensorflow"]
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "0", "1.5", "1e9", "٣", "9" * 16, "9" * 40])

@@ -3,7 +3,10 @@ which epoch is kept. Every epoch is one step over all images, so that their orde
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +19,9 @@ from core.errors import CancelledError, KnownError, RunError
 from core.evaluation import evaluate, rms_activations
 from core.runs import layout, open_run, write_run
 from core.scoring import bench_of, experiment
+from core.settings import PROJECT
 from core.sweep import Criterion
+from tests.commands import run_command
 
 # Large steps, so that accuracy goes up and down and the best epoch is not the last.
 PLAIN = TrainingConfig(
@@ -255,3 +260,25 @@ def test_whoever_waits_for_a_training_is_told_how_it_ended(cache, monkeypatch, c
         with pytest.raises(RunError, match=rf"ended early: {re.escape(reason)}\."):
             train._wait_for(run)
     assert "is being trained by another process; waiting for it." in capsys.readouterr().out
+
+
+def test_settings_of_keras_change_no_network(tmp_path):
+    """They are read when Keras is imported, so in a process that has not done so."""
+    config = TrainingConfig(dataset="optdigits", hidden_units=(8,), epochs=2)
+    keras = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "backend": "torch"}
+    (tmp_path / "keras.json").write_text(json.dumps(keras))
+    other = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch", "KERAS_MAX_EPOCHS": "1"}
+    command = ["train", *config.to_flags(), "--k_vals=0"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"core.{command[0]}", *command[1:], f"--output_dir={tmp_path / 'other'}"],
+        cwd=PROJECT,
+        env=os.environ | other,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_command(*command, f"--output_dir={tmp_path / 'own'}").returncode == 0
+    changed, own = (open_run(config.run_id, tmp_path / name).kernels() for name in ("other", "own"))
+    for kernel, same in zip(changed, own, strict=True):
+        np.testing.assert_array_equal(kernel, same)

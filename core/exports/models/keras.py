@@ -13,7 +13,7 @@ import numpy as np
 from core.keras_file import portable
 from core.kernels import Compacted
 from core.pruning import Kernels
-from core.settings import quiet_keras
+from core.settings import load_keras
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +24,7 @@ _BATCH = 1_000
 
 def build(kernels: Kernels) -> "keras.Model":
     """Kernels as a Keras model from images, shape (n, inputs), to the probabilities of the classes."""
-    quiet_keras()
-    import keras
+    keras = load_keras()
 
     layers = [
         keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
@@ -77,8 +76,7 @@ def read_about(data: bytes) -> dict:
 
 def answer(path: Path, images: np.ndarray) -> np.ndarray:
     """What plain Keras makes of the file: probabilities of shape (n, classes)."""
-    quiet_keras()
-    import keras
+    keras = load_keras()
 
     # Graphics cards round sums further than float32 does.
     with keras.device("cpu"):

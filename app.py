@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from core import jobs, log
 from core.runs import adopt_example
-from core.settings import PROJECT, cache_root
+from core.settings import PROJECT, cache_root, frame_ancestors
 from pages.shared import frame, headers, instrument, wall
 
 log.set_up()
@@ -22,10 +22,12 @@ def plotly_library(_: object) -> FileResponse:
     return FileResponse(Path(plotly.__file__).parent / "package_data" / "plotly.min.js")
 
 
+base = f"/{st.get_option('server.baseUrlPath').strip('/')}/".replace("//", "/")
+
 app = st.App(
     PROJECT / "pages" / "router.py",
-    routes=[Route(instrument.plotly_address(), plotly_library), Route(wall.address(), wall.serve)],
-    middleware=[Middleware(headers.SecurityHeaders)],
+    routes=[Route(base + instrument.PLOTLY_PATH, plotly_library), Route(base + wall.PATH, wall.serve)],
+    middleware=[Middleware(headers.SecurityHeaders, ancestors=frame_ancestors())],
     on_script_error=frame.show_bug,
 )
 

@@ -13,6 +13,7 @@ EXAMPLE = PROJECT / "cache" / ".example"
 SCHEDULER = "NETWORK_PRUNING_SCHEDULER"
 CACHE = "NETWORK_PRUNING_CACHE"
 DATA = "NETWORK_PRUNING_DATA"
+FRAME_ANCESTORS = "NETWORK_PRUNING_FRAME_ANCESTORS"
 READ_ONLY = "NETWORK_PRUNING_READ_ONLY"
 MAX_TRAININGS = "NETWORK_PRUNING_MAX_TRAININGS"
 MAX_WEIGHTS = "NETWORK_PRUNING_MAX_WEIGHTS"
@@ -40,6 +41,11 @@ def _path(name: str) -> Path | None:
 def scheduler() -> str | None:
     """The address of the Dask scheduler that is to train: `NETWORK_PRUNING_SCHEDULER`, if set."""
     return os.environ.get(SCHEDULER) or None
+
+
+def frame_ancestors() -> list[str]:
+    """The hosts whose pages may show the app in a frame: `NETWORK_PRUNING_FRAME_ANCESTORS`, separated by spaces."""
+    return os.environ.get(FRAME_ANCESTORS, "").split()
 
 
 def is_read_only() -> bool:

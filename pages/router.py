@@ -31,7 +31,8 @@ page = st.navigation(
         st.Page(f"{name}.py", title=name.capitalize(), icon=icon, visibility="hidden")
         for name, icon in frame.HIDDEN.items()
     ],
-    position="top",
+    # Who embeds the app in a page of their own, by ?embed=true, shows one page of it.
+    position="hidden" if st.context.is_embedded else "top",
 )
 frame.follow_connection()
 frame.show_failed_downloads()

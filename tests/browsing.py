@@ -75,20 +75,20 @@ class Server:
     # Those of servers that were stopped: what a tab has loaded from an address, it need not load from there again.
     free_ports: ClassVar[list[int]] = []
 
-    def __init__(self, cache: Path):
-        self.cache, self._said = cache, cache.with_name("server")
+    def __init__(self, cache: Path, base_path: str = ""):
+        self.cache, self._said, self._base_path = cache, cache.with_name("server"), base_path
         self._said.mkdir(parents=True)
         if not self.free_ports:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.free_ports.append(probe.getsockname()[1])
         self.port = self.free_ports[-1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://127.0.0.1:{self.port}/{base_path}".rstrip("/")
         self.start()
 
     def start(self) -> None:
         self.free_ports.remove(self.port)
-        arguments = ("run", "app.py", f"--server.port={self.port}")
+        arguments = ("run", "app.py", f"--server.port={self.port}", f"--server.baseUrlPath={self._base_path}")
         # Its turns are its own: see `core.turns`.
         environment = {"NETWORK_PRUNING_CACHE": str(self.cache), "TMPDIR": str(self._said)}
         self.process = start("streamlit", arguments, environment, self._said)
@@ -115,11 +115,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(cache: Path, content: Path | None = None) -> Iterator[Server]:
-    """A server with a cache of its own, and what is copied into that."""
+def serving(cache: Path, content: Path | None = None, base_path: str = "") -> Iterator[Server]:
+    """A server with a cache of its own, and what is copied into that; its pages lie below the base path."""
     if content:
         shutil.copytree(content, cache)
-    server = Server(cache)
+    server = Server(cache, base_path)
     try:
         yield server
     finally:

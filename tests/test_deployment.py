@@ -14,7 +14,7 @@ import streamlit
 from streamlit.testing.v1 import AppTest
 
 from core import log
-from core.settings import PROJECT
+from core.settings import PROJECT, frame_ancestors
 from pages.shared import address, frame, headers
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
@@ -85,8 +85,19 @@ def test_every_answer_has_the_headers_and_keeps_its_own():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, headers.SecurityHeaders(app)({"type": "http"}, None, send)).result()
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    expected = {name.lower(): value for name, value in headers.HEADERS.items()}
+    expected = {name.lower(): value for name, value in headers.headers().items()}
     assert found == expected | {"referrer-policy": "no-referrer"}
+
+
+def test_hosts_may_be_named_that_frame_the_app(monkeypatch):
+    monkeypatch.setenv("NETWORK_PRUNING_FRAME_ANCESTORS", " https://a.example\nhttps://b.example:8443 ")
+    found = headers.headers(frame_ancestors())
+    policy = found["Content-Security-Policy"].split("; ")[0]
+    assert policy == "frame-ancestors 'self' https://a.example https://b.example:8443"
+    assert "X-Frame-Options" not in found
+    monkeypatch.delenv("NETWORK_PRUNING_FRAME_ANCESTORS")
+    assert headers.headers(frame_ancestors()) == headers.headers()
+    assert headers.headers()["X-Frame-Options"] == "SAMEORIGIN"
 
 
 def test_a_failure_has_the_same_id_in_the_box_and_in_the_log(monkeypatch):

@@ -51,7 +51,7 @@ class Wall {
       if (earlier?.images !== data.images) await this.load(data);
       if (earlier?.predictions !== data.predictions) await this.learn(data);
     } catch (error) {
-      this.say(`The wall cannot be drawn: ${error.message}. Reload the page.`);
+      this.say(`The wall cannot be drawn. ${error.message}`);
       return;
     }
     if (this.data !== data || !this.labels || !this.picture) return;
@@ -378,9 +378,14 @@ class Wall {
   }
 }
 
+// Errors are sentences that end with what to do.
 async function bytesOf(address) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(await answer.text());
+  const answer = await fetch(address).catch(() => { throw new Error("The server did not answer. Reload the page."); });
+  if (!answer.ok) {
+    // What is not plain text comes from a proxy, not from the app.
+    const isOurs = answer.headers.get("Content-Type")?.startsWith("text/plain");
+    throw new Error((isOurs && await answer.text()) || `The answer to ${address} was ${answer.status}. Reload the page.`);
+  }
   return new Uint8Array(await answer.arrayBuffer());
 }
 
@@ -388,7 +393,7 @@ function pictureOf(address) {
   return new Promise((resolve, reject) => {
     const picture = new Image();
     picture.onload = () => resolve(picture);
-    picture.onerror = () => reject(new Error("the test images did not arrive"));
+    picture.onerror = () => reject(new Error("The test images did not arrive. Reload the page."));
     picture.src = address;
   });
 }

@@ -19,6 +19,7 @@ from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion, key_of, parse
 from pages.shared import background, component, frame, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
+"""Where the app serves the Plotly library, below its base path; browsers ask for it relative to the page."""
 REFRESH_SECONDS = 2.0
 WON_BACK_DROP = 0.005
 """The slider opens at the largest k that costs at most this much accuracy, where pruning is worth a look."""
@@ -30,11 +31,6 @@ QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 # Its styles are not isolated, as Plotly puts its own into the document.
 _scripts = ("scale.js", "play.js", "survivors.js", "drawing.js", "address.js")
 _component = component.from_folder("instrument", *_scripts, isolate_styles=False)
-
-
-def plotly_address() -> str:
-    """Where the app serves the Plotly library to the live slider; see `app.py`."""
-    return f"/{st.get_option('server.baseUrlPath')}/{PLOTLY_PATH}".replace("//", "/")
 
 
 def subject(network: networks.LoadedRun, criterion: Criterion) -> str:
@@ -246,7 +242,7 @@ def _contract(
         },
         "said": _said(criterion, scores, network.config.spec),
         # How it looks: where Plotly is, colours, pixels.
-        "plotly": plotly_address(),
+        "plotly": PLOTLY_PATH,
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
         # The whole scale of the slider as keys, the same in every state; and whether any other k can be asked for.

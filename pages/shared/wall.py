@@ -22,13 +22,10 @@ from core.sweep import Criterion, key_of
 from pages.shared import component, networks
 
 PATH = "wall/{run}/{identity}/{what}"
+"""Where the app serves the wall's files, below its base path. Browsers ask for them relative to the page, which knows
+the prefix of a proxy: every page lies in the app's own folder."""
 # Its styles are not isolated, so that the rule against Streamlit's fading sees it.
 _component = component.from_folder("wall", isolate_styles=False)
-
-
-def address(path: str = PATH) -> str:
-    """Where the app serves the wall's files; see `app.py`."""
-    return f"/{st.get_option('server.baseUrlPath')}/{path}".replace("//", "/")
 
 
 def serve(request: Request) -> Response:
@@ -75,7 +72,7 @@ def show(
     """
     spec = network.config.spec
     known = networks.known_stops(network, criterion)
-    folder = address(f"wall/{network.run.id}/{quote(network.identity, safe='')}")
+    folder = f"wall/{network.run.id}/{quote(network.identity, safe='')}"
     # Not of the whole run: scores of other criteria come and go, and the predictions are a megabyte.
     version = f"{zlib.crc32(','.join(known).encode()):x}" if criterion.recovery == "none" else networks.version(network)
     choice = f"criterion={quote(criterion.key(0.0))}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.kernels import Compacted, balance
-from core.settings import quiet_keras
+from core.settings import load_keras, quiet_keras
 
 if TYPE_CHECKING:
     import keras
@@ -38,8 +38,7 @@ def convert_int8(network: Compacted, pixels: int) -> bytes:
 
 def _build(network: Compacted, pixels: int) -> "keras.Model":
     """The network as a Keras model from whole images, shape (n, pixels), to the probabilities of the classes."""
-    quiet_keras()
-    import keras
+    keras = load_keras()
 
     image = keras.Input((pixels,), name="image")
     # An operation of Keras that a file holds as it holds a layer.

@@ -1,10 +1,12 @@
 """How the app is run for others: the image, the address it listens on, its headers, its log, its diagnostics."""
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
 import re
+import runpy
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +89,16 @@ def test_every_answer_has_the_headers_and_keeps_its_own():
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     expected = {name.lower(): value for name, value in headers.headers().items()}
     assert found == expected | {"referrer-policy": "no-referrer"}
+
+
+@pytest.mark.parametrize(("version", "works"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)])
+def test_another_version_of_python_is_refused_in_a_line(monkeypatch, version, works):
+    monkeypatch.setattr(sys, "version_info", (*version, 1, "final", 0))
+    with contextlib.nullcontext() if works else pytest.raises(SystemExit) as refused:
+        runpy.run_path(PROJECT / "core" / "__init__.py")
+    if not works:
+        expected = f"error: Network pruning needs Python 3.11, 3.12 or 3.13. This is Python 3.{version[1]}."
+        assert refused.value.code == expected
 
 
 def test_hosts_may_be_named_that_frame_the_app(monkeypatch):

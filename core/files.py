@@ -32,6 +32,10 @@ _ADVICE = {
     errno.EACCES: f"Correct the permissions, or {_ELSEWHERE}.",
     errno.EPERM: f"Correct the permissions, or {_ELSEWHERE}.",
     errno.EROFS: f"It can only be read: {_ELSEWHERE}.",
+    **dict.fromkeys(
+        (errno.EAGAIN, errno.ENOMEM),
+        "Close other programs, or let this user have more memory and processes (ulimit -u, ulimit -v), and try again.",
+    ),
     errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or put in its place what it leads to.",
     errno.EMLINK: "Nothing outside the cache is read or changed. Remove that file.",
     errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
@@ -293,7 +297,18 @@ def clear_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunWriteError(f"Cannot {what}: {error.strerror or error}. {advice(error)}") from error
+        place = _refusing(error)
+        where = f" ({place})" if place and not what.endswith(f" {place}") else ""
+        raise RunWriteError(f"Cannot {what}: {error.strerror or error}{where}. {advice(error)}") from error
+
+
+def _refusing(error: OSError) -> Path | None:
+    """The file that the error is about, or its folder if there is none: in a cache that several users share, the
+    folder of locks can refuse while that of the run does not."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return None
+    path = Path(error.filename)
+    return path if os.path.lexists(path) else path.parent
 
 
 def advice(error: OSError) -> str:

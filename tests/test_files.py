@@ -125,12 +125,12 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
             "twice has another name elsewhere, a hard link.",
             "Nothing outside",
         ),
-        (lambda: files.make_folder(tmp_path / "file"), "File exists.", "Something else lies there"),
+        (lambda: files.make_folder(tmp_path / "file"), f"File exists ({tmp_path}/file).", "Something else lies there"),
         (lambda: files.read_text(tmp_path / "file", 3), "file has 4 bytes; expected at most 3.", ""),
     ):
         with pytest.raises(RunWriteError) as failure, files.clear_errors("do it"):
             read()
-        place = "" if what == "File exists." else f"{tmp_path}/"
+        place = "" if what.startswith("File exists") else f"{tmp_path}/"
         assert str(failure.value).startswith(f"Cannot do it: {place}{what} {way_out}")
 
 
@@ -143,3 +143,18 @@ def test_a_lock_is_held_while_somebody_holds_it_and_never_if_it_can_be_none(tmp_
     assert not files.is_held(path)
     os.mkfifo(path.with_name("two"))
     assert not files.is_held(path.with_name("two"))
+
+
+def test_the_folder_that_refuses_is_named(tmp_path):
+    """A cache whose folder of locks belongs to another user: writing fails there, not in the run."""
+    run, locks = tmp_path / "run", tmp_path / ".locks"
+    locks.mkdir()
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(locks / "run.lock"))
+    said = rf"Cannot write to {run}: Permission denied \({locks}\)\. Correct"
+    with pytest.raises(RunWriteError, match=said), files.clear_errors(f"write to {run}"):
+        raise refused
+    (locks / "run.lock").touch()
+    with pytest.raises(RunWriteError, match=rf"\({locks}/run\.lock\)"), files.clear_errors(f"write to {run}"):
+        raise refused
+    with pytest.raises(RunWriteError, match=r"denied\. Correct"), files.clear_errors(f"write to {locks / 'run.lock'}"):
+        raise refused

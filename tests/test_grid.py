@@ -331,14 +331,29 @@ def test_whoever_starts_a_process_is_told_why_it_did_not_begin(tmp_path):
     with pytest.raises(JobError) as failure:
         begin("silently", "raise SystemExit(3)")
     assert str(failure.value) == "It failed. The process said nothing."
+    with pytest.raises(JobError) as failure:
+        begin("killed", "import os; print('half', flush=True); os.kill(os.getpid(), 9)")
+    assert str(failure.value).startswith("It failed. The process was killed by signal 9; ")
+    assert str(failure.value).endswith("Its last line: half")
     (tmp_path / "begun").touch()
     begin("late", "raise SystemExit(3)")
+
+
+def test_a_system_without_room_for_a_process_says_so(tmp_path, monkeypatch):
+    def fork(*arguments, **options):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(processes.subprocess, "Popen", fork)
+    with pytest.raises(JobError) as failure:
+        processes.logged(["-c", ""], tmp_path, tmp_path / "log.txt")
+    assert "Cannot start a process: Resource temporarily unavailable" in str(failure.value)
+    assert "ulimit -u" in str(failure.value)
 
 
 def test_a_training_has_begun_when_it_trains_or_need_not_any_more(queue, started, trained_run, monkeypatch):
     """Until then the page that asked for it would say that there is none."""
     asked = []
-    monkeypatch.setattr(processes, "wait_for_begin", lambda process, has_begun, complaint: asked.append(has_begun))
+    monkeypatch.setattr(processes, "wait_for_begin", lambda process, has_begun, failed, said: asked.append(has_begun))
     run = runs.open_run(tiny(0).run_id)
     jobs.start_training(run, tiny(0))
     assert not asked[0]()
@@ -371,10 +386,10 @@ def test_a_training_that_somebody_else_began_is_waited_for(queue, monkeypatch):
 
 def test_one_that_does_not_begin_in_time_is_given_up(monkeypatch):
     monkeypatch.setattr(processes, "_START_SECONDS", 0)
-    with pytest.raises(JobError, match="Nothing came of it"):
-        processes.wait_for_begin(waiting := Waiting(), lambda: False, lambda: "Nothing came of it.")
+    with pytest.raises(JobError, match=r"^It failed\. Nothing came of it"):
+        processes.wait_for_begin(waiting := Waiting(), lambda: False, "It failed.", lambda: "Nothing came of it.")
     waiting.ended.set()
-    processes.wait_for_begin(waiting, lambda: True, lambda: pytest.fail("It has begun."))
+    processes.wait_for_begin(waiting, lambda: True, "", lambda: pytest.fail("It has begun."))
 
 
 class Waiting:
@@ -399,7 +414,17 @@ def test_the_last_line_of_a_log_says_why_a_process_failed(queue):
         (1, "first\nerror: No room.\n \n", "No room."),
         (1, "error: It is damaged.\nhint: --force_train\n", "It is damaged."),
         (2, "\n", "The process said nothing."),
-        (-9, "half", "The process was killed by signal 9; the memory may have run out."),
+        (-9, "", "The process was killed by signal 9; the memory may have run out."),
+        (-9, "half", "The process was killed by signal 9; the memory may have run out. Its last line: half"),
+        (1, "Traceback\nMemoryError", "The memory ran out. Its last line: MemoryError"),
+        (-6, "std::bad_alloc\n", "The memory ran out. Its last line: std::bad_alloc"),
+        (
+            -11,
+            "OpenBLAS: pthread_create failed: Resource temporarily unavailable\nRLIMIT_NPROC 1",
+            "The process may not start as many threads or processes as it needs (ulimit -u). "
+            "Its last line: RLIMIT_NPROC 1",
+        ),
+        (1, "Unable to allocate 9 GiB, so less is taken\nerror: No room.", "No room."),
     ):
         log.write_text(said)
         processes.note_failure(SimpleNamespace(wait=lambda code=code: code), log)

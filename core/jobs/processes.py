@@ -6,6 +6,7 @@ server sees the same.
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,19 @@ _START_SECONDS = 30
 _POLL_SECONDS = 0.2
 _BYTES_A_WEIGHT, _BYTES_BESIDE = 16, 1_000_000
 """What a run takes: the Keras model with two moments of Adam, and the kernels; and everything else, at least."""
+_SHORTAGES = (
+    (
+        r"MemoryError|bad_alloc|Unable to allocate|Cannot allocate memory|failed to allocate memory",
+        "The memory ran out.",
+    ),
+    (
+        r"pthread_create|can't start new thread|Resource temporarily unavailable",
+        "The process may not start as many threads or processes as it needs (ulimit -u).",
+    ),
+)
+"""What the last lines of a process say when something of the machine ran out, as regular expressions, and in words."""
+_END = 2_000
+"""Characters of these lines."""
 _FAILED = "failed: "
 """How the last line of a log begins, if the process failed."""
 _workers: dict[Path, subprocess.Popen] = {}
@@ -78,7 +92,8 @@ def _start(run: Run, config: Config, replace: bool) -> None:
     wait_for_begin(
         process,
         lambda: run.training() not in (None, before) or (run.is_complete() and not replace),
-        lambda: f"Training could not start. {last_line(run.log())}",
+        "Training could not start.",
+        run.log,
     )
 
 
@@ -146,7 +161,7 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
     limits.check_may_change("train")
     command = ["-m", "core.grid", "--work", f"--jobs={at_once}", f"--output_dir={root.resolve()}"]
     process = logged(command, root, log)
-    wait_for_begin(process, has_begun, lambda: f"The queue could not start. {last_line(read_log(log))}")
+    wait_for_begin(process, has_begun, "The queue could not start.", lambda: read_log(log))
 
 
 def start_worker(root: Path) -> None:
@@ -212,7 +227,7 @@ def ensure_pictures(run: Run) -> None:
     process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
     if process.returncode or not run.is_drawn():
-        raise JobError(last_line(errors))
+        raise JobError(_failure(process.returncode, errors) or last_line(errors))
 
 
 def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
@@ -352,11 +367,17 @@ def begin(arguments: list[str], cache: Path, log: Path, has_begun: Callable[[], 
     limits.check_disk(cache, "this")
     process = logged(arguments, cache, log)
     _behind(note_failure, process, log)
-    wait_for_begin(process, has_begun, lambda: f"{failed} {last_line(read_log(log))}")
+    wait_for_begin(process, has_begun, failed, lambda: read_log(log))
 
 
-def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], complaint: Callable[[], str]) -> None:
+def wait_for_begin(
+    process: subprocess.Popen, has_begun: Callable[[], bool], failed: str, said: Callable[[], str]
+) -> None:
     """Wait until a process has begun, or has ended without complaint.
+
+    Args:
+        failed: the sentence that comes before the reason, if it ends before that.
+        said: all that the process has said.
 
     Raises:
         JobError: if it failed, or has not begun within 30 seconds.
@@ -369,13 +390,17 @@ def wait_for_begin(process: subprocess.Popen, has_begun: Callable[[], bool], com
         if ended == 0:
             return
         if ended is not None or time.monotonic() > deadline:
-            raise JobError(complaint())
+            reason = ended is not None and _failure(ended, said())
+            raise JobError(f"{failed} {reason or last_line(said())}")
         time.sleep(0.05)
 
 
 def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.Popen:
     given = {"env": settings.for_child(cache), "stdin": subprocess.DEVNULL} | options
-    return subprocess.Popen([sys.executable, *arguments], **given)
+    try:
+        return subprocess.Popen([sys.executable, *arguments], **given)
+    except OSError as error:
+        raise JobError(f"Cannot start a process: {error.strerror or error}. {advice(error)}") from error
 
 
 def _behind(work: Callable[..., object], *arguments: object) -> None:
@@ -392,6 +417,12 @@ def last_line(text: str) -> str:
 def _failure(exit_code: int, log: str) -> str | None:
     if exit_code in (0, CancelledError.exit_code):
         return None
+    said = last_line(log)
+    if f"\n{log.rstrip()}".rpartition("\n")[2].startswith(("error: ", _FAILED)):
+        return said
+    why = next((why for words, why in _SHORTAGES if re.search(words, log[-_END:])), None)
     if exit_code < 0:
-        return f"The process was killed by signal {-exit_code}; the memory may have run out."
-    return last_line(log)
+        why = why or f"The process was killed by signal {-exit_code}; the memory may have run out."
+    if why is None:
+        return said
+    return f"{why} Its last line: {said}" if log.strip() else why

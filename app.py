@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 from core import jobs, log
 from core.runs import adopt_example
-from core.settings import PROJECT, cache_root, frame_ancestors
+from core.settings import PROJECT, cache_root, ensure_temporary_folder, frame_ancestors
 from pages.shared import frame, headers, instrument, wall
 
 log.set_up()
+ensure_temporary_folder()
 
 
 def plotly_library(_: object) -> FileResponse:

@@ -11,6 +11,7 @@ from absl import app, flags
 from core.config import PARAMETERS, RECOVERY, ConfigError, TrainingConfig
 from core.errors import CancelledError, KnownError
 from core.parameters import Real, Switch, Whole, Widths
+from core.settings import ensure_temporary_folder
 from core.terminal import HINT
 
 # The flags defined here are those of the command that asks for them, and stand in its --help.
@@ -102,6 +103,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     A `KnownError` is printed as a sentence, with its hint on a line of its own. SIGTERM interrupts as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    ensure_temporary_folder()
     try:
         app.run(main, flags_parser=_parse_flags)
     except KnownError as error:

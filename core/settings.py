@@ -1,6 +1,9 @@
 """Where things lie, and what the environment says. The only reader of `NETWORK_PRUNING_*`."""
 
 import os
+import platform
+import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -63,6 +66,8 @@ def limit_text(name: str) -> str:
 
 def quiet_keras() -> None:
     """Prepare the import of Keras: on TensorFlow, which keeps its notes on the hardware to itself."""
+    if not ensure_temporary_folder():
+        sys.exit("error: No folder can be written, the cache neither. Name one for temporary files in TMPDIR.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -79,6 +84,26 @@ def load_keras() -> ModuleType:
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)
     return keras
+
+
+def ensure_temporary_folder() -> bool:
+    """Where the system has no folder for temporary files that can be written, let the cache take them.
+
+    Returns:
+        Whether there is such a folder now. Keras and TensorFlow need one even to be imported.
+    """
+    try:
+        tempfile.gettempdir()
+        return True
+    except FileNotFoundError:
+        folder = cache_root().absolute() / ".temporary" / platform.node()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    # For this process, and for those that it starts.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return True
 
 
 def for_child(cache: Path) -> dict[str, str]:

@@ -1,9 +1,11 @@
 """What may be done here: nothing but scores where the server only shows, and no more than the limits say."""
 
+import errno
 import json
 import os
 import re
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -267,6 +269,24 @@ def test_paths_may_begin_with_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv(settings.CACHE, "~/cache")
     monkeypatch.setenv(settings.DATA, "~/data")
     assert (settings.cache_root(), settings.data_folder()) == (tmp_path / "cache", tmp_path / "data")
+
+
+def test_a_cache_takes_temporary_files_where_nothing_else_does(monkeypatch, cache):
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", "")
+    assert settings.ensure_temporary_folder()
+    assert tempfile.tempdir == os.environ["TMPDIR"]
+    assert Path(tempfile.tempdir).parent == cache / ".temporary"
+    assert Path(tempfile.tempdir).is_dir()
+    assert runs.list_runs(cache) == []
+    monkeypatch.setenv(settings.CACHE, "/proc/nothing")
+    assert not settings.ensure_temporary_folder()
+    with pytest.raises(SystemExit, match="Name one for temporary files in TMPDIR"):
+        settings.quiet_keras()
 
 
 def test_the_documentation_names_every_variable_as_the_code_does():

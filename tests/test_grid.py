@@ -246,6 +246,17 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
         assert log.read_text() == "It was asked for."
 
 
+def test_a_start_that_fails_leaves_what_would_go_on(queue, started):
+    run = runs.open_run(tiny(0).run_id)
+    with pytest.raises(KnownError), write_run(run, tiny(0)) as training:
+        training.update(runs.Phase.TRAINING, epoch=2, epochs=3)
+        raise KnownError("No room.")
+    before = run.training()
+    jobs.start_training(run, tiny(0))
+    assert run.training() == before
+    assert runs.damage(run) is None
+
+
 def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run):
     shutil.copytree(trained_run.folder, queue.root / trained_run.id)
     run, complete = runs.open_run(tiny(0).run_id), runs.open_run(trained_run.id)

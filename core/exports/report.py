@@ -118,5 +118,4 @@ def _data_url(path: Path) -> str:
         raise ExportError(
             f"{path.name} of run {path.parent.name} has not been drawn yet. Press Draw its figures and animations, and "
             "try again.",
-            f"python -m core.train --notrain --experiment_id={path.parent.name} with the run's settings draws it.",
         ) from None

@@ -231,7 +231,8 @@ def test_an_archive_leaves_out_what_can_be_made_again_and_what_could_do_harm(tra
     for row in report.results(run).itertuples():
         assert f"{row.accuracy_weight:.4g}" in readme
     assert f"python -m core.train {' '.join(SMALL.to_flags())}" in readme
-    assert f"{run.result().test_accuracy:.2%}" in readme
+    assert f"test accuracy {run.result().test_accuracy:.2%}, test\nloss {run.result().test_loss:.4f}" in readme
+    assert "on the 360 test images" in readme
     # What no run holds would take all memory.
     with (run.folder / "film.bin").open("wb") as file:
         file.truncate(2**31)

@@ -413,6 +413,8 @@ def test_report(trained_run):
     assert facts["Kept epoch"] == f"{result.kept_epoch} of 3"
     assert facts["Weights"] == "6,640"
     assert facts["Training time"] == f"{result.training_seconds:.0f} s"
+    for words in ("1,437 training images", "the first 200 were held out", "over all 360 test images"):
+        assert words in page
     results, knees, layers = html_tables(page)
     assert results["k"].map(number).tolist() == [100 * k for k in K_VALUES]
     for method in METHODS:

@@ -63,7 +63,7 @@ TESTS = {
     "core/jobs/measuring.py": "footprint size_page grid",
     "core/jobs/shrinking.py": "smallest grid",
     "core/jobs": "grid runs limits training repaired pages",
-    "core/kernels/balancing.py": "formats footprint",
+    "core/network.py": "network evaluation kernels formats footprint",
     "core/kernels/coding.py": "formats tiny",
     "core/kernels/compaction.py": "kernels footprint models",
     "core/kernels/formats.py": "formats footprint",

@@ -1,17 +1,11 @@
-"""Score kernels: forward pass, accuracy and loss, in NumPy."""
+"""Score networks: accuracy and loss, in NumPy."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from core.kernels import Compacted, compact
-from core.pruning import Kernels, check_kernels
-
-_BATCH = 1_000
-"""Images per matrix product: large enough for full speed, small enough to keep 1,000 units in cache."""
-_SPARSE_BELOW = 0.04
-"""The part of nonzero weights from which on sparse products are faster; see `benchmarks/scoring.py`."""
+from core.network import Kernels, Network, as_network, behind, forward, inputs_of
 
 
 @dataclass(frozen=True)
@@ -39,14 +33,14 @@ class Examination:
     multiply_adds: int
 
 
-def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
+def evaluate(network: Network | Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
     """Score a network on labelled images.
 
     What cannot change any output is left out of the products: units without a live input or a live
     output, and pixels that no unit looks at. The result is that of the full network.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         images: float32 of shape (n, inputs).
         labels: whole numbers of shape (n,), each below the number of output units.
 
@@ -59,18 +53,18 @@ def evaluate(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Score:
     Example:
         `evaluate(prune(kernels, "weight", 0.9), test.images, test.labels).accuracy`
     """
-    return examine(kernels, images, labels).score
+    return examine(network, images, labels).score
 
 
-def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examination:
+def examine(network: Network | Kernels, images: np.ndarray, labels: np.ndarray) -> Examination:
     """As `evaluate`, with the predictions and the weights that remain, from the same pass.
 
     Example:
         `np.mean(examine(kernels, images, labels).predictions == labels)` is its accuracy.
     """
-    check_kernels(kernels)
+    network = as_network(network)
     images, labels = np.asarray(images), np.asarray(labels)
-    inputs, classes = kernels[0].shape[0], kernels[-1].shape[1]
+    inputs, classes = network.inputs, network.matrices[-1].shape[1]
     if images.ndim != 2 or images.shape[1] != inputs or labels.shape != images.shape[:1] or not len(labels):
         raise ValueError(
             f"Expected images of shape (n, {inputs}) and labels of shape (n,), n at least 1. "
@@ -79,7 +73,7 @@ def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examina
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Expected labels from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}.")
 
-    tiny = compact(kernels)
+    tiny = compact(network)
     scores = _logits(tiny, images).astype(np.float64)
     predictions = scores.argmax(axis=1)
     correct = int(np.count_nonzero(predictions == labels))
@@ -90,62 +84,47 @@ def examine(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> Examina
     return Examination(score, predictions.astype(np.uint8), tiny.parameters, tiny.multiply_adds)
 
 
-def logits(kernels: Kernels, images: np.ndarray) -> np.ndarray:
+def logits(network: Network | Kernels, images: np.ndarray) -> np.ndarray:
     """The output layer's values before the softmax, float32 of shape (n, classes).
 
     Example:
         `logits(kernels, images).argmax(axis=1)` is `predict(kernels, images)`.
     """
-    return _logits(compact(kernels), images)
+    return _logits(compact(network), images)
 
 
-def predict(kernels: Kernels, images: np.ndarray) -> np.ndarray:
+def predict(network: Network | Kernels, images: np.ndarray) -> np.ndarray:
     """The class of largest output for each image, shape (n,).
 
     Example:
         `predict(prune(kernels, "unit", 0.8), test.images)`
     """
-    return logits(kernels, images).argmax(axis=1)
+    return logits(network, images).argmax(axis=1)
 
 
-def rms_activations(kernels: Kernels, images: np.ndarray) -> list[np.ndarray]:
-    """The root mean square of every kernel's inputs over some images.
+def rms_activations(network: Network | Kernels, images: np.ndarray) -> list[np.ndarray]:
+    """The root mean square of what the rows of every matrix are multiplied by, over some images.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         images: float32 of shape (n, inputs); training images, as test images are for scoring only.
 
     Returns:
-        For each kernel a float32 array of shape (inputs,): the pixels first, then the hidden units.
+        For each layer a float32 array of shape (rows,): of a dense network the pixels first, then the hidden units.
 
     Example:
         `rank(kernels, "weight", "activation", activations=rms_activations(kernels, train.images))`
     """
+    network = as_network(network)
+    signal = network.shaped(images)
     rms = []
-    activations = images
-    for kernel in kernels:
-        rms.append(np.sqrt(np.mean(np.square(activations), axis=0, dtype=np.float64)).astype(np.float32))
-        activations = np.maximum(activations @ kernel, 0)
+    for layer in network.layers:
+        inputs = inputs_of(layer, signal)
+        rms.append(np.sqrt(np.mean(np.square(inputs), axis=1, dtype=np.float64)).astype(np.float32))
+        signal = behind(layer, layer.matrix.T @ inputs, signal.shape)
     return rms
 
 
 def _logits(tiny: Compacted, images: np.ndarray) -> np.ndarray:
-    products = [_product(kernel) for kernel in tiny.kernels]
     all_pixels = len(tiny.inputs) == images.shape[1]
-    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
-    return np.concatenate([_forward(products, batch if all_pixels else batch[:, tiny.inputs]) for batch in batches])
-
-
-def _product(kernel: np.ndarray) -> np.ndarray | csr_array:
-    """The kernel transposed, (units, inputs), as whatever multiplies faster."""
-    few = np.count_nonzero(kernel) <= _SPARSE_BELOW * kernel.size
-    return csr_array(kernel.T) if few else kernel.T
-
-
-def _forward(products: list[np.ndarray | csr_array], images: np.ndarray) -> np.ndarray:
-    # Units by images, so that dense and sparse products alike have the kernel on the left.
-    activations = np.ascontiguousarray(images.T)
-    for product in products[:-1]:
-        activations = product @ activations
-        np.maximum(activations, 0, out=activations)
-    return (products[-1] @ activations).T
+    return forward(tiny.network, images if all_pixels else images[:, tiny.inputs], sparse=True)

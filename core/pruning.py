@@ -1,15 +1,17 @@
-"""Rank and prune kernels.
+"""Rank and prune networks.
 
-`kernels` is everywhere a list of float arrays of shape (inputs, units), hidden layers first, output
-layer last. The output layer is never pruned, and ranks are always those of the kernels as trained.
+A network is everywhere a `core.network.Network`, or a list of float arrays of shape (inputs, units), hidden layers
+first, output layer last. The output layer is never pruned, and ranks are always those of the matrices as trained.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+
+from core.network import Kernels, Network, as_network, matrices_of, sources
 
 METHODS = ("weight", "unit")
 RANKINGS = ("magnitude", "activation", "random")
@@ -20,26 +22,26 @@ CHANCE = ("random", *SHUFFLED)
 """Rankings by chance: baselines, of several seeds."""
 SCOPES = ("layer", "global")
 
-Kernels = Sequence[np.ndarray]
 Sparsity = float | Sequence[float]
 """k from 0 to 1: one for all hidden layers, or one for each of them."""
+AnyNetwork = TypeVar("AnyNetwork", Network, Kernels)
 
 
-def prune(kernels: Kernels, method: str, sparsity: Sparsity) -> list[np.ndarray]:
+def prune(network: AnyNetwork, method: str, sparsity: Sparsity) -> AnyNetwork:
     """Zero the smallest weights, or the units of smallest norm, of every hidden kernel.
 
     Weight pruning zeroes the ⌊k·N⌋ entries of smallest |w| in each hidden kernel (Han et al. 2015,
     "Learning both Weights and Connections for Efficient Neural Networks"); unit pruning zeroes the
-    ⌊k·U⌋ columns of smallest L2 norm. Ties fall in stable order, so what is pruned at k stays pruned
+    ⌊k·U⌋ columns of smallest L2 norm, and their biases. Ties fall in stable order, so what is pruned at k stays pruned
     at every larger k. For other rankings, or many values of k, see `rank`.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         method: "weight" or "unit".
         sparsity: k, the fraction to zero in each hidden kernel, 0 to 1; or one k for each of them.
 
     Returns:
-        New arrays of the same shapes and types; the inputs are left untouched.
+        A network, or new arrays, of the same shapes and types; what is given is left untouched.
 
     Raises:
         ValueError: for an unknown method, a sparsity outside [0, 1], or kernels that do not chain.
@@ -47,11 +49,11 @@ def prune(kernels: Kernels, method: str, sparsity: Sparsity) -> list[np.ndarray]
     Example:
         `prune(run.kernels(), "weight", 0.9)`: nine of ten weights of each hidden kernel are zero.
     """
-    return rank(kernels, method).prune(kernels, sparsity)
+    return rank(network, method).prune(network, sparsity)
 
 
 def rank(
-    kernels: Kernels,
+    network: Network | Kernels,
     method: str,
     ranking: str = "magnitude",
     scope: str = "layer",
@@ -61,7 +63,7 @@ def rank(
     """Put all hidden weights, or all hidden units, in the order in which pruning takes them.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         method: "weight" or "unit".
         ranking: what is pruned first.
             "magnitude": the smallest |w|, or the smallest L2 norm of a unit's incoming weights (Han et al. 2015).
@@ -84,19 +86,19 @@ def rank(
     Example:
         `rank(kernels, "unit", scope="global").prune(kernels, 0.5)`
     """
-    check_kernels(kernels)
+    network = as_network(network)
     check_choice("method", method, METHODS)
     check_choice("scope", scope, SCOPES)
     if ranking in SHUFFLED:
-        return _shuffled(kernels, rank(kernels, method, SHUFFLED[ranking], scope, activations), seed)
-    scores = _scores(kernels, method, ranking, activations, seed)
+        return _shuffled(network, rank(network, method, SHUFFLED[ranking], scope, activations), seed)
+    scores = _scores(network, method, ranking, activations, seed)
     if scope == "layer":
         ranks = [_ranks(score) for score in scores]
-        return _known(kernels, method, scores, ranks, [score.size for score in scores])
+        return _known(network, method, scores, ranks, [score.size for score in scores])
     together = _ranks(np.concatenate([score.ravel() for score in scores]))
     parts = np.split(together, np.cumsum([score.size for score in scores])[:-1])
     ranks = [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
-    return _known(kernels, method, scores, ranks, [together.size] * len(scores))
+    return _known(network, method, scores, ranks, [together.size] * len(scores))
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,19 @@ class Ranks:
     zeros: list[np.ndarray]
     empty: list[np.ndarray]
 
-    def prune(self, kernels: Kernels, sparsity: Sparsity) -> list[np.ndarray]:
+    def prune(self, network: AnyNetwork, sparsity: Sparsity) -> AnyNetwork:
         """`prune`, with the order already known: a comparison instead of a sort."""
-        pruned = []
-        for kernel, ranks, count in zip(kernels[:-1], self.ranks, self._counts(sparsity), strict=True):
-            # np.where rather than a product: a weight that is not finite must become zero, too.
-            pruned.append(np.where(ranks >= count, kernel, kernel.dtype.type(0)))
-        return [*pruned, np.array(kernels[-1])]
+        chain = as_network(network)
+        kept = [ranks >= count for ranks, count in zip(self.ranks, self._counts(sparsity), strict=True)]
+        matrices = [_where(mask, layer.matrix) for mask, layer in zip(kept, chain.layers[:-1], strict=True)]
+        matrices.append(np.array(chain.layers[-1].matrix))
+        if not isinstance(network, Network):
+            return matrices
+        biases = [layer.bias for layer in chain.layers]
+        if self.method == "unit":
+            hidden = zip(kept, biases[:-1], strict=True)
+            biases[:-1] = [None if bias is None else _where(mask, bias) for mask, bias in hidden]
+        return chain.with_matrices(matrices, biases)
 
     def pruned(self, sparsity: Sparsity) -> list[int]:
         """How many weights, or how many units, pruning at k takes in each hidden layer."""
@@ -144,9 +152,9 @@ class Ranks:
             for pruned, empty, count in zip(self.pruned(sparsity), self.empty, self._counts(sparsity), strict=True)
         ]
 
-    def zeroed(self, kernels: Kernels, sparsity: Sparsity) -> list[int]:
+    def zeroed(self, network: Network | Kernels, sparsity: Sparsity) -> list[int]:
         """How many weights of each hidden kernel are zero after pruning at k, whatever set them to zero."""
-        each, counts = self.weights_each(kernels[:-1]), self._counts(sparsity)
+        each, counts = self.weights_each(matrices_of(network)[:-1]), self._counts(sparsity)
         return [
             pruned * weights + len(zeros) - int(np.searchsorted(zeros, count))
             for pruned, weights, zeros, count in zip(self.pruned(sparsity), each, self.zeros, counts, strict=True)
@@ -198,24 +206,12 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(f"Expected a {what} among {', '.join(choices)}. Received: {value!r}.")
 
 
-def check_kernels(kernels: Kernels) -> None:
-    """Raise ValueError unless the kernels are matrices that chain, each one's units the next one's inputs."""
-    shapes = [np.shape(kernel) for kernel in kernels]
-    chained = all(len(shape) == 2 for shape in shapes) and all(
-        before[1] == after[0] for before, after in pairwise(shapes)
-    )
-    if not shapes or not chained:
-        raise ValueError(
-            "Expected kernels of shape (inputs, units), each with as many inputs as the one before has units. "
-            f"Received shapes: {shapes}."
-        )
-
-
 def _scores(
-    kernels: Kernels, method: str, ranking: str, activations: Sequence[np.ndarray] | None, seed: int
+    network: Network, method: str, ranking: str, activations: Sequence[np.ndarray] | None, seed: int
 ) -> list[np.ndarray]:
     check_choice("ranking", ranking, (*RANKINGS, *SHUFFLED))
-    hidden = kernels[:-1]
+    matrices = network.matrices
+    hidden = matrices[:-1]
     if ranking == "magnitude":
         return [magnitude(kernel, method) for kernel in hidden]
     if ranking == "random":
@@ -223,30 +219,45 @@ def _scores(
         return [
             generator.random(kernel.shape if method == "weight" else kernel.shape[1], np.float32) for kernel in hidden
         ]
-    sizes = [len(kernel) for kernel in kernels]
+    sizes = [len(matrix) for matrix in matrices]
     if activations is None or [len(values) for values in activations] != sizes:
         raise ValueError(
-            f"The activation ranking needs the rms of every kernel's inputs, arrays of sizes {sizes}. "
+            f"The activation ranking needs the rms of the inputs of every row, arrays of sizes {sizes}. "
             f"Received: {None if activations is None else [len(values) for values in activations]}."
         )
     if method == "weight":
         return [np.abs(kernel) * rms[:, None] for kernel, rms in zip(hidden, activations, strict=False)]
-    return [rms * magnitude(outgoing.T, "unit") for rms, outgoing in zip(activations[1:], kernels[1:], strict=True)]
+    following = zip(activations[1:], matrices[1:], sources(network)[1:], strict=True)
+    return [_of_units(rms, magnitude(outgoing.T, "unit"), read) for rms, outgoing, read in following]
+
+
+def _of_units(rms: np.ndarray, norms: np.ndarray, read: np.ndarray) -> np.ndarray:
+    """Rms activation times L2 norm of the outgoing weights of each unit, from those of the rows that read it."""
+    count = read.max(initial=-1) + 1
+    if count == len(read):
+        return rms * norms
+    rows = np.bincount(read, minlength=count)
+    return np.sqrt(np.bincount(read, rms.astype(np.float64) ** 2) / rows * np.bincount(read, norms**2))
+
+
+def _where(mask: np.ndarray, array: np.ndarray) -> np.ndarray:
+    # np.where rather than a product: a weight that is not finite must become zero, too.
+    return np.where(mask, array, array.dtype.type(0))
 
 
 def _known(
-    kernels: Kernels, method: str, scores: list[np.ndarray], ranks: list[np.ndarray], pools: list[int]
+    network: Network, method: str, scores: list[np.ndarray], ranks: list[np.ndarray], pools: list[int]
 ) -> "Ranks":
     """The ranks, and which of them are of weights that are zero already."""
     zeros, empty = [], []
-    for kernel, order in zip(kernels[:-1], ranks, strict=True):
+    for kernel, order in zip(network.matrices[:-1], ranks, strict=True):
         zero = kernel == 0
         zeros.append(np.sort(order[zero] if method == "weight" else np.repeat(order, zero.sum(axis=0))))
         empty.append(zeros[-1] if method == "weight" else np.sort(order[zero.all(axis=0)]))
     return Ranks(method, scores, ranks, pools, zeros, empty)
 
 
-def _shuffled(kernels: Kernels, ranks: "Ranks", seed: int) -> "Ranks":
+def _shuffled(network: Network, ranks: "Ranks", seed: int) -> "Ranks":
     """The same ranks in each layer, given to its weights or units by chance, each with its score."""
     generator = np.random.default_rng(seed)
     orders = [generator.permutation(layer.size) for layer in ranks.ranks]
@@ -254,7 +265,7 @@ def _shuffled(kernels: Kernels, ranks: "Ranks", seed: int) -> "Ranks":
     def shuffle(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [layer.ravel()[order].reshape(layer.shape) for layer, order in zip(layers, orders, strict=True)]
 
-    return _known(kernels, ranks.method, shuffle(ranks.scores), shuffle(ranks.ranks), ranks.pools)
+    return _known(network, ranks.method, shuffle(ranks.scores), shuffle(ranks.ranks), ranks.pools)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

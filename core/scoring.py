@@ -15,7 +15,8 @@ import pandas as pd
 from core.config import K_VALUES, Config
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
-from core.pruning import METHODS, SHUFFLED, Kernels
+from core.network import Kernels
+from core.pruning import METHODS, SHUFFLED
 from core.runs import Predictions, Run
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored, known_sparsities
 

@@ -20,7 +20,8 @@ from core.errors import RunError
 from core.exports.models import runtimes
 from core.kernels import SUPPORTS, compact
 from core.kernels.formats import whole
-from core.pruning import METHODS, RANKINGS, SCOPES, Kernels, Sparsity
+from core.network import Kernels
+from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
 from core.sweep import Criterion, key_of, parse_key

@@ -13,7 +13,8 @@ import pandas as pd
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
 from core.kernels import Repairer, Report
-from core.pruning import CHANCE, METHODS, Kernels, Ranks, rank
+from core.network import Kernels
+from core.pruning import CHANCE, METHODS, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
 """The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""

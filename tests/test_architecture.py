@@ -16,6 +16,7 @@ FLOORS = [
     {"core.files", "core.terminal", "core.parameters", "core.log"},
     {"core.arrays", "core.keras_file", "core.turns"},
     {"core.config"},
+    {"core.network"},
     {"core.datasets", "core.pruning", "core.limits"},
     {"core.kernels"},
     {"core.evaluation"},

@@ -15,8 +15,9 @@ from scipy.sparse import csr_array
 from core.datasets import load_dataset
 from core.errors import FormatError
 from core.evaluation import logits, predict
-from core.kernels import Compacted, balance, coding, compact, difference, forward
+from core.kernels import Compacted, coding, compact, difference
 from core.kernels.formats import FORMATS, read, whole
+from core.network import as_network, balance, forward
 from core.pruning import METHODS, prune
 
 INT8 = ("int8", "coded")
@@ -50,13 +51,13 @@ def test_the_check_finds_a_network_that_is_not_the_same(kernels):
     images = np.random.default_rng(1).random((300, 20), np.float32)
     tiny = compact(kernels)
     assert difference(kernels, tiny, images).is_rounding
-    swapped = Compacted(tiny.kernels, tiny.inputs[::-1])
+    swapped = Compacted(tiny.network, tiny.inputs[::-1])
     assert difference(kernels, swapped, images).changed > 0
     # Predictions that stay are not enough: the logits have to.
-    louder = Compacted([*tiny.kernels[:-1], 1.01 * tiny.kernels[-1]], tiny.inputs)
+    louder = Compacted(as_network([*tiny.kernels[:-1], 1.01 * tiny.kernels[-1]]), tiny.inputs)
     found = difference(kernels, louder, images)
     assert (found.changed, found.is_rounding, found.images) == (0, False, 300)
-    lost = Compacted([np.full_like(tiny.kernels[0], np.nan), *tiny.kernels[1:]], tiny.inputs)
+    lost = Compacted(as_network([np.full_like(tiny.kernels[0], np.nan), *tiny.kernels[1:]]), tiny.inputs)
     assert not difference(kernels, lost, images).is_rounding
 
 
@@ -71,7 +72,7 @@ def test_every_format_gives_the_network_back(name, compressed, kernels):
     back = format.read(data)
     np.testing.assert_array_equal(back.inputs, tiny.inputs)
     # Units say as many times more or less, and what listens to them listens as many times less or more.
-    written = balance(tiny.kernels) if name in INT8 else tiny.kernels
+    written = balance(tiny.kernels).matrices if name in INT8 else tiny.kernels
     for kernel, same in zip(written, back.kernels, strict=True):
         assert same.dtype == np.float32
         assert same.shape == kernel.shape

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from core.evaluation import evaluate, examine, logits, predict
-from core.kernels import Compacted, balance, compact, difference, forward
+from core.kernels import Compacted, compact, difference
+from core.network import as_network, balance, forward
 from core.pruning import METHODS, prune
 
 
@@ -79,7 +80,7 @@ def test_networks_that_say_nothing_differ_by_nothing_and_not_by_what_is_no_numbe
     silent = [np.zeros_like(kernel) for kernel in kernels]
     images = np.ones((2, 20), np.float32)
     assert difference(silent, compact(silent), images).is_rounding
-    assert difference(silent, Compacted(kernels, np.arange(20)), images).logits == pytest.approx(
+    assert difference(silent, Compacted(as_network(kernels), np.arange(20)), images).logits == pytest.approx(
         float(np.abs(forward(kernels, images)).max())
     )
 
@@ -90,7 +91,7 @@ def test_balanced_units_hear_as_loudly_as_they_are_heard(kernels, images):
     uneven[0][:, 2] = 0  # a unit that hears nothing
     uneven[2][5] = 0  # one that nobody listens to
     before = [kernel.copy() for kernel in uneven]
-    balanced = balance(uneven)
+    balanced = balance(uneven).matrices
     for kernel, kept, new in zip(uneven, before, balanced, strict=True):
         np.testing.assert_array_equal(kernel, kept)
         assert (new.dtype, new.shape) == (kernel.dtype, kernel.shape)
@@ -104,5 +105,5 @@ def test_balanced_units_hear_as_loudly_as_they_are_heard(kernels, images):
 
 
 def test_a_layer_without_units_is_balanced_too():
-    empty = balance([np.zeros((3, 0), np.float32), np.zeros((0, 2), np.float32)])
+    empty = balance([np.zeros((3, 0), np.float32), np.zeros((0, 2), np.float32)]).matrices
     assert [kernel.shape for kernel in empty] == [(3, 0), (0, 2)]

@@ -32,7 +32,8 @@ from core.exports.models import (
     keras,
     runtimes,
 )
-from core.kernels import balance, compact
+from core.kernels import compact
+from core.network import balance
 from core.pruning import prune
 from core.runs import layout
 from core.settings import PROJECT
@@ -378,7 +379,7 @@ def test_balance_changes_no_answer_and_evens_out_the_weights(run, test_images):
     kernels = pruned(run, *UNIT)
     kernels[1][:, 7] /= 1e4
     kernels[2][7] *= 1e4
-    even = balance(kernels)
+    even = balance(kernels).matrices
     expected = logits(kernels, test_images.images)
     np.testing.assert_allclose(logits(even, test_images.images), expected, atol=1e-4 * np.abs(expected).max())
     for before, after in zip(even, even[1:], strict=False):

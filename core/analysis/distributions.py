@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.pruning import Kernels, Ranks, magnitude
+from core.network import Kernels
+from core.pruning import Ranks, magnitude
 
 BINS = 60
 

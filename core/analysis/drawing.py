@@ -10,7 +10,8 @@ from PIL import Image
 
 from core.config import DATASETS, DatasetSpec
 from core.evaluation import logits
-from core.pruning import Kernels, Ranks
+from core.network import Kernels
+from core.pruning import Ranks
 
 _DIGIT_BOX = 20
 """The side of the box that MNIST fits every digit into."""

@@ -8,7 +8,7 @@ import pandas as pd
 from core.evaluation import evaluate
 from core.kernels import Compacted, compact
 from core.kernels.formats import FORMATS, Format
-from core.pruning import Kernels
+from core.network import Kernels
 from core.runs import Run
 from core.sweep import Criterion
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from core.evaluation import Score, evaluate
 from core.kernels import live_units
-from core.pruning import Kernels, Ranks, magnitude
+from core.network import Kernels
+from core.pruning import Ranks, magnitude
 
 
 @dataclass(frozen=True)

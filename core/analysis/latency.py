@@ -13,8 +13,8 @@ import pandas as pd
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from core.kernels import Compacted, compact, forward
-from core.pruning import Kernels
+from core.kernels import Compacted, compact
+from core.network import Kernels, prepared
 
 IMAGES = 10_000
 """How many images throughput is measured with; where a dataset has fewer, they come round again."""
@@ -55,10 +55,11 @@ class Progress:
 def in_numpy(dense: Kernels, pruned: Kernels) -> list[Variant]:
     """The dense network, the pruned one with its zeros in place, the compacted one, and that one as sparse rows."""
     tiny = compact(pruned)
+    small = prepared(tiny.network)
     return [
-        Variant("dense", "NumPy", lambda images: forward(dense, images)),
-        Variant("pruned", "NumPy", lambda images: forward(pruned, images)),
-        Variant("compacted", "NumPy", lambda images: forward(tiny.kernels, images[:, tiny.inputs])),
+        Variant("dense", "NumPy", prepared(dense)),
+        Variant("pruned", "NumPy", prepared(pruned)),
+        Variant("compacted", "NumPy", lambda images: small(images[:, tiny.inputs])),
         Variant("sparse", "SciPy", _in_sparse_rows(tiny)),
     ]
 

@@ -1,7 +1,6 @@
 """Kernels in, kernels out: make a pruned network physically smaller, and win back what pruning cost."""
 
-from core.kernels.balancing import balance
-from core.kernels.compaction import Compacted, Difference, compact, difference, forward, live_units
+from core.kernels.compaction import Compacted, Difference, compact, difference, live_units
 from core.kernels.layer import Recipe
 from core.kernels.repair import SUPPORTS, Repaired, Repairer, Report, repair
 
@@ -13,10 +12,8 @@ __all__ = [
     "Repaired",
     "Repairer",
     "Report",
-    "balance",
     "compact",
     "difference",
-    "forward",
     "live_units",
     "repair",
 ]

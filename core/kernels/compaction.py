@@ -1,11 +1,11 @@
 """Remove what no longer influences any output: dead units with their column and row, and pixels nothing listens to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from core.pruning import Kernels
+from core.network import Kernels, Network, as_network, forward, sources, units_before
 
 ROUNDING = 1e-5
 """What float32 sums of some thousand terms, added in another order, may differ by, as a part of the largest."""
@@ -17,22 +17,27 @@ class Compacted:
     """A network without what is dead in it.
 
     Attributes:
-        kernels: arrays of shape (live inputs, live units), hidden layers first, output layer last.
-        inputs: indices of the pixels that are left, shape (live inputs,).
+        network: what is left.
+        inputs: indices of the pixels that it reads, shape (live inputs,).
     """
 
-    kernels: list[np.ndarray]
+    network: Network
     inputs: np.ndarray
+
+    @property
+    def kernels(self) -> list[np.ndarray]:
+        """Its matrices: (live inputs, live units), hidden layers first, output layer last."""
+        return self.network.matrices
 
     @property
     def parameters(self) -> int:
         """How many weights can influence an output."""
-        return sum(int(np.count_nonzero(kernel)) for kernel in self.kernels)
+        return self.network.nonzero
 
     @property
     def multiply_adds(self) -> int:
         """How many products of a weight and an activation one image takes, zeros among live units multiplied, too."""
-        return sum(kernel.size for kernel in self.kernels)
+        return self.network.multiply_adds
 
 
 @dataclass(frozen=True)
@@ -55,48 +60,49 @@ class Difference:
         return self.changed == 0 and self.logits <= ROUNDING
 
 
-def compact(kernels: Kernels) -> Compacted:
+def compact(network: Network | Kernels) -> Compacted:
     """Remove every dead unit, and every pixel that no live unit looks at.
 
-    Exact: the smaller network has the same outputs as the full one, to the rounding of float sums.
+    Exact: the smaller network has the same outputs as the full one, to the rounding of float sums. A unit whose output
+    is the same for all images is folded into the biases of the next layer. Only a convolution that pads with zeros
+    keeps such a unit, as the zeros beside the image are not what the unit says.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
 
     Example:
         `tiny = compact(prune(kernels, "unit", 0.9))`, then
         `evaluate(tiny.kernels, images[:, tiny.inputs], labels)` equals evaluating the pruned kernels.
     """
-    live = live_units(kernels)
-    return Compacted(
-        [_take(kernel, rows, units) for kernel, (rows, units) in zip(kernels, pairwise(live), strict=True)],
-        np.flatnonzero(live[0]),
-    )
+    network = as_network(network)
+    found = _liveness(network)
+    layers = []
+    parts = zip(network.layers, sources(network), found.biases, pairwise(found.live), strict=True)
+    for layer, read, bias, (before, units) in parts:
+        bias = None if bias is None else bias[units]
+        layers.append(replace(layer, matrix=_take(layer.matrix, before[read], units), bias=bias))
+    # An image keeps all its pixels: a convolution reads them by place.
+    dense_first = network.layers[0].window is None
+    inputs = np.flatnonzero(found.live[0]) if dense_first else np.arange(network.inputs)
+    return Compacted(Network(tuple(layers), (len(inputs),) if dense_first else network.shape), inputs)
 
 
-def live_units(kernels: Kernels) -> list[np.ndarray]:
+def live_units(network: Network | Kernels) -> list[np.ndarray]:
     """Which inputs and units can influence an output.
 
     A unit with no live input or no live output is dead, and takes its column and its row in the next
     kernel with it. One sweep forward and one back reach the fixed point: forward every unit learns
     whether an input reaches it, and back whether it reaches an output through units that an input
-    reaches.
+    reaches. A unit with the same output for all images is dead if it can be folded into the next biases; see `compact`.
 
     Returns:
-        Boolean arrays: for the inputs, of shape (inputs,), then for the units of every kernel. The output
-        units count as live.
+        Boolean arrays: for the inputs, of shape (inputs,), then for the units of every layer. The output
+        units count as live. The inputs of a convolution are its channels, which all count as live.
     """
-    nonzero = [kernel != 0 for kernel in kernels]
-    reached = [np.ones(kernels[0].shape[0], bool)]
-    for mask in nonzero:
-        reached.append(mask[reached[-1]].any(axis=0))
-    live = [np.ones(kernels[-1].shape[1], bool)]
-    for mask, units in zip(reversed(nonzero), reversed(reached[:-1]), strict=True):
-        live.append(units & mask[:, live[-1]].any(axis=1))
-    return live[::-1]
+    return _liveness(as_network(network)).live
 
 
-def difference(kernels: Kernels, tiny: Compacted, images: np.ndarray) -> Difference:
+def difference(kernels: Network | Kernels, tiny: Compacted, images: np.ndarray) -> Difference:
     """How far a compacted network differs from the one it was made of, run unit by unit, the dead ones too.
 
     Args:
@@ -110,7 +116,7 @@ def difference(kernels: Kernels, tiny: Compacted, images: np.ndarray) -> Differe
     changed, apart, largest = 0, 0.0, 0.0
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
-        whole, small = forward(kernels, batch), forward(tiny.kernels, batch[:, tiny.inputs])
+        whole, small = forward(kernels, batch), forward(tiny.network, batch[:, tiny.inputs])
         changed += int(np.count_nonzero(whole.argmax(axis=1) != small.argmax(axis=1)))
         # np.maximum keeps what is not a number.
         apart = np.maximum(apart, np.abs(whole - small).max())
@@ -118,13 +124,41 @@ def difference(kernels: Kernels, tiny: Compacted, images: np.ndarray) -> Differe
     return Difference(len(images), changed, float(apart / largest) if largest else float(apart))
 
 
-def forward(kernels: Kernels, images: np.ndarray) -> np.ndarray:
-    """The plain products of a network and nothing else: logits of shape (n, classes), from images (n, inputs)."""
-    activations = images
-    for kernel in kernels[:-1]:
-        activations = activations @ kernel
-        np.maximum(activations, 0, out=activations)
-    return activations @ kernels[-1]
+@dataclass(frozen=True)
+class _Liveness:
+    """For the inputs and for the units of every layer, what can influence an output, and the biases of every layer
+    with the constant outputs of dead units folded in."""
+
+    live: list[np.ndarray]
+    biases: list[np.ndarray | None]
+
+
+def _liveness(network: Network) -> _Liveness:
+    read = sources(network)
+    nonzero = [matrix != 0 for matrix in network.matrices]
+    # Units whose output depends on the input, and what the others say.
+    inputs = units_before(network)[0]
+    reached, constant = [np.ones(inputs, bool)], np.zeros(inputs)
+    biases = []
+    for layer, mask, rows in zip(network.layers, nonzero, read, strict=True):
+        if layer.window and layer.window.padding == "same":
+            reached[-1] = reached[-1] | (constant != 0)
+        bias = layer.bias
+        fixed = np.where(reached[-1], 0, constant)
+        if fixed.any():
+            bias = (fixed[rows] @ layer.matrix + (0 if bias is None else bias)).astype(layer.matrix.dtype)
+        biases.append(bias)
+        reached.append(mask[reached[-1][rows]].any(axis=0))
+        outputs = np.zeros(len(reached[-1])) if bias is None else bias
+        constant = np.maximum(outputs, 0) if layer.activation == "relu" else outputs
+    live = [np.ones(network.layers[-1].matrix.shape[1], bool)]
+    for mask, rows, units in zip(reversed(nonzero), reversed(read), reversed(reached[:-1]), strict=True):
+        heard = np.zeros(len(units), bool)
+        heard[rows[mask[:, live[-1]].any(axis=1)]] = True
+        live.append(units & heard)
+    if network.layers[0].window:
+        live[-1] = np.ones(inputs, bool)
+    return _Liveness(live[::-1], biases)
 
 
 def _take(kernel: np.ndarray, rows: np.ndarray, units: np.ndarray) -> np.ndarray:

@@ -19,9 +19,8 @@ import numpy as np
 
 from core.errors import FormatError
 from core.kernels import coding
-from core.kernels.balancing import balance
 from core.kernels.compaction import Compacted
-from core.pruning import Kernels
+from core.network import Kernels, as_network, balance
 
 Arrays = dict[str, np.ndarray]
 _SCALED, _PLAIN, _SPARSE = ("kernel", "scale"), ("kernel",), ("data", "indices", "indptr", "shape")
@@ -51,7 +50,7 @@ class Format:
 
 def whole(kernels: Kernels) -> Compacted:
     """A network with nothing removed, to write it like one that was compacted."""
-    return Compacted(list(kernels), np.arange(len(kernels[0])))
+    return Compacted(as_network(kernels), np.arange(len(kernels[0])))
 
 
 def read(data: bytes) -> Compacted:
@@ -71,7 +70,7 @@ def read(data: bytes) -> Compacted:
             arrays = {name: file[name] for name in file.files}
             if len(arrays) != len(file.files):
                 raise ValueError("two of its arrays have the same name")
-        network = Compacted(_kernels(arrays), arrays["inputs"].astype(np.int64))
+        network = Compacted(as_network(_kernels(arrays)), arrays["inputs"].astype(np.int64))
     # Whatever a damaged archive makes zipfile, zlib and NumPy raise: the list would be long, and is not documented.
     except Exception as error:
         raise _damaged(error) from None
@@ -89,7 +88,7 @@ def _int8(network: Compacted) -> Arrays:
     Of a network that is balanced, so that no unit's inputs differ too much to share a scale.
     """
     arrays = {}
-    for index, kernel in enumerate(balance(network.kernels)):
+    for index, kernel in enumerate(balance(network.network).matrices):
         scale = np.abs(kernel).max(axis=0, initial=0).astype(np.float32) / np.float32(127)
         # A unit of nothing but zeros has no largest weight; any scale will do.
         scale[scale == 0] = 1

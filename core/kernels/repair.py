@@ -36,7 +36,8 @@ from core.kernels.layer import (
     none_zero,
     squares,
 )
-from core.pruning import METHODS, SCOPES, Kernels, Ranks, Sparsity, check_choice, check_kernels, rank
+from core.network import Kernels, as_network
+from core.pruning import METHODS, SCOPES, Ranks, Sparsity, check_choice, rank
 
 SUPPORTS = ("admm", "magnitude")
 
@@ -329,7 +330,7 @@ def _evenly_spaced(total: int, most: int) -> np.ndarray:
 
 
 def _check(kernels: Kernels, images: np.ndarray, recipe: Recipe) -> None:
-    check_kernels(kernels)
+    as_network(kernels)
     inputs = np.shape(kernels[0])[0]
     shape = np.shape(images)
     if len(shape) != 2 or shape[1] != inputs or not shape[0]:

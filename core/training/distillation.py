@@ -4,30 +4,27 @@ Network")."""
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 
-from core.pruning import Kernels
+from core.network import Kernels, Network, forward
 
 TEMPERATURE = 4.0
 """What outputs are divided by before the softmax, so that the smaller probabilities speak, too."""
 
 
-def targets_of(kernels: Kernels, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def targets_of(network: Network | Kernels, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What is to be learnt of each image: its label, then the dense network's softened probabilities.
 
     Args:
-        kernels: of the dense network.
+        network: the dense one.
         images: float32 of shape (n, inputs).
         labels: of shape (n,).
 
     Returns:
         float32 of shape (n, 1 + classes).
     """
-    activations = images
-    for kernel in kernels[:-1]:
-        activations = np.maximum(activations @ kernel, 0)
-    outputs = activations @ kernels[-1] / np.float32(TEMPERATURE)
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return np.column_stack([labels, powers / powers.sum(axis=1, keepdims=True)]).astype(np.float32)
+    softened = softmax(forward(network, images) / np.float32(TEMPERATURE), axis=1)
+    return np.column_stack([labels, softened]).astype(np.float32)
 
 
 class Distillation(keras.losses.Loss):

@@ -31,7 +31,8 @@ from core.errors import KnownError
 from core.kernels import Repairer
 from core.kernels.compaction import live_units
 from core.kernels.layer import none_zero
-from core.pruning import Kernels, prune_count, rank
+from core.network import Kernels
+from core.pruning import prune_count, rank
 from core.runs import Checkpoint
 from core.training import distillation
 from core.training.fit import Step, fit

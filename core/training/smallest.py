@@ -36,7 +36,7 @@ from core.evaluation import predict
 from core.kernels import repair
 from core.kernels.decoder import frequencies, waves
 from core.kernels.tiny import EPOCHS, TinyNetwork, costs, encode
-from core.pruning import Kernels
+from core.network import Kernels
 from core.training.distillation import Distillation, targets_of
 
 RADIUS = 10

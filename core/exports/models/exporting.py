@@ -15,7 +15,8 @@ from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, hold_about, hold_same
 from core.files import clear_errors, make_folder, read_bytes, write_atomic, write_text
 from core.kernels import Compacted, compact
-from core.pruning import Kernels, Sparsity
+from core.network import Kernels
+from core.pruning import Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
 from core.scoring import repaired_curve, score_run

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.keras_file import portable
 from core.kernels import Compacted
-from core.pruning import Kernels
+from core.network import Kernels
 from core.settings import load_keras
 
 if TYPE_CHECKING:

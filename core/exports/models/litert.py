@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.kernels import Compacted, balance
+from core.kernels import Compacted
+from core.network import balance
 from core.settings import load_keras, quiet_keras
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def convert_int8(network: Compacted, pixels: int) -> bytes:
     quiet_keras()
     from tensorflow import lite
 
-    balanced = Compacted(balance(network.kernels), network.inputs)
+    balanced = Compacted(balance(network.network), network.inputs)
     return _exported(balanced, pixels, optimizations=[lite.Optimize.DEFAULT])
 
 

@@ -8,12 +8,10 @@ from scipy.special import softmax
 
 from core.errors import ExportError
 from core.exports.models.formats import Format
-from core.kernels import forward
 from core.kernels.compaction import ROUNDING
-from core.pruning import Kernels
+from core.network import Kernels, forward
 
 _SOFTMAX_ROUNDING = 2e-7
-_BATCH = 1_000
 
 
 def answers_of(form: Format, data: bytes, images: np.ndarray) -> np.ndarray:
@@ -53,7 +51,7 @@ def hold_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.nd
         ExportError: if it says something else.
     """
     # Nothing is left out of these products, so that leaving out is what is tested.
-    logits = np.concatenate([forward(kernels, images[at : at + _BATCH]) for at in range(0, len(images), _BATCH)])
+    logits = forward(kernels, images)
     rounding = ROUNDING * np.abs(logits).max()
     chosen = logits[np.arange(len(logits)), answers.argmax(axis=1)]
     others = int(np.count_nonzero(logits.max(axis=1) - chosen > rounding))

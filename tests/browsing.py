@@ -38,8 +38,9 @@ SERVER_AWAY = (
     "when disconnected from server",
     "reaching server endpoint",
     "server is not responding",
+    "/media/",  # the page's icon, which a server has once a page has asked for it
 )
-"""What the browser says, and Streamlit in it, while its server is stopped."""
+"""What the browser says, and Streamlit in it, while its server is stopped and when it is back."""
 NAVIGATION = [path.capitalize() or "Overview" for path in PAGES]
 
 

@@ -33,7 +33,7 @@ from core.exports.models import (
     runtimes,
 )
 from core.kernels import compact
-from core.network import balance
+from core.network import as_network, balance
 from core.pruning import prune
 from core.runs import layout
 from core.settings import PROJECT
@@ -301,7 +301,8 @@ def broken(form, **parts):
 def one_off(network, pixels):
     changed = [kernel.copy() for kernel in network.kernels]
     changed[0][changed[0] != 0] *= 1.1
-    return FORMATS["npz"].convert(dataclasses.replace(network, kernels=changed), pixels)
+    other = dataclasses.replace(network, network=as_network(changed))
+    return FORMATS["npz"].convert(other, pixels)
 
 
 @pytest.mark.parametrize(

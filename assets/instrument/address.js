@@ -8,7 +8,10 @@ class Address {
   constructor(onReturn) {
     this.inDrag = false;
     this.written = new Set();
+    const { pathname } = location;
     this.returned = () => {
+      // Of a page that is being left Python must not hear: it would run a part of that page in place of the other.
+      if (location.pathname !== pathname) return;
       const k = new URLSearchParams(location.search).get("k");
       onReturn(k);
     };

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from core import jobs, log
 from core.runs import adopt_example
 from core.settings import PROJECT, cache_root, ensure_temporary_folder, frame_ancestors
-from pages.shared import frame, headers, instrument, wall
+from pages.shared import document, frame, headers, instrument, wall
 
 log.set_up()
 ensure_temporary_folder()
@@ -27,7 +27,11 @@ base = f"/{st.get_option('server.baseUrlPath').strip('/')}/".replace("//", "/")
 
 app = st.App(
     PROJECT / "pages" / "router.py",
-    routes=[Route(base + instrument.PLOTLY_PATH, plotly_library), Route(base + wall.PATH, wall.serve)],
+    routes=[
+        *document.routes(base),
+        Route(base + instrument.PLOTLY_PATH, plotly_library),
+        Route(base + wall.PATH, wall.serve),
+    ],
     middleware=[Middleware(headers.SecurityHeaders, ancestors=frame_ancestors())],
     on_script_error=frame.show_bug,
 )

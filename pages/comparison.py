@@ -33,7 +33,9 @@ def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
     The address is the truth, as for a single run.
     """
     named = {}
-    for address in filter(None, st.query_params.get_all("runs")):
+    # Commas are not what this page writes, but what people do.
+    said = [address for text in st.query_params.get_all("runs") for address in text.split(",")]
+    for address in filter(None, said):
         run_id, config = choice.named_run(address)
         named.setdefault(run_id, (config, address))
     elsewhere = {run_id: named[run_id] for run_id in named if run_id not in ids}
@@ -45,7 +47,7 @@ def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
         if run_id not in coming:
             choice.offer_missing_run(run_id, config)
             st.button("Leave it out", key=f"leave_{run_id}", on_click=leave_out, args=(address,))
-    wanted = [run_id for run_id in ids if run_id in named] if "runs" in st.query_params else ids[:1]
+    wanted = [run_id for run_id in ids if run_id in named] if said else choice.first_run(ids)
     st.session_state.runs = wanted
     others = [address for _, address in elsewhere.values()]
     name_runs_in_address(others)
@@ -109,26 +111,22 @@ def choose_axes() -> tuple[str, str]:
 
 
 def choose_criteria() -> list[tuple[str, str]]:
-    chosen = st.pills(
+    chosen = frame.some_of(
         "Ranked by",
         list(CRITERIA),
-        selection_mode="multi",
         default=["magnitude"],
         key="orders",
-        bind="query-params",
         help="What pruning takes first, in each layer or globally; the Pruning page says how each is defined.",
     )
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
 
 
 def choose_states() -> list[str]:
-    chosen = st.pills(
+    chosen = frame.some_of(
         "State",
         list(STATES),
-        selection_mode="multi",
         default=["as pruned"],
         key="states",
-        bind="query-params",
         help="as pruned: nothing was done after pruning. repaired: other weights stay, with other values, found "
         "without labels and without training. trained on: has seen labels again. Each is a curve of its own.",
     )

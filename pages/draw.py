@@ -13,7 +13,7 @@ from core.config import DatasetSpec
 from core.datasets import Split
 from core.errors import KnownError
 from core.sweep import STOPS, Criterion, key_of, parse_key
-from pages.shared import board, choice, frame, networks
+from pages.shared import board, choice, frame, in_view, networks
 
 # The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images.
 RASTER = 280
@@ -143,10 +143,23 @@ def read(drawn: dict, network: networks.LoadedRun, criterion: Criterion, at: int
     return {"drawing": drawn["id"], "seen": as_bytes(reading["image"]), "rows": reading["rows"]}
 
 
-def nearest_stop(key: str) -> int:
-    """Where on the slider the k of an address is; anything that is no k is dense."""
-    k = parse_key(key, 1)
-    return 0 if k is None else int(np.argmin(np.abs(np.array(STOPS) - k)))
+def stop_in_view(network: networks.LoadedRun) -> int:
+    """Where on the slider the k in view is: with one for each layer at their mean, and dense where none is."""
+    said = in_view.k()
+    k = parse_key(said, len(network.kernels) - 1)
+    stop = 0 if k is None else int(np.argmin(np.abs(np.array(STOPS) - np.mean(k))))
+    if said and k is None:
+        frame.say_ignored("k", said, "a number from 0 to 1", f"k = {key_of(STOPS[stop])}")
+    in_view.complete("k", key_of(STOPS[stop]))
+    return stop
+
+
+def note_k() -> None:
+    """Take the k of the browser's slider into the view and the address."""
+    k = st.session_state.get("draw", {}).get("k")
+    if k in map(key_of, STOPS):
+        in_view.keep_k(k)
+        in_view.complete("k", k)
 
 
 def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
@@ -156,9 +169,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
     dataset, spec = network.config.dataset, network.config.spec
     test = networks.test_split(dataset)
     state = st.session_state.get("draw", {})
-    drawn, k = state.get("drawing"), state.get("k")
-    if k in map(key_of, STOPS) and st.query_params.get("k", "0") != k:
-        st.query_params["k"] = k
+    drawn = state.get("drawing")
     # A test image belongs to its dataset; what was drawn by hand can be read by any network.
     if drawn and drawn["dataset"] != dataset and ("image" in drawn or drawn.get("framed")):
         drawn = None
@@ -184,7 +195,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
             "raster": RASTER,
             "colors": {"dense": GREY, "pruned": METHOD_COLORS[criterion.method]},
             "stops": [key_of(stop) for stop in STOPS],
-            "at": nearest_stop(st.query_params.get("k", "")),
+            "at": stop_in_view(network),
             "samples": first_of_each_class(test, spec),
             "start": start,
             "picture": opened and {"id": opened["id"], "ink": ink_of(opened, dataset == "fashion")},
@@ -193,7 +204,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
         on_drawing_change=lambda: None,
         on_picture_change=lambda: None,
         on_ask_change=lambda: None,
-        on_k_change=lambda: None,
+        on_k_change=note_k,
     )
     if st.session_state.get("draw", {}).get("drawing") != state.get("drawing"):
         # Told to a server before this one, which hears of it only once the component is there.

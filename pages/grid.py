@@ -35,14 +35,7 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
         )
         for column, (name, about) in zip(st.columns(len(fields)), fields.items(), strict=True)
     }
-    datasets = st.pills(
-        "Datasets",
-        list(DATASETS),
-        selection_mode="multi",
-        key="grid_dataset",
-        bind="query-params",
-        help="None: as chosen beside it.",
-    )
+    datasets = frame.some_of("Datasets", list(DATASETS), key="grid_dataset", help="None: as chosen beside it.")
     lists = {name: PARAMETERS[name].kind.read(name, text) for name, text in texts.items() if text.strip()}
     return grid.expand(values | lists | {"dataset": datasets or [config.dataset]})
 

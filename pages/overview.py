@@ -1,11 +1,11 @@
-"""What this is: the newest network under the slider, and the ways on."""
+"""What this is: the network in view under the slider, and the ways on."""
 
 import streamlit as st
 
 from core import runs
+from core.analysis.recovered import TRAINED
 from core.errors import KnownError
-from core.sweep import Criterion
-from pages.shared import choice, frame, instrument, networks
+from pages.shared import choice, frame, in_view, instrument, networks
 
 STEPS = {
     "training": ("Train", "A network of 2.4 million weights that tells digits or clothes apart."),
@@ -15,33 +15,52 @@ STEPS = {
 }
 
 
-def show_newest(ids: list[str]) -> None:
-    """The newest run that can be read, under the slider in its short form."""
-    for run_id in ids:
+def show(run: runs.Run) -> None:
+    """A run under the slider in its short form.
+
+    Raises:
+        KnownError: if it cannot be read.
+    """
+    network = networks.load_run(run)
+    networks.test_split(network.config.dataset)
+    in_view.look_at(run)
+    criterion = in_view.criterion()
+    if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
+        criterion = criterion.as_pruned
+    config, first = network.config, "weights" if criterion.method == "weight" else "units"
+    state = "" if criterion.recovery == "none" else f"; {in_view.state_name(criterion)}"
+    st.caption(
+        f"**{frame.plain(choice.run_labels([run.id])[run.id])}**: a network of {config.parameter_count:,} weights, "
+        f"trained here on {config.spec.title}. Move the slider: the smallest {first} go first{state}."
+    )
+    instrument.show(network, criterion, view="short")
+    frame.link_to("pruning", "Look closer: histograms, layers, whole units", in_view.query())
+
+
+def show_network(ids: list[str]) -> None:
+    """The network in view. Only where the address names none, another takes the place of one that cannot be read."""
+    is_named = bool(st.query_params.get("run"))
+    wanted = choice.run_in_view(ids)
+    for run_id in filter(None, [wanted] if is_named else [wanted, *ids]):
         try:
-            network = networks.load_run(runs.open_run(run_id))
-            networks.test_split(network.config.dataset)
-        except KnownError:
+            show(runs.open_run(run_id))
+        except KnownError as error:
+            if is_named:
+                frame.error_box(error, "This run cannot be shown")
+                return
             continue
-        criterion = Criterion("weight")
-        config = network.config
-        st.caption(
-            f"**{config.spec.title}**: a network of {config.parameter_count:,} weights, trained here. Move the slider: "
-            "the smallest weights go first."
-        )
-        instrument.show(network, criterion, view="short")
-        frame.link_to("pruning", "Look closer: histograms, layers, whole units", {"run": choice.address_of(run_id)})
         return
-    with st.container(border=True):
-        st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
-        frame.link_to("training", "Go to Training")
+    if not is_named:
+        with st.container(border=True):
+            st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
+            frame.link_to("training", "Go to Training")
 
 
 frame.page_title("Network pruning")
 st.markdown("Train a very large neural network, then make it very small.")
-show_newest(choice.complete_runs())
+show_network(choice.complete_runs())
 st.space("small")
 for (page, (label, text)), column in zip(STEPS.items(), st.columns(len(STEPS)), strict=True):
     with column, st.container(border=True, height="stretch"):
-        frame.link_to(page, f"**{label}**")
+        frame.link_to(page, f"**{label}**", in_view.query() if page in ("pruning", "draw") else None)
         st.caption(text)

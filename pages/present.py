@@ -2,17 +2,21 @@
 
 import streamlit as st
 
-from core.errors import KnownError
-from pages.shared import choice, frame, instrument, networks
+from core import runs
+from core.errors import KnownError, RunError
+from pages.shared import choice, frame, in_view, instrument, networks
 
 try:
-    run, criterion = choice.named_in_address()
-    network = networks.load_run(run)
+    run_id = choice.run_in_view(choice.complete_runs())
+    if run_id is None:
+        raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
+    criterion = in_view.criterion()
+    network = networks.load_run(runs.open_run(run_id))
     networks.test_split(network.config.dataset)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        state = choice.state_name(criterion)
+        state = in_view.state_name(criterion)
         st.markdown(f"**{choice.label(network.config)}** · {criterion.method} pruning, {state}")
-        frame.link_to("pruning", "Back to Pruning", dict(st.query_params.to_dict()))
+        frame.link_to("pruning", "Back to Pruning", in_view.query())
     instrument.show(network, criterion, view="present")
 except KnownError as error:
     frame.error_box(error, "This run cannot be shown")

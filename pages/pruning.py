@@ -14,13 +14,12 @@ from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
 from core.sweep import Criterion, parse_key
-from pages.shared import choice, frame, instrument, models, networks, trained
+from pages.shared import choice, frame, in_view, instrument, models, networks, trained
 
 DETAILS = ("classes", "looks_at", "models")
 LAYER_KS = [*K_VALUES, 1.0]
 LAYER_SECONDS = 1.0
 LAYER_PAUSE = 0.2
-PRESENTED = ("run", "method", "state", "ranking", "support", "scope", "k")
 
 
 def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
@@ -158,7 +157,7 @@ frame.page_title("Pruning")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     run = choice.choose_run()
     criterion = choice.choose_criterion()
-    frame.link_to("present", "Present", {name: st.query_params[name] for name in PRESENTED if name in st.query_params})
+    frame.link_to("present", "Present", in_view.query())
 
 try:
     network = networks.load_run(run)

@@ -45,12 +45,8 @@ def choose_filters() -> tuple[str, list[str], list[str]]:
             placeholder="Name, note, id, or settings such as seed=3",
             width=380,
         )
-        datasets = st.pills(
-            "Datasets", list(DATASETS), selection_mode="multi", key="datasets", bind="query-params", width="content"
-        )
-        statuses = st.pills(
-            "Status", list(STATUSES), selection_mode="multi", key="statuses", bind="query-params", width="content"
-        )
+        datasets = frame.some_of("Datasets", list(DATASETS), key="datasets", width="content")
+        statuses = frame.some_of("Status", list(STATUSES), key="statuses", width="content")
     return search.strip(), datasets, statuses
 
 

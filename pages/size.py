@@ -9,7 +9,18 @@ from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
 from core.sweep import Criterion, key_of, parse_key
-from pages.shared import actions, background, choice, footprints, frame, instrument, models, networks, size_tables
+from pages.shared import (
+    actions,
+    background,
+    choice,
+    footprints,
+    frame,
+    in_view,
+    instrument,
+    models,
+    networks,
+    size_tables,
+)
 
 REFRESH_SECONDS = 1.0
 CURVE_PAUSE = 0.2
@@ -19,8 +30,6 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
     """The slider, as a key of k. The address is the truth; it may also name a k between the slider's positions, or one
     for each layer, as the Pruning page does."""
     wanted = instrument.address_key(network, criterion)
-    if st.query_params.get("k") != wanted:
-        st.query_params["k"] = wanted
     k = parse_key(wanted, len(network.kernels) - 1)
     stops = [key_of(stop) for stop in networks.stops(network, criterion)]
     if not np.ndim(k):
@@ -179,7 +188,7 @@ try:
     networks.test_split(network.config.dataset)
     if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
         st.info("No network of this run was trained on by this method yet.", icon=":material/exercise:")
-        frame.link_to("pruning", "Train it on", {"run": choice.address_of(run.id), "state": "trained on"})
+        frame.link_to("pruning", "Train it on", in_view.query())
         st.stop()
     key = choose_k(network, criterion)
     found = footprints.footprint_at(network, criterion, key)

@@ -11,7 +11,7 @@ from core.charts import interactive
 from core.config import TrainingConfig
 from core.errors import RunError
 from core.runs import Phase, Result, TrainingState
-from pages.shared import actions, downloads, frame, networks, progress, settings
+from pages.shared import actions, downloads, frame, in_view, networks, progress, settings
 
 REFRESH_SECONDS = 1.0
 
@@ -209,8 +209,7 @@ def show_result(run: runs.Run, config: TrainingConfig, result: Result) -> None:
     seconds.metric("Training time", f"{result.training_seconds:,.0f} s")
     kept.metric("Kept epoch", f"{result.kept_epoch} of {len(history) or config.epochs}")
     with st.container(horizontal=True):
-        if st.button("Prune it", type="primary", icon=":material/content_cut:", key="open"):
-            st.switch_page("pruning.py", query_params={"run": run.id})
+        frame.link_to("pruning", "Prune it", {"run": in_view.address_of(run.id)})
         with st.popover("Take away", icon=":material/download:", key="take_away"):
             downloads.offer_run(run)
         if actions.button("Retrain…", icon=":material/replay:", key="retrain"):

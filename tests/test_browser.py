@@ -48,13 +48,13 @@ def test_a_damaged_run_is_named_trained_again_pruned_and_compared(trained_cache,
         page.get_by_role("button", name="Train again").click()
         expect(page.get_by_role("button", name="Cancel")).to_be_visible()
         page.reload()
-        expect(page.get_by_role("button", name="Prune it")).to_be_visible()
+        expect(page.get_by_role("link", name="Prune it")).to_be_visible()
         settled(page)
         again = runs.open_run(trained_run.id, cache)
         for kernel, expected in zip(again.kernels(), trained_run.kernels(), strict=True):
             np.testing.assert_array_equal(kernel, expected)
 
-        page.get_by_role("button", name="Prune it").click()
+        page.get_by_role("link", name="Prune it").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Pruning")
         settled(page)
         expect(metric(page, "accuracy")).to_contain_text("points from dense")

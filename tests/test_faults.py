@@ -188,7 +188,7 @@ def test_killed_while_it_trains(tmp_path, kernels, monkeypatch):
             assert "not been trained" in said
             assert "train" in buttons
         else:
-            assert "open" in buttons
+            assert "retrain" in buttons
 
 
 def test_killed_while_it_replaces_a_run(tmp_path, complete, kernels):

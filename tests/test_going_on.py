@@ -94,7 +94,7 @@ def test_a_training_goes_on_in_app_and_command(server, page, whole, tmp_path):
     assert "goes on from the end of epoch" in (tmp_path / "said" / "stdout").read_text()
     page.reload()
     goes_on(page, run)
-    expect(page.get_by_role("button", name="Prune it")).to_be_visible()
+    expect(page.get_by_role("link", name="Prune it")).to_be_visible()
     same(run, whole)
 
 

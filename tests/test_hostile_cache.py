@@ -686,7 +686,7 @@ def test_a_deleted_history_costs_only_the_curves(full):
     (full.folder / layout.HISTORY).unlink()
     app = open_page("training", dataset=SMALL.dataset, epochs=str(SMALL.epochs), hidden_units="60,40")
     assert layout.HISTORY in app.error[0].value
-    assert {"open", "retrain", "delete"} <= {button.key for button in app.button}
+    assert {"retrain", "delete"} <= {button.key for button in app.button}
 
 
 # Commands

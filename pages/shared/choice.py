@@ -5,21 +5,21 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from core import jobs, links, runs
+from core import jobs, runs
 from core.analysis.recovered import TRAINED
 from core.config import PARAMETERS, Config, TrainingConfig
-from core.errors import KnownError, RunError, RunIdError
+from core.errors import KnownError
 from core.jobs import open_queue
-from core.kernels import SUPPORTS
-from core.pruning import METHODS, RANKINGS, SCOPES
+from core.pruning import METHODS
 from core.sweep import Criterion
-from pages.shared import actions, frame
+from pages.shared import actions, in_view, networks
 from pages.shared.frame import known_errors, link_to, verbatim
+from pages.shared.in_view import address_of, named_run
 
-STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
-"""What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
 TRAINED_BY = {method: Criterion(method, recovery=TRAINED) for method in METHODS}
 """The criteria of networks that were trained on."""
+MOST_LOOKED_AT = 20
+"""Of so many runs, the newest, it is looked whether they are scored before one is opened by itself."""
 
 
 def complete_runs() -> list[str]:
@@ -54,30 +54,52 @@ def run_labels(ids: list[str]) -> dict[str, str]:
     return labels
 
 
+def first_run(ids: list[str]) -> list[str]:
+    """The run that a page opens by itself, as a list of one: the one looked at last, else the newest that is scored,
+    else the newest. Empty if there is none."""
+    if in_view.run_id() in ids:
+        return [in_view.run_id()]
+    for run_id in ids[:MOST_LOOKED_AT]:
+        if networks.is_scored(runs.open_run(run_id)):
+            return [run_id]
+    return ids[:1]
+
+
+def run_in_view(ids: list[str]) -> str | None:
+    """The run that the address names; without one the run looked at last, else the newest that is scored.
+
+    Args:
+        ids: those of all complete runs.
+
+    Returns:
+        Its id; None if the address names one that is not here, which is said, or if there is none.
+    """
+    wanted, config = named_run(st.query_params.get("run", ""))
+    if not wanted:
+        wanted = next(iter(first_run(ids)), None)
+    if wanted in ids:
+        in_view.look_at(runs.open_run(wanted))
+        return wanted
+    if wanted:
+        offer_missing_run(wanted, config)
+    return None
+
+
 def choose_run() -> runs.Run:
     """A select box of the complete runs; stops the page with advice if there is none.
 
-    The address is the truth and always names the run, the newest one included: tomorrow another one
-    may be the newest.
+    The address always names the run, the newest one included: tomorrow another one may be the newest.
     """
     ids = complete_runs()
-    wanted, config = named_run(st.query_params.get("run", ""))
-    if wanted and wanted not in ids:
-        offer_missing_run(wanted, config)
+    wanted = run_in_view(ids)
     if not ids:
         with st.container(border=True):
             st.markdown("**No trained network yet.** Train one first: `optdigits` takes seconds, MNIST minutes.")
             link_to("training", "Go to Training")
         st.stop()
-    if wanted not in ids:
-        if wanted:
-            st.caption("Or choose a run that is here:")
-            wanted = None
-        else:
-            wanted = ids[0]
+    if wanted is None:
+        st.caption("Or choose a run that is here:")
     st.session_state.run = wanted
-    if wanted is not None:
-        _name_run_in_address()
     labels = run_labels(ids)
     st.selectbox(
         "Run",
@@ -95,131 +117,62 @@ def choose_run() -> runs.Run:
     return runs.open_run(wanted)
 
 
+def _name_run_in_address() -> None:
+    st.query_params["run"] = address_of(st.session_state.run)
+
+
 def choose_method() -> str:
     """Weights or units."""
-    return frame.one_of(
+    return _one_of(
         "Prune",
-        METHODS,
-        default="weight",
-        required=True,
-        key="method",
-        bind="query-params",
+        "method",
         help="weight: single connections. unit: whole neurons, with all their incoming weights.",
     )
 
 
-def choose_state() -> str:
-    """As pruned, repaired or trained on: a recovery of a criterion."""
-    chosen = frame.one_of(
+def choose_criterion() -> Criterion:
+    """What to prune, by which ranking, and whether and how accuracy is won back."""
+    choose_method()
+    state = _one_of(
         "State",
-        list(STATES),
-        default="as pruned",
-        required=True,
-        key="state",
-        bind="query-params",
+        "state",
         help="as pruned: the smallest are zero, the others as they were trained. repaired: as many are zero, and what "
         "stays is chosen and fitted anew so that each layer computes what it did; without training and without labels. "
         "trained on: trained again with labels, the zeros held at zero.",
     )
-    return STATES[chosen]
-
-
-def state_name(criterion: Criterion) -> str:
-    """As pruned, repaired or trained on, in words."""
-    return next(name for name, recovery in STATES.items() if recovery == criterion.recovery)
-
-
-def choose_criterion() -> Criterion:
-    """What to prune, by which ranking, and whether and how accuracy is won back."""
-    method = choose_method()
-    recovery = choose_state()
-    if recovery == TRAINED:
-        return TRAINED_BY[method]
-    if recovery == "repair":
-        ranking = frame.one_of(
+    if state == "repaired":
+        _one_of(
             "What stays",
-            SUPPORTS,
-            default="admm",
-            required=True,
-            key="support",
-            bind="query-params",
+            "support",
             help="How what stays is chosen. admm: by least squares with a budget (ALPS, Meng et al. 2024). "
             "magnitude: the largest, as pruned; faster.",
         )
-    else:
-        ranking = frame.one_of(
+    elif state == "as pruned":
+        _one_of(
             "Ranked by",
-            RANKINGS,
-            default="magnitude",
-            required=True,
-            key="ranking",
-            bind="query-params",
+            "ranking",
             help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
             "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
             "activation × L2 norm of the outgoing weights. random: the baseline.",
         )
-    scope = frame.one_of(
-        "Among",
-        SCOPES,
-        default="layer",
-        required=True,
-        key="scope",
-        bind="query-params",
-        help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
-    )
-    return Criterion(method, ranking, scope, recovery=recovery)
+    if state != "trained on":
+        _one_of(
+            "Among",
+            "scope",
+            help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
+        )
+    return in_view.criterion()
 
 
-def named_in_address() -> tuple[runs.Run, Criterion]:
-    """The run and the criterion of the address, for a page without widgets; what it does not say is the usual.
-
-    Raises:
-        RunError: if there is no complete run to take.
-    """
-    ids = complete_runs()
-    wanted, _ = named_run(st.query_params.get("run", ""))
-    if not ids or (wanted and wanted not in ids):
-        raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
-    recovery = STATES.get(st.query_params.get("state", ""), "none")
-    ranked = {"none": ("ranking", RANKINGS, "magnitude"), "repair": ("support", SUPPORTS, "admm")}
-    fields = {"method": ("method", METHODS, "weight")}
-    if recovery in ranked:
-        fields |= {"ranking": ranked[recovery], "scope": ("scope", SCOPES, "layer")}
-    said = {
-        field: st.query_params[name] if st.query_params.get(name) in choices else usual
-        for field, (name, choices, usual) in fields.items()
-    }
-    return runs.open_run(wanted or ids[0]), Criterion(**said, recovery=recovery)
-
-
-def _name_run_in_address() -> None:
-    address = address_of(st.session_state.run)
-    if st.query_params.get("run") != address:
-        st.query_params["run"] = address
-
-
-def named_run(address: str) -> tuple[str, TrainingConfig | None]:
-    """The run that an address means: its id, and how to train it if the address says so.
-
-    A name that somebody gave to another network here does not mean that one.
-    """
-    run_id, config = links.parse_address(address)
-    with contextlib.suppress(KnownError):
-        if config is not None and runs.open_run(run_id).config() != config:
-            return config.run_id, config
-    try:
-        runs.open_run(run_id)
-    except RunIdError:
-        config = None
-    return run_id, config
-
-
-def address_of(run_id: str) -> str:
-    """How a run is written in an address, with all that is needed to train it elsewhere."""
-    try:
-        return links.address_of(run_id, runs.open_run(run_id).config())
-    except KnownError:
-        return run_id
+def _one_of(label: str, name: str, **more: str) -> str:
+    """A choice of the network in view."""
+    value = in_view.chosen()[name]
+    # Written only where it is another: what is written into a widget takes the place of a click that is on its way.
+    if st.session_state.get(name) != value:
+        st.session_state[name] = value
+    options = in_view.OPTIONS[name]
+    st.segmented_control(label, options, required=True, key=name, on_change=in_view.choose, args=(name,), **more)
+    return value
 
 
 def coming(ids: Iterable[str]) -> list[str]:

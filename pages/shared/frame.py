@@ -62,8 +62,42 @@ def link_to(page: str, label: str, query: dict[str, str | list[str]] | None = No
 
 def one_of(label: str, options: Iterable[str], default: str, **more: Any) -> str:
     """`st.segmented_control` in which one is always chosen: an address that names none means the default."""
+    if more.get("bind"):
+        check_address(more["key"], options, default)
     chosen = st.segmented_control(label, options, default=default, **more)
     return default if chosen is None else chosen
+
+
+def some_of(label: str, options: Iterable[str], default: Iterable[str] = (), **more: Any) -> list[str]:
+    """`st.pills` of which any number can be chosen, each kept in the address."""
+    check_address(more["key"], options, ", ".join(default) or "what is shown without it")
+    return st.pills(label, options, selection_mode="multi", default=list(default), bind="query-params", **more)
+
+
+def check_address(name: str, options: Iterable[str], shown: str) -> None:
+    """Say which values of the address are ignored since there is no such option."""
+    said = [value for value in st.query_params.get_all(name) if value]
+    unknown = [value for value in said if value not in options]
+    if unknown:
+        known = [value for value in said if value in options]
+        say_ignored(name, ", ".join(unknown), either(options), ", ".join(known) or shown)
+
+
+def say_ignored(name: str, text: str, expected: str, shown: str) -> None:
+    """Say that the address has something that cannot be shown, and what is shown instead."""
+    given = verbatim(f"{name}={text[:60]}{'…' if len(text) > 60 else ''}")
+    # What is cut off where there is little room comes last.
+    st.toast(
+        f"**Ignored in the address:** {given}. Showing {shown}. Expected {expected}.",
+        icon=":material/info:",
+        duration="infinite",
+    )
+
+
+def either(options: Iterable[str]) -> str:
+    """Options in words: "a, b or c"."""
+    *others, last = options
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def signed(value: float, digits: int) -> str:

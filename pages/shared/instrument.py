@@ -16,7 +16,7 @@ from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion, key_of, parse_key
-from pages.shared import background, component, frame, networks, wall
+from pages.shared import background, component, frame, in_view, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
 """Where the app serves the Plotly library, below its base path; browsers ask for it relative to the page."""
@@ -57,14 +57,22 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
 
 
 def address_key(network: networks.LoadedRun, criterion: Criterion) -> str:
-    """The k of the address, as the slider knows it; where it says none, one that is worth a look."""
-    k = parse_key(st.query_params.get("k", ""), len(network.kernels) - 1)
-    if k is None or (not separable(criterion) and np.ndim(k)):
+    """The k in view, as the slider knows it; where none is, or none that can be, one that is worth a look."""
+    said = in_view.k()
+    k = parse_key(said, len(network.kernels) - 1)
+    fits = k is not None and (separable(criterion) or not np.ndim(k))
+    if not fits:
         k = networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP)
     if criterion.recovery == TRAINED:
         # There are only these.
         k = min(networks.stops(network, criterion), key=lambda stop: abs(stop - k))
-    return key_of(k)
+    key = key_of(k)
+    if said and not fits:
+        each = f", or one for each of {len(network.kernels) - 1} hidden layers" if separable(criterion) else ""
+        frame.say_ignored("k", said, f"a number from 0 to 1{each}", f"k = {key}")
+    in_view.keep_k(key)
+    in_view.complete("k", key)
+    return key
 
 
 def separable(criterion: Criterion) -> bool:
@@ -80,6 +88,8 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
         about = subject(network, criterion)
         scores = networks.live_scores(network, criterion)
         at = _position(network, criterion)
+        if not at["moving"]:
+            in_view.keep_k(at["key"])
         measured = st.session_state.get("measured", {})
         if (measured.get("subject"), measured.get("key")) != (about, at["key"]):
             measured = None
@@ -114,7 +124,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             wall.show(network, criterion, about, rests["key"], k, tall=view == "present")
         if at["moving"]:
             return
-        if st.query_params.get("k") != at["key"] and view != "short":
+        if st.query_params.get("k") != at["key"]:
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in details):
                 st.rerun()

@@ -7,7 +7,7 @@ from core.analysis import recovered
 from core.exports.models import FORMATS, STAGES, Exported, Subject, find
 from core.pruning import Sparsity
 from core.sweep import Criterion
-from pages.shared import actions, frame, networks
+from pages.shared import actions, frame, in_view, networks
 
 REFRESH_SECONDS = 1.0
 
@@ -27,7 +27,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None
         f"{network.config.spec.inputs} pixels. Every file is opened by its own reader and scored on all "
         f"{network.config.spec.test_size:,} test images before it is offered, and says so in its metadata."
     )
-    frame.link_to("smallest", "Smaller still: a network trained for its size", {"run": network.run.id})
+    frame.link_to("smallest", "Smaller still: a network trained for its size", in_view.query())
     if k == 1 or (isinstance(k, list) and 1 in k):
         st.info("Nothing is left of the network at k = 1. Choose a smaller k.", icon=":material/info:")
         return

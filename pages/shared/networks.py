@@ -63,6 +63,19 @@ class RankedRun:
         return thresholds_at(self.distributions, taken)
 
 
+def is_scored(run: runs.Run) -> bool:
+    """Whether everything that the live slider uses of a run is scored."""
+    return _is_scored(run.root, run.id, run.identity(), run.sweep_version())
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _is_scored(root: Path, run_id: str, identity: str, version: str) -> bool:
+    try:
+        return not scoring.unscored_of(runs.open_run(run_id, root), scoring.fine_curve(), with_predictions=True)
+    except KnownError:
+        return False
+
+
 def load_run(run: runs.Run) -> LoadedRun:
     """A complete run, shared by all sessions until it is retrained.
 

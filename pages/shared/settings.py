@@ -51,6 +51,7 @@ def _drop_impossible_numbers() -> None:
                 possible = False
             if not possible:
                 impossible.append(name)
+                frame.say_ignored(name, st.query_params[name], "a number", "the default")
     for name in impossible:
         del st.query_params[name]
     if impossible:

@@ -10,6 +10,7 @@ from core.charts import interactive
 from core.config import RECOVERY, STARTS, RecoveryConfig
 from core.errors import ConfigError, KnownError
 from core.runs import Phase
+from core.sweep import key_of
 from pages.shared import actions, choice, frame, networks, progress
 
 HOWS = {
@@ -35,7 +36,8 @@ def show(network: networks.LoadedRun, method: str) -> bool:
             "instead.",
             icon=":material/info:",
         )
-        frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent.id), "state": "trained on"})
+        made = {"method": network.config.method, "state": "trained on", "k": key_of(network.config.sparsity)}
+        frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent.id)} | made)
         return False
     running = [child for child in recovered.children(network.run) if child.is_training()]
     ks = networks.stops(network, choice.TRAINED_BY[method])[1:]
@@ -90,7 +92,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
                 return []
             run = runs.open_run(config.run_id, network.run.root)
             if run.is_complete():
-                frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id)})
+                frame.link_to("pruning", "There already: open it", {"run": choice.address_of(run.id), "k": "0"})
             else:
                 # Not by on_click: that would act on the settings of the run before, should one change with the click.
                 if actions.button(

@@ -162,8 +162,12 @@ def note_k() -> None:
         in_view.complete("k", k)
 
 
-def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
-    """The canvas and the two networks' answers."""
+def show_drawing(network: networks.LoadedRun, criterion: Criterion, start_at: int) -> None:
+    """The canvas and the two networks' answers.
+
+    Args:
+        start_at: the stop at which the slider begins.
+    """
     if networks.load_run(network.run).identity != network.identity:
         st.rerun()
     dataset, spec = network.config.dataset, network.config.spec
@@ -195,7 +199,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
             "raster": RASTER,
             "colors": {"dense": GREY, "pruned": METHOD_COLORS[criterion.method]},
             "stops": [key_of(stop) for stop in STOPS],
-            "at": stop_in_view(network),
+            "at": start_at,
             "samples": first_of_each_class(test, spec),
             "start": start,
             "picture": opened and {"id": opened["id"], "ink": ink_of(opened, dataset == "fashion")},
@@ -211,10 +215,10 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion) -> None:
         st.rerun()
 
 
-def drawing_board(network: networks.LoadedRun, criterion: Criterion) -> None:
+def drawing_board(network: networks.LoadedRun, criterion: Criterion, start_at: int) -> None:
     """A fragment is on its own when it reruns, so it shows its failures itself."""
     with frame.known_errors():
-        show_drawing(network, criterion)
+        show_drawing(network, criterion, start_at)
 
 
 frame.page_title("Draw")
@@ -224,7 +228,8 @@ criterion = Criterion(choice.choose_method())
 try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
-    st.fragment(drawing_board)(network, criterion)
+    # Here, since the fragment may run before the browser has heard of its address, and would write an older one.
+    st.fragment(drawing_board)(network, criterion, stop_in_view(network))
 except KnownError as error:
     frame.error_box(error, "This run cannot be pruned")
     frame.link_to("training", "Go to Training to retrain or delete it")

@@ -24,7 +24,7 @@ def show(run: runs.Run) -> None:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
     in_view.look_at(run)
-    criterion = in_view.criterion()
+    criterion = in_view.criterion(in_view.chosen())
     if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
         criterion = criterion.as_pruned
     config, first = network.config, "weights" if criterion.method == "weight" else "units"

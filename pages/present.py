@@ -10,7 +10,7 @@ try:
     run_id = choice.run_in_view(choice.complete_runs())
     if run_id is None:
         raise RunError("This cache does not hold that run, or no complete run at all. Open the Pruning page.")
-    criterion = in_view.criterion()
+    criterion = in_view.criterion(in_view.chosen())
     network = networks.load_run(runs.open_run(run_id))
     networks.test_split(network.config.dataset)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):

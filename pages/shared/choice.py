@@ -121,21 +121,28 @@ def _name_run_in_address() -> None:
     st.query_params["run"] = address_of(st.session_state.run)
 
 
-def choose_method() -> str:
-    """Weights or units."""
+def choose_method(values: dict[str, str] | None = None) -> str:
+    """Weights or units.
+
+    Args:
+        values: what is chosen of the network in view, where it is known already.
+    """
     return _one_of(
         "Prune",
         "method",
+        values or in_view.chosen(),
         help="weight: single connections. unit: whole neurons, with all their incoming weights.",
     )
 
 
 def choose_criterion() -> Criterion:
     """What to prune, by which ranking, and whether and how accuracy is won back."""
-    choose_method()
+    values = in_view.chosen()
+    choose_method(values)
     state = _one_of(
         "State",
         "state",
+        values,
         help="as pruned: the smallest are zero, the others as they were trained. repaired: as many are zero, and what "
         "stays is chosen and fitted anew so that each layer computes what it did; without training and without labels. "
         "trained on: trained again with labels, the zeros held at zero.",
@@ -144,6 +151,7 @@ def choose_criterion() -> Criterion:
         _one_of(
             "What stays",
             "support",
+            values,
             help="How what stays is chosen. admm: by least squares with a budget (ALPS, Meng et al. 2024). "
             "magnitude: the largest, as pruned; faster.",
         )
@@ -151,6 +159,7 @@ def choose_criterion() -> Criterion:
         _one_of(
             "Ranked by",
             "ranking",
+            values,
             help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
             "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
             "activation × L2 norm of the outgoing weights. random: the baseline.",
@@ -159,14 +168,15 @@ def choose_criterion() -> Criterion:
         _one_of(
             "Among",
             "scope",
+            values,
             help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
         )
-    return in_view.criterion()
+    return in_view.criterion(values)
 
 
-def _one_of(label: str, name: str, **more: str) -> str:
+def _one_of(label: str, name: str, values: dict[str, str], **more: str) -> str:
     """A choice of the network in view."""
-    value = in_view.chosen()[name]
+    value = values[name]
     # Written only where it is another: what is written into a widget takes the place of a click that is on its way.
     if st.session_state.get(name) != value:
         st.session_state[name] = value

@@ -24,10 +24,19 @@ DEFAULTS = {"method": "weight", "state": "as pruned", "ranking": "magnitude", "s
 
 
 def chosen() -> dict[str, str]:
-    """What is chosen of each of `OPTIONS`. The address says it, too, from now on."""
-    whole = bool(st.query_params.get("run") and st.query_params.get("k"))
+    """What is chosen of each of `OPTIONS`; asked once a run. The address says it, too, from now on."""
+    place = st.query_params.get("run"), st.query_params.get("k")
+    whole = all(place)
+    # The browser may not have heard yet what was written into its address. Where run and k are the same it has not gone
+    # back, and what its widgets say is newer.
+    is_same = place == st.session_state.get("place")
+    st.session_state.place = place
     values = {}
     for name, options in OPTIONS.items():
+        if is_same and st.session_state.get(name) in options:
+            values[name] = st.session_state[name]
+            _write(name, values[name])
+            continue
         usual = DEFAULTS[name] if whole else _last().get(name, DEFAULTS[name])
         said = st.query_params.get(name)
         if said and said not in options:
@@ -49,9 +58,8 @@ def _write(name: str, value: str) -> None:
     complete(name, None if value == DEFAULTS[name] else value)
 
 
-def criterion() -> Criterion:
-    """What to prune, by which ranking, and whether and how accuracy is won back."""
-    values = chosen()
+def criterion(values: dict[str, str]) -> Criterion:
+    """What to prune, by which ranking, and whether and how accuracy is won back; of what is `chosen`."""
     method, recovery = values["method"], STATES[values["state"]]
     if recovery == TRAINED:
         return Criterion(method, recovery=TRAINED)
@@ -99,7 +107,9 @@ def query() -> dict[str, str]:
 def complete(name: str, value: str | None) -> None:
     """Say something in the address, or with None no longer. It is no step of the back button; see `assets/history.js`,
     to which another run or k is one unless it was left out before."""
-    if st.query_params.get(name) != value:
+    # A part of a page that runs before the browser has heard of its run knows an older address, and would write that.
+    is_heard = name == "run" or bool(st.query_params.get("run"))
+    if is_heard and st.query_params.get(name) != value:
         st.query_params.pop(name, None)
         if value is not None:
             st.query_params[name] = value

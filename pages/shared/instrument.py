@@ -124,7 +124,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             wall.show(network, criterion, about, rests["key"], k, tall=view == "present")
         if at["moving"]:
             return
-        if st.query_params.get("k") != at["key"]:
+        if st.query_params.get("run") and st.query_params.get("k") != at["key"]:
             st.query_params["k"] = at["key"]
             if any(st.session_state.get(name) for name in details):
                 st.rerun()

@@ -1,4 +1,4 @@
-"""What work in the background costs whoever waits: other networks are scored while one is looked at, or trained.
+"""What background scoring of other networks costs the network that is looked at, or trained.
 
     python -m benchmarks.background
 

@@ -14,7 +14,7 @@ def portable(data: bytes) -> bytes:
     """The same network without what earlier versions of Keras refuse, and without the state of an optimizer.
 
     Earlier versions refuse settings that they do not know, so those at their defaults are left out. The model is not
-    compiled: whoever trains it further compiles it.
+    compiled; to train it further, compile it first.
 
     Args:
         data: a `.keras` file of a Sequential model, as Keras writes it.

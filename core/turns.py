@@ -1,7 +1,7 @@
 """One process at a time works in the background on a machine: two would take far more than twice as long.
 
-Whoever scores, repairs or measures speed takes a `Turn` before each step and so gives way, between two steps, to what
-was touched later. Turns are those of one user on one machine, whatever the cache or the server: they lie in the folder
+A process that scores, repairs or measures speed takes a `Turn` before each step, and so gives way, between two steps,
+to what was touched later. Turns are those of one user on one machine, whatever the cache or the server: they lie in the folder
 for temporary files, or where there is none in the cache, under the name of the machine.
 """
 

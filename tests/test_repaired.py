@@ -143,7 +143,7 @@ def test_the_command_says_what_came_out_and_what_it_lacks(run, monkeypatch, caps
     assert [line.split()[:6] for line in lines] == [
         [f"{value:.4f}" for value in (k, pruned[k], *rows.loc[k, columns])] + ["1237"] for k in (0.5, 0.9)
     ]
-    # Beside a repaired network stands the pruned one, even where nobody has scored it.
+    # Beside a repaired network stands the pruned one, even where it was never scored.
     rest = run.sweep().query("recovery != 'none' or sparsity != 0.5")
     rest.to_csv(run.folder / layout.SWEEP, index=False)
     assert said().splitlines()[1].split()[1] == f"{pruned[0.5]:.4f}"

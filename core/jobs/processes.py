@@ -176,7 +176,7 @@ def start_worker(root: Path) -> None:
         # Until a new one holds its lock a second or two pass.
         if (ours is None or ours.poll() is not None) and not is_held(layout.worker_lock(root, turns.machine())):
             log = layout.worker_log(root)
-            # It ends once nobody holds the other end of its input.
+            # It ends when the other end of its input is closed.
             options = {"stdin": subprocess.PIPE, "env": settings.one_thread(settings.for_child(root))}
             _workers[root] = process = logged(["-m", "core.worker", f"--output_dir={root}"], root, log, **options)
             _behind(note_failure, process, log)
@@ -306,7 +306,7 @@ def _log_end(run: Run, process: subprocess.Popen) -> None:
     ended = "complete" if run.is_complete() and not code else f"with exit code {code}"
     log.say(f"training {run.id} ended {ended}, process {process.pid}")
     if not code and layout.asked(run.root, run.id).exists():
-        # It left the rest of its curves to be scored in the background. Whoever opens it is told if that cannot be.
+        # It left the rest of its curves to be scored in the background. The page that opens it says if that fails.
         with contextlib.suppress(KnownError):
             start_worker(run.root)
 

@@ -1,8 +1,8 @@
 """One process at a time works in the background on a machine: two would take far more than twice as long.
 
 A process that scores, repairs or measures speed takes a `Turn` before each step, and so gives way, between two steps,
-to what was touched later. Turns are those of one user on one machine, whatever the cache or the server: they lie in the folder
-for temporary files, or where there is none in the cache, under the name of the machine.
+to what was touched later. Turns are those of one user on one machine, whatever the cache or the server: they lie in the
+folder for temporary files, or where there is none in the cache, under the name of the machine.
 """
 
 import contextlib
@@ -44,6 +44,19 @@ class Work:
     begun: float = 0.0
     stage: str = ""
     part: float = 0.0
+
+
+def take_what_is_left() -> None:
+    """Let this process have only the processor time that no other one wants.
+
+    Linux may group processes by session (autogroup), and niceness then counts within a group only. A process that has a
+    session of its own would take as much as the whole app. So its group is given the niceness, too.
+    """
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, 19)
+        with contextlib.suppress(OSError):
+            if os.getsid(0) == os.getpid():
+                Path("/proc/self/autogroup").write_text("19")
 
 
 def machine() -> str:

@@ -25,7 +25,7 @@ from core.jobs import prepare_dataset
 from core.runs import Run, layout
 from core.scoring import Step, score_steps, steps_of, unscored_of
 from core.settings import cache_root
-from core.turns import SCORES, Turn, Work, machine
+from core.turns import SCORES, Turn, Work, machine, take_what_is_left
 
 POLL_SECONDS = 0.1
 IDLE_SECONDS = 10.0
@@ -42,8 +42,7 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     """The command: work until nothing is asked for, or the process that started this one ends."""
     root = command.chosen_path("output_dir")
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, 0, 19)
+    take_what_is_left()
     ended = threading.Event()
     threading.Thread(target=_follow, args=(ended,), daemon=True).start()
     work(root, ended)

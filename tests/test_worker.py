@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from core.errors import RunWriteError
 from core.files import lock_at
 from core.runs import layout
 from core.scoring import experiment, unscored_of
+from core.settings import PROJECT
 from core.sweep import Criterion
 from tests.conftest import SMALL
 
@@ -252,3 +255,12 @@ def test_a_cache_that_can_only_be_read_is_told_so(two, monkeypatch):
 
 def test_products_of_a_worker_take_one_thread():
     assert settings.one_thread({"A": "b"})["OPENBLAS_NUM_THREADS"] == "1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system does not group by session")
+def test_the_session_of_a_worker_is_nice_too():
+    code = "from core.turns import take_what_is_left; take_what_is_left(); print(open('/proc/self/autogroup').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, start_new_session=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-2:] == ["nice", "19"]

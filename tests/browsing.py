@@ -34,7 +34,8 @@ PAGES = {
 STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config")
 """What Streamlit asks for beside a page that is opened by its address, where an empty app does not have it either."""
 SERVER_AWAY = (
-    "net::ERR_CONNECTION_REFUSED",
+    "net::ERR_",
+    "WebSocket is already in CLOSING or CLOSED state",
     "when disconnected from server",
     "reaching server endpoint",
     "server is not responding",

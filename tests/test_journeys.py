@@ -26,6 +26,7 @@ def says(page: Page, **query: str) -> None:
     page.wait_for_function(
         "(all) => Object.entries(all).every(([name, value]) => new URL(location).searchParams.get(name) === value)",
         arg=query,
+        polling=100,
     )
 
 
@@ -53,8 +54,9 @@ def test_a_network_goes_along_from_page_to_page(trained_server, trained_run, pag
     page.get_by_role("link", name="Look closer").click()
     on(page, "pruning")
     confirmed(page, "1")
-    for choice in CHOSEN.values():
+    for name, choice in CHOSEN.items():
         page.get_by_role("radio", name=choice).click()
+        says(page, **{name: choice})
         settled(page)
     says(page, k="1", **CHOSEN)
     assert steps(page) == opened + 2

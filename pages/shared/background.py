@@ -83,7 +83,7 @@ def request(network: networks.LoadedRun, criterion: Criterion, key: str, scores:
     about = network.run.root, network.run.id, network.identity
     refused = networks.request_scores(*about, scoring.fine_curve()) if scores else None
     if repair:
-        # What somebody looks at comes before the curves.
+        # What is on screen comes before the curves.
         refused = networks.request_repair(*about, criterion, key) or refused
     if refused:
         title = f"{'The repair cannot begin' if repair else 'Nothing more can be scored here'}; it is tried again"

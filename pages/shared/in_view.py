@@ -123,7 +123,7 @@ def _last() -> dict[str, str]:
 def named_run(address: str) -> tuple[str, TrainingConfig | None]:
     """The run that an address means: its id, and how to train it if the address says so.
 
-    A name that somebody gave to another network here does not mean that one.
+    A name given to another network here does not mean that one.
     """
     run_id, config = links.parse_address(address)
     with contextlib.suppress(KnownError):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import streamlit
 from hypothesis import settings
+from playwright.sync_api import Error
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
@@ -185,7 +186,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Let fixtures know whether their test failed, for a screenshot."""
+    """Let fixtures know whether their test failed, for a screenshot, and report what its tab shows."""
     outcome = yield
-    if outcome.get_result().failed:
+    report = outcome.get_result()
+    if report.failed:
         item.failed = True
+        if report.when == "call" and "page" in item.funcargs:
+            page = item.funcargs["page"]
+            with contextlib.suppress(Error):
+                report.sections.append((f"Tab at {page.url}", page.locator("body").inner_text(timeout=5_000)))

@@ -590,6 +590,7 @@ def test_a_small_model_is_made_and_taken_away(repaired_cache, trained_run, page,
     with serving(tmp_path / "cache", repaired_cache) as server:
         visit(page, f"{server.url}/pruning?run={SMALL.run_id}&method=unit&k=0.5")
         page.get_by_text("Download the small model").click()
+        settled(page)
         page.locator(".st-key-make_npz button").click()
         page.locator(".st-key-download_npz").wait_for()
         page.reload()

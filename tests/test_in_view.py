@@ -5,12 +5,14 @@ import json
 import shutil
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, links, runs
 from core.runs import layout
 from core.settings import PROJECT
 from core.sweep import Criterion
+from pages.shared import choice
 from tests.conftest import SMALL
 
 CRITERION = {"method": "unit", "state": "repaired", "support": "magnitude", "scope": "global"}
@@ -127,6 +129,26 @@ def test_what_is_chosen_is_kept_in_the_address(full):
     app.segmented_control(key="method").set_value("weight").run()
     assert address(app) == {"run": full.id, "k": "0.5", "ranking": "activation"}
     assert slider(app)["subject"].endswith(str(Criterion("weight", "activation")))
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_choice_holds_before_the_browser_has_heard_of_it(full, monkeypatch, is_interrupted):
+    """The second click still comes with the address of before the first, in which only k was completed or moved."""
+    app = opened("pruning", run=full.id)
+    before = {"run": app.query_params["run"], "k": "0.5"}
+    app.query_params = before if is_interrupted else {"run": before["run"]}
+    with monkeypatch.context() as patch:
+        if is_interrupted:
+            patch.setattr(choice, "choose_run", st.stop)
+        app.segmented_control(key="method").set_value("unit").run()
+    app.query_params = before
+    if is_interrupted:
+        app.run()
+    else:
+        app.segmented_control(key="ranking").set_value("activation").run()
+    ranking = {} if is_interrupted else {"ranking": "activation"}
+    assert address(app) == {"run": full.id, "k": "0.5", "method": "unit", **ranking}
+    assert slider(app)["subject"].endswith(str(Criterion("unit", **ranking)))
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,11 @@ DEFAULTS = {"method": "weight", "state": "as pruned", "ranking": "magnitude", "s
 
 def chosen() -> dict[str, str]:
     """What is chosen of each of `OPTIONS`; asked once a run. The address says it, too, from now on."""
-    place = st.query_params.get("run"), st.query_params.get("k")
+    place = _place()
     whole = all(place)
-    # The browser may not have heard yet what was written into its address. Where run and k are the same it has not gone
-    # back, and what its widgets say is newer.
-    is_same = place == st.session_state.get("place")
-    st.session_state.place = place
     values = {}
     for name, options in OPTIONS.items():
-        if is_same and st.session_state.get(name) in options:
+        if _is_still(_places().get(name), place) and st.session_state.get(name) in options:
             values[name] = st.session_state[name]
             _write(name, values[name])
             continue
@@ -44,13 +40,31 @@ def chosen() -> dict[str, str]:
         values[name] = said if said in options else usual
         _write(name, values[name])
     _last().update(values)
+    _places().update(dict.fromkeys(values, place))
     return values
 
 
 def choose(name: str) -> None:
     """Take what its widget says; for `on_change`."""
     _last()[name] = st.session_state[name]
+    _places()[name] = _place()
     _write(name, st.session_state[name])
+
+
+def _place() -> tuple[str | None, str | None]:
+    """The run and the k of the address. Those of another step of the back button are others."""
+    return st.query_params.get("run"), st.query_params.get("k")
+
+
+def _places() -> dict[str, tuple[str | None, str | None]]:
+    """The place at which each choice was made or shown last."""
+    return st.session_state.setdefault("places", {})
+
+
+def _is_still(before: tuple[str | None, str | None] | None, now: tuple[str | None, str | None]) -> bool:
+    """Whether a choice of that place holds. Then its widget is newer than the address: the browser may not have heard
+    yet what was written there, but it has not gone back. What only has been completed is the same place."""
+    return before is not None and all(old in (None, new) for old, new in zip(before, now, strict=True))
 
 
 def _write(name: str, value: str) -> None:

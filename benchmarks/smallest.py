@@ -2,7 +2,7 @@
 
     python -m benchmarks.smallest [--dataset=digits] [--seeds=0,1,2,3,4] [--bytes=1024,2048] [--epochs=120]
 
-Means over large networks of several seeds ± their sample deviation, each with one tiny network a size. Accuracies are
+Means over large networks of several seeds ± their sample deviation, each with one smallest file a size. Accuracies are
 in percent; the epoch of each was chosen on validation images. What is missing is trained and kept in the cache, so a
 second call only reads.
 """
@@ -15,20 +15,20 @@ import numpy as np
 
 from benchmarks.recovery import made
 from core.config import TrainingConfig
-from core.kernels.tiny import EPOCHS
-from core.runs import TinyFile, tiny_files
+from core.kernels.smallest import EPOCHS
+from core.runs import SmallestFile, smallest_files
 from core.scoring import experiment
 
 COLUMNS = ("bytes", "not zero", "validation", "test", "large network", "seconds")
 
 
-def measure(training: TrainingConfig, sizes: list[int], epochs: int) -> tuple[float, list[TinyFile]]:
-    """The large network's test accuracy, and its tiny networks in the order of the sizes."""
+def measure(training: TrainingConfig, sizes: list[int], epochs: int) -> tuple[float, list[SmallestFile]]:
+    """The large network's test accuracy, and its smallest files in the order of the sizes."""
     run = made(training, experiment([0.0]))
     asked = f"--bytes={','.join(map(str, sizes))}"
     command = [sys.executable, "-m", "core.smallest", f"--run={run.id}", asked, f"--epochs={epochs}"]
     subprocess.run([*command, f"--output_dir={run.root}"], check=True)
-    found = {(file.most_bytes, file.epochs, file.seed): file for file in tiny_files(run)}
+    found = {(file.most_bytes, file.epochs, file.seed): file for file in smallest_files(run)}
     return run.result().test_accuracy, [found[size, epochs, 0] for size in sizes]
 
 

@@ -19,7 +19,7 @@ from core.config import DATASETS, DatasetSpec
 from core.errors import DatasetError, KnownError
 from core.files import make_folder, remove, write_atomic
 from core.settings import cache_root, data_folder, quiet_keras
-from core.terminal import say
+from core.terminal import echo
 
 _IDX_FILES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -282,11 +282,11 @@ def main() -> None:
     """The command: get the datasets named ready, by default all."""
     names = sys.argv[1:] or list(DATASETS)
     if {"--help", "-h"} & {*names}:
-        say(f"Gets datasets ready.\n\n    python -m core.datasets [{'|'.join(DATASETS)}] ...\n\nWithout a name: all.")
+        echo(f"Gets datasets ready.\n\n    python -m core.datasets [{'|'.join(DATASETS)}] ...\n\nWithout a name: all.")
         return
     try:
         for name in names:
-            say(f"{name}: {len(load_dataset(name).test.labels):,} test images ready")
+            echo(f"{name}: {len(load_dataset(name).test.labels):,} test images ready")
     except KnownError as error:
         sys.exit(f"error: {error}")
 

@@ -10,13 +10,13 @@ from absl import flags, logging
 from core import command
 from core.config import ConfigError
 from core.exports.models import FORMATS, Exported, Subject, export, find
-from core.files import clear_errors, write_atomic
+from core.files import os_errors_as, write_atomic
 from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.runs import layout, open_run
 from core.settings import cache_root
 from core.sweep import Criterion, parse_key
-from core.terminal import say
+from core.terminal import echo
 
 _WAIT_SECONDS = 1800
 """How long another file of the same run is waited for: each takes as much memory as a training."""
@@ -47,11 +47,11 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     exported = _exported(subject, form)
     if output:
-        with clear_errors(f"write {output}"):
+        with os_errors_as(f"write {output}"):
             write_atomic(output.parent.resolve() / output.name, lambda file: file.write(exported.read()))
     path = output or exported.path
-    say(summary(exported, subject))
-    say(f"\n{usage(subject, form, path.name)}\n\n{path}")
+    echo(summary(exported, subject))
+    echo(f"\n{usage(subject, form, path.name)}\n\n{path}")
 
 
 def chosen_subject() -> Subject:
@@ -108,7 +108,7 @@ def _exported(subject: Subject, form: str) -> Exported:
         if kept:
             return kept
         with run.lock("exports", timeout=_WAIT_SECONDS):
-            return export(subject, form, say)
+            return export(subject, form, echo)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ _ADVICE = {
 }
 
 
-def hold_own(path: Path) -> None:
+def check_own(path: Path) -> None:
     """Refuse a path whose folder is, or lies in, a symbolic link. What the path itself names is not looked at.
 
     Raises:
@@ -61,7 +61,7 @@ def hold_own(path: Path) -> None:
 def is_own_folder(path: Path) -> bool:
     """Whether it is a folder, and no symbolic link leads to it."""
     try:
-        hold_own(path)
+        check_own(path)
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
         return False
@@ -70,7 +70,7 @@ def is_own_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether it is a file, and no symbolic link leads to it."""
     try:
-        hold_own(path)
+        check_own(path)
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
@@ -82,7 +82,7 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: if a link leads to it, something else lies in its place, or it cannot be made.
     """
-    hold_own(path / "file")
+    check_own(path / "file")
     path.mkdir(parents=True, exist_ok=True)
 
 
@@ -95,20 +95,20 @@ def open_own(path: Path, most: int) -> BinaryIO:
     Raises:
         OSError: if there is none, it is a link, a pipe or a device, a link leads to it, or it is larger.
     """
-    hold_own(path)
-    _hold_regular(path, path.lstat(), most)
+    check_own(path)
+    _check_regular(path, path.lstat(), most)
     # It may be another one by now: a pipe must not make anybody wait.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     file = os.fdopen(handle, "rb")
     try:
-        _hold_regular(path, os.fstat(handle), most)
+        _check_regular(path, os.fstat(handle), most)
     except OSError:
         file.close()
         raise
     return file
 
 
-def _hold_regular(path: Path, status: os.stat_result, most: int) -> None:
+def _check_regular(path: Path, status: os.stat_result, most: int) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise OSError(errno.ELOOP, f"{path} is a symbolic link")
     if not stat.S_ISREG(status.st_mode):
@@ -165,7 +165,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: if the disk is full, the folder not writable, or a link leads to it. `path` is then as it was before.
     """
-    hold_own(path)
+    check_own(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -202,7 +202,7 @@ def remove(path: Path) -> None:
     Raises:
         OSError: if a link leads to it, or it cannot be removed.
     """
-    hold_own(path)
+    check_own(path)
     try:
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
@@ -239,7 +239,7 @@ def lock_at(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
     make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
         status = path.lstat()
-        _hold_regular(path, status, MOST_TEXT)
+        _check_regular(path, status, MOST_TEXT)
         # Some versions of filelock empty the file.
         if status.st_nlink > 1:
             raise OSError(errno.EMLINK, f"{path} has another name elsewhere, a hard link")
@@ -285,7 +285,7 @@ def free_space(path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def clear_errors(what: str) -> Iterator[None]:
+def os_errors_as(what: str) -> Iterator[None]:
     """Turn what the system says while files are written into a sentence.
 
     Args:

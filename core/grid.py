@@ -23,7 +23,7 @@ from core.errors import CancelledError, JobError, KnownError
 from core.jobs import Queue, open_queue
 from core.runs import Run, open_run
 from core.settings import MAX_TRAININGS, SCHEDULER, cache_root
-from core.terminal import say
+from core.terminal import echo
 
 LIMIT = 1000
 """Configurations in a grid, at most."""
@@ -79,7 +79,7 @@ def main(_: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         queue.work(values.jobs)
     elif values.list:
-        say(_table([(entry.run, entry.status) for entry in queue.entries()]))
+        echo(_table([(entry.run, entry.status) for entry in queue.entries()]))
     elif values.cancel is not None:
         unknown = {*values.cancel} - {entry.run.id for entry in queue.entries()} - {"all"}
         if unknown or not values.cancel:
@@ -94,7 +94,7 @@ def main(_: list[str]) -> int:
 
 def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
     trained = sum(open_run(config.run_id, queue.root).is_complete() for config in configs)
-    say(f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}, {trained} trained already.")
+    echo(f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}, {trained} trained already.")
     try:
         queue.add(configs)
         ends = _follow(queue, [open_run(config.run_id, queue.root) for config in configs], jobs)
@@ -102,7 +102,7 @@ def _train(queue: Queue, configs: list[TrainingConfig], jobs: int) -> int:
         ours = {config.run_id for config in configs}
         queue.cancel(entry.run.id for entry in queue.entries() if entry.run.id in ours)
         raise CancelledError("The configurations of this command that were not trained yet are cancelled.") from None
-    say(f"\n{_table(ends)}")
+    echo(f"\n{_table(ends)}")
     statuses = {status for _, status in ends}
     if "failed" in statuses:
         return KnownError.exit_code
@@ -135,19 +135,19 @@ def _follow(queue: Queue, runs: list[Run], jobs: int) -> list[tuple[Run, str]]:
                 continue
             ticket, training = tickets.get(run), run.is_training()
             if training and run not in starts:
-                say(f"{run.id} starts")
+                echo(f"{run.id} starts")
                 starts.add(run)
             if training or (ticket and ticket.failure is None):
                 continue
             if result := run.result():
                 ends[run] = "complete"
-                say(f"{run.id} is trained: test accuracy {result.test_accuracy:.4f}")
+                echo(f"{run.id} is trained: test accuracy {result.test_accuracy:.4f}")
             elif ticket:
                 ends[run] = "failed"
-                say(f"{run.id} failed: {ticket.failure}")
+                echo(f"{run.id} failed: {ticket.failure}")
             else:
                 ends[run] = "cancelled"
-                say(f"{run.id} was cancelled")
+                echo(f"{run.id} was cancelled")
         if len(ends) < len(runs):
             time.sleep(_POLL_SECONDS)
     return [(run, ends[run]) for run in runs]

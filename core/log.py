@@ -34,7 +34,7 @@ class _Formatter(logging.Formatter):
         return "\n".join(f"  {_one_line(line)}" for line in super().formatException(ei).splitlines())
 
 
-def say(text: str) -> None:
+def info(text: str) -> None:
     """A line about what happens as it should."""
     _LOGGER.info(_one_line(text))
 

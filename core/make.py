@@ -16,7 +16,7 @@ from core.runs import Run, damage, open_run
 from core.scoring import Wanted, baseline, coarse_curve, count, experiment, fine_curve, score_run, unscored_of
 from core.settings import cache_root
 from core.sweep import results_table
-from core.terminal import progress_bar, say
+from core.terminal import echo, progress_bar
 from core.training.train import train_run
 
 # The flags defined here are those of the command that asks for them, and stand in its --help.
@@ -98,17 +98,17 @@ def make(run: Run, config: Config) -> None:
         if run.config() != config:
             raise _other_config(run, config)
         if trained:
-            say(f"Run {run.id} is trained already.")
+            echo(f"Run {run.id} is trained already.")
         tenths = coarse_curve()[: len(METHODS)] if values.fine_curve and not trained else ()
         score_with_bar(run, [*tenths, *experiment(sparsities)])
     table = results_table(run.sweep(), sparsities)
-    say(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
+    echo(f"\n{table.to_string(index=False, float_format='{:.4f}'.format)}\n")
     if values.fine_curve and not values.leave_curve:
         score_at_leisure(run, coarse_curve())
     # Figures are of the sparsities asked for last; to score more of an existing run is not to ask for others.
     if not trained or not (values.baseline or values.fine_curve):
         draw(run, sparsities)
-    say(str(run.folder))
+    echo(str(run.folder))
     leaves = values.fine_curve and values.leave_curve
     if leaves:
         requests.ask(run, fine_curve())
@@ -138,7 +138,7 @@ def score_at_leisure(run: Run, wanted: Wanted) -> None:
         with run.lock("curve", timeout=1):
             score_with_bar(run, wanted, with_predictions=True)
     except RunBusyError:
-        say("Another process is scoring this run; run the same command again later for what it leaves out.")
+        echo("Another process is scoring this run; run the same command again later for what it leaves out.")
 
 
 def draw(run: Run, sparsities: list[float]) -> None:

@@ -14,7 +14,7 @@ from core.runs import open_run
 from core.scoring import repaired_curve, score_run, steps_of, unscored_of
 from core.settings import cache_root
 from core.sweep import REPAIR_STOPS, Criterion
-from core.terminal import progress_bar, say
+from core.terminal import echo, progress_bar
 
 
 def define_flags() -> None:
@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
     accuracy = pruned.select(run.sweep()).set_index("sparsity").accuracy
     table = rows[rows.sparsity.isin(sparsities)].assign(as_pruned=lambda rows: rows.sparsity.map(accuracy))
     columns = ["sparsity", "as_pruned", "accuracy", "loss", "val_accuracy", "images", "seconds"]
-    say(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
+    echo(table[columns].rename(columns={"accuracy": "repaired"}).to_string(index=False, float_format="{:.4f}".format))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.errors import RunWriteError
-from core.files import advice, clear_errors, lock_at, make_folder, read_text, remove, write_text
+from core.files import advice, lock_at, make_folder, os_errors_as, read_text, remove, write_text
 from core.runs import Run, layout, open_run
 from core.scoring import Step, Wanted, steps_of
 from core.sweep import Criterion
@@ -27,7 +27,7 @@ def ask(run: Run, wanted: Wanted) -> None:
         RunWriteError: if the scores, or this, cannot be written.
     """
     path = layout.asked(run.root, run.id)
-    with clear_errors(f"write to {path.parent}"):
+    with os_errors_as(f"write to {path.parent}"):
         if not os.access(run.folder, os.W_OK):
             raise RunWriteError(
                 f"Cannot write scores to {run.folder}: it can only be read here. {advice(OSError(errno.EACCES, ''))}"

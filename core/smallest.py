@@ -24,12 +24,12 @@ from core.datasets import Dataset, load_dataset
 from core.errors import KnownError, RunError
 from core.evaluation import Score, evaluate
 from core.exports.qr import MOST_BYTES, qr_code
-from core.files import clear_errors, write_atomic
-from core.kernels import tiny
-from core.kernels.tiny import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
-from core.runs import Run, TinyFile, Work, keep_tiny, layout, open_run, read_tiny, tiny_files, told_work
+from core.files import os_errors_as, write_atomic
+from core.kernels import smallest
+from core.kernels.smallest import EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
+from core.runs import Run, SmallestFile, Work, keep_smallest, layout, open_run, read_smallest, smallest_files, told_work
 from core.settings import cache_root
-from core.terminal import progress_bar, say
+from core.terminal import echo, progress_bar
 
 TRIALS = 5
 """How many sizes are tried for an accuracy: each halves the range of sizes, on a scale of ratios, in which it lies."""
@@ -69,20 +69,20 @@ def main(_: list[str]) -> None:
             f"Run {run.id} has no validation images, on which the network could be chosen. Train one with num_valid "
             "above 0."
         )
-    path, asked = layout.shrinking(run.root, run.id), ",".join(map(str, sizes or ()))
+    path, asked = layout.smallest_progress(run.root, run.id), ",".join(map(str, sizes or ()))
     begun = Work(0, len(sizes) if sizes else TRIALS, epochs=values.epochs, sizes=asked, seed=values.seed)
-    stopped = "The making of tiny networks was stopped; those that were ready are kept."
+    stopped = "The making of smallest files was stopped; those that were ready are kept."
     with run.lock("tiny", timeout=1), told_work(path, begun, stopped) as tell:
         data = load_dataset(run.config().dataset, run.root)
         if sizes:
             for done, size in enumerate(sizes):
                 made = _made(run, data, size, tell, dataclasses.replace(begun, done=done))
-                say(_in_words(run, made))
+                echo(_in_words(run, made))
         else:
             made = _of_accuracy(run, data, values.accuracy, tell, begun)
-            say(_in_words(run, made))
+            echo(_in_words(run, made))
     if output:
-        _write(output, read_tiny(run, made))
+        _write(output, read_smallest(run, made))
 
 
 def score_alone(file: bytes, data: Dataset) -> Score:
@@ -94,7 +94,7 @@ def score_alone(file: bytes, data: Dataset) -> Score:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "network.tiny").write_bytes(file)
-        (place / "decoder.py").write_bytes(tiny.DECODER.read_bytes())
+        (place / "decoder.py").write_bytes(smallest.DECODER.read_bytes())
         program = "import decoder, numpy; numpy.savez('kernels', *decoder.read(open('network.tiny', 'rb').read()))"
         done = subprocess.run(
             [sys.executable, "-E", "-c", program], cwd=place, capture_output=True, text=True, check=False
@@ -122,11 +122,11 @@ def _chosen_sizes() -> list[int] | None:
     return sizes
 
 
-def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None], before: Work) -> TinyFile:
+def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None], before: Work) -> SmallestFile:
     """The network of that size; one that was made before is taken."""
     values = flags.FLAGS
     asked = (most_bytes, values.epochs, values.seed)
-    for made in tiny_files(run):
+    for made in smallest_files(run):
         if (made.most_bytes, made.epochs, made.seed) == asked:
             return made
     # TensorFlow takes seconds to load.
@@ -146,7 +146,7 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
         source = run.identity()
         kernels, held_out = run.kernels(), run.config().num_valid
         found = smallest(kernels, data, held_out, most_bytes, values.epochs, values.seed, follow)
-    made = TinyFile(
+    made = SmallestFile(
         *asked,
         bytes=len(found.file),
         weights=found.network.weights,
@@ -155,18 +155,18 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
         seconds=round(time.perf_counter() - began, 1),
         source=source,
     )
-    keep_tiny(run, made, found.file)
+    keep_smallest(run, made, found.file)
     return made
 
 
-def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work], None], begun: Work) -> TinyFile:
+def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work], None], begun: Work) -> SmallestFile:
     low, high = float(SMALLEST_BYTES), LARGEST_BYTES / 4
     found, highest = None, 0.0
     for done in range(TRIALS):
         middle = math.sqrt(low * high)
         made = _made(run, data, round(middle), tell, dataclasses.replace(begun, done=done))
         highest = max(highest, made.val_accuracy)
-        say(f"{made.bytes:,} bytes: {made.val_accuracy:.2%} on validation images")
+        echo(f"{made.bytes:,} bytes: {made.val_accuracy:.2%} on validation images")
         if made.val_accuracy >= accuracy:
             found, high = made, middle
         else:
@@ -179,7 +179,7 @@ def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work]
     return found
 
 
-def _in_words(run: Run, made: TinyFile) -> str:
+def _in_words(run: Run, made: SmallestFile) -> str:
     large = 4 * run.config().parameter_count
     return (
         f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
@@ -192,13 +192,13 @@ def _in_words(run: Run, made: TinyFile) -> str:
 def _write(output: Path, file: bytes) -> None:
     output = output.parent.resolve() / output.name
     decoder, picture = output.with_name(f"decode_{output.stem}.py"), output.with_name(f"{output.stem}.png")
-    with clear_errors(f"write {output}"):
+    with os_errors_as(f"write {output}"):
         write_atomic(output, lambda out: out.write(file))
-        write_atomic(decoder, lambda out: out.write(tiny.DECODER.read_bytes()))
+        write_atomic(decoder, lambda out: out.write(smallest.DECODER.read_bytes()))
         if len(file) <= MOST_BYTES:
             write_atomic(picture, lambda out: out.write(qr_code(file)))
-            say(f"{picture}: the file as a QR code.")
-    say(f"{output}\n{decoder}, {tiny.DECODER.stat().st_size:,} bytes: reads it with NumPy alone.")
+            echo(f"{picture}: the file as a QR code.")
+    echo(f"{output}\n{decoder}, {smallest.DECODER.stat().st_size:,} bytes: reads it with NumPy alone.")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
 from core.sweep import Criterion, key_of, parse_key
-from core.terminal import progress_bar, say
+from core.terminal import echo, progress_bar
 
 WAIT_SECONDS = 0.2
 """Between two looks whether it is the turn of this measurement."""
@@ -84,8 +84,8 @@ def main(_: list[str]) -> None:
                     bar.update(step.done / step.total - bar.n)
                     tell(Work(index + step.done / step.total, len(sparsities)))
                     table = step.table
-            say(f"{chosen_criterion().method} pruning, k = {k}\n{readable(table)}\n")
-    say(f"{latency.machine()}; {values.threads} thread{'' if values.threads == 1 else 's'} each.")
+            echo(f"{chosen_criterion().method} pruning, k = {k}\n{readable(table)}\n")
+    echo(f"{latency.machine()}; {values.threads} thread{'' if values.threads == 1 else 's'} each.")
 
 
 def chosen_criterion() -> Criterion:

@@ -11,7 +11,7 @@ HINT = "hint: "
 """How a line begins that names a flag, which means nothing to a reader of the app."""
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line at once, past a progress bar that is being drawn and not into it.
 
     Raises:

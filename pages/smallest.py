@@ -4,11 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from core import jobs, runs
-from core.charts import tiny as figures
+from core.charts import smallest as figures
 from core.charts.interactive import CONFIG
 from core.errors import ConfigError, KnownError
 from core.exports.qr import MOST_BYTES, qr_code
-from core.kernels.tiny import DECODER, EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
+from core.kernels.smallest import DECODER, EPOCHS, LARGEST_BYTES, SMALLEST_BYTES
 from core.parameters import Whole
 from pages.shared import actions, choice, frame
 
@@ -19,7 +19,7 @@ CHOSEN = (2_048, MOST_BYTES, 4_096)
 
 def ask(run: runs.Run) -> None:
     """Which sizes are made, how long each is trained, and the button. While some are made, the boxes say which."""
-    far = jobs.shrinking(run)
+    far = jobs.smallest_progress(run)
     if far and (made := [size for size in far.sizes.split(",") if _is_size(size)]):
         st.session_state.tiny_bytes = [int(size) if int(size) in SIZES else size for size in made]
         st.session_state.tiny_epochs, st.session_state.tiny_seed = far.epochs, far.seed
@@ -75,7 +75,7 @@ def make(run: runs.Run) -> None:
     asked = st.session_state
     if not wrong_with(asked.tiny_bytes, asked.tiny_epochs, asked.tiny_seed):
         sizes = [int(size) for size in asked.tiny_bytes]
-        actions.attempt(run, jobs.start_shrinking, run, sizes, asked.tiny_epochs, asked.tiny_seed)
+        actions.attempt(run, jobs.start_smallest, run, sizes, asked.tiny_epochs, asked.tiny_seed)
 
 
 def _is_size(size: int | str) -> bool:
@@ -86,8 +86,8 @@ def _is_size(size: int | str) -> bool:
 @st.fragment(run_every=REFRESH_SECONDS)
 def watch(run: runs.Run, known: int) -> None:
     """How far it is; the page is drawn anew with every network that is ready, and at the end."""
-    far = jobs.shrinking(run)
-    if far is None or len(runs.tiny_files(run)) != known:
+    far = jobs.smallest_progress(run)
+    if far is None or len(runs.smallest_files(run)) != known:
         st.rerun()
         return
     text = f"Network {far.number} of {far.total}"
@@ -103,11 +103,11 @@ def watch(run: runs.Run, known: int) -> None:
             icon=":material/stop:",
             key="tiny_stop",
             on_click=actions.attempt,
-            args=(run, jobs.stop_shrinking, run),
+            args=(run, jobs.stop_smallest, run),
         )
 
 
-def show(run: runs.Run, files: list[runs.TinyFile]) -> None:
+def show(run: runs.Run, files: list[runs.SmallestFile]) -> None:
     """The chart, the table, and the file that is chosen in it."""
     large = 4 * run.config().parameter_count
     st.plotly_chart(
@@ -167,7 +167,7 @@ def show(run: runs.Run, files: list[runs.TinyFile]) -> None:
     offer(run, chosen)
 
 
-def offer(run: runs.Run, made: runs.TinyFile) -> None:
+def offer(run: runs.Run, made: runs.SmallestFile) -> None:
     """The file, its decoder, how they are used, and the QR code."""
     name = f"{run.id}-{made.bytes}"
     usage, code = st.columns([3, 2], gap="large")
@@ -175,7 +175,7 @@ def offer(run: runs.Run, made: runs.TinyFile) -> None:
         with st.container(horizontal=True):
             frame.download(
                 f"Network, {made.bytes:,} bytes",
-                lambda: runs.read_tiny(run, made),
+                lambda: runs.read_smallest(run, made),
                 f"{name}.tiny",
                 "application/octet-stream",
                 key="tiny_download",
@@ -202,7 +202,7 @@ classes = (activations @ last).argmax(axis=1)""",
         )
     with code:
         if made.bytes <= MOST_BYTES:
-            picture = qr_code(runs.read_tiny(run, made))
+            picture = qr_code(runs.read_smallest(run, made))
             st.image(
                 picture,
                 caption="The whole network, as any reader of QR codes gives it back",
@@ -223,15 +223,15 @@ try:
         st.stop()
     ask(run)
     actions.show_failure(run)
-    problem = jobs.shrinking_problem(run)
+    problem = jobs.smallest_problem(run)
     if problem and "failure" not in st.session_state:
         st.warning(frame.verbatim(problem), title="The last attempt ended early", icon=":material/info:")
-    files = runs.tiny_files(run)
-    if jobs.shrinking(run):
+    files = runs.smallest_files(run)
+    if jobs.smallest_progress(run):
         watch(run, len(files))
     if files:
         show(run, files)
-    elif not jobs.shrinking(run):
+    elif not jobs.smallest_progress(run):
         st.info("No file was made of this network yet. Choose sizes and press Make.", icon=":material/compress:")
     with st.expander("How it is made", icon=":material/help:"):
         st.markdown(

@@ -16,7 +16,7 @@ from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS, shades
 from core.exports.figures import html_bytes
 from core.kernels.formats import FORMATS
 from core.pruning import rank
-from core.runs import TinyFile
+from core.runs import SmallestFile
 from core.sweep import Criterion
 
 BLUE = METHOD_COLORS["weight"]
@@ -598,7 +598,7 @@ def test_speed_is_drawn_for_each_runtime_and_way_to_hold_a_network(what, words):
 def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points():
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "seconds": 1, "source": ""}
     files = [
-        TinyFile(bytes=size, val_accuracy=accuracy, test_accuracy=accuracy - 0.1, weights=size // 2, **about)
+        SmallestFile(bytes=size, val_accuracy=accuracy, test_accuracy=accuracy - 0.1, weights=size // 2, **about)
         for size, accuracy in ((10, 0.5), (20, 0.4), (40, 0.7))
     ]
     figure = tiny.front(files, 0.98765, 2_953)
@@ -624,7 +624,7 @@ def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points()
 
 def test_one_small_file_is_shown_among_other_accuracies():
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "seconds": 1, "source": "", "bytes": 10, "weights": 5}
-    made = TinyFile(val_accuracy=0.98, test_accuracy=0.9830, **about)
+    made = SmallestFile(val_accuracy=0.98, test_accuracy=0.9830, **about)
     figure = tiny.front([made], 0.9832, 20)
     assert [10**end for end in figure.layout.xaxis.range] == pytest.approx([5, 40])
     axis = figure.layout.yaxis

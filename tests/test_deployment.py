@@ -146,7 +146,7 @@ def written(monkeypatch):
 
 
 def test_every_line_of_the_log_has_its_time_and_kind_and_nobody_writes_a_line_of_their_own(written):
-    log.say("training one began\n2026-01-01 ERROR \x1b[31mnothing")
+    log.info("training one began\n2026-01-01 ERROR \x1b[31mnothing")
     name = log.failure("a \ud800" + "x" * 3_000)
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     said, failed = written()

@@ -210,7 +210,7 @@ def test_results_are_those_that_were_drawn_or_else_those_that_are_scored(trained
 def test_an_archive_leaves_out_what_can_be_made_again_and_what_could_do_harm(trained_run, tmp_path):
     shutil.copytree(trained_run.folder, tmp_path / SMALL.run_id)
     run = runs.open_run(SMALL.run_id, tmp_path)
-    for name in (layout.REPAIRED, layout.EXPORTS, layout.TINY):
+    for name in (layout.REPAIRED, layout.EXPORTS, layout.SMALLEST):
         (run.folder / name).mkdir(exist_ok=True)
         (run.folder / name / "large.npz").write_bytes(b"large")
     (run.folder / ".hidden.csv").write_text("a")

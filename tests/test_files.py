@@ -53,17 +53,17 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_a_file_that_becomes_something_else_while_it_is_opened_is_refused(tmp_path, monkeypatch, kind):
     """It is looked at, then opened: whoever puts a pipe there in between makes nobody wait, a link leads nowhere."""
-    path, look = tmp_path / "file", files._hold_regular
+    path, look = tmp_path / "file", files._check_regular
     path.write_text("own")
     (tmp_path / "other").write_text("precious")
 
     def looked(*arguments):
-        monkeypatch.setattr(files, "_hold_regular", look)
+        monkeypatch.setattr(files, "_check_regular", look)
         look(*arguments)
         path.unlink()
         os.mkfifo(path) if kind == "pipe" else path.symlink_to(tmp_path / "other")
 
-    monkeypatch.setattr(files, "_hold_regular", looked)
+    monkeypatch.setattr(files, "_check_regular", looked)
     with pytest.raises(OSError, match="is not a file" if kind == "pipe" else "symbolic links"):
         files.open_own(path, 100)
 
@@ -107,7 +107,7 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
         errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
         errno.EIO: f"Free some space or correct the permissions, or {elsewhere}",
     }.items():
-        with pytest.raises(RunWriteError) as failure, files.clear_errors("write to x"):
+        with pytest.raises(RunWriteError) as failure, files.os_errors_as("write to x"):
             raise OSError(code, "It says so")
         assert str(failure.value) == f"Cannot write to x: It says so. {way_out}"
     (tmp_path / "folder").mkdir()
@@ -128,7 +128,7 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
         (lambda: files.make_folder(tmp_path / "file"), f"File exists ({tmp_path}/file).", "Something else lies there"),
         (lambda: files.read_text(tmp_path / "file", 3), "file has 4 bytes; expected at most 3.", ""),
     ):
-        with pytest.raises(RunWriteError) as failure, files.clear_errors("do it"):
+        with pytest.raises(RunWriteError) as failure, files.os_errors_as("do it"):
             read()
         place = "" if what.startswith("File exists") else f"{tmp_path}/"
         assert str(failure.value).startswith(f"Cannot do it: {place}{what} {way_out}")
@@ -151,10 +151,10 @@ def test_the_folder_that_refuses_is_named(tmp_path):
     locks.mkdir()
     refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(locks / "run.lock"))
     said = rf"Cannot write to {run}: Permission denied \({locks}\)\. Correct"
-    with pytest.raises(RunWriteError, match=said), files.clear_errors(f"write to {run}"):
+    with pytest.raises(RunWriteError, match=said), files.os_errors_as(f"write to {run}"):
         raise refused
     (locks / "run.lock").touch()
-    with pytest.raises(RunWriteError, match=rf"\({locks}/run\.lock\)"), files.clear_errors(f"write to {run}"):
+    with pytest.raises(RunWriteError, match=rf"\({locks}/run\.lock\)"), files.os_errors_as(f"write to {run}"):
         raise refused
-    with pytest.raises(RunWriteError, match=r"denied\. Correct"), files.clear_errors(f"write to {locks / 'run.lock'}"):
+    with pytest.raises(RunWriteError, match=r"denied\. Correct"), files.os_errors_as(f"write to {locks / 'run.lock'}"):
         raise refused

@@ -213,7 +213,7 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     jobs.start_export(complete, "x.onnx", ["--format=onnx"])
     jobs.start_measuring(complete, Criterion("weight", scope="global"), [0.5, (0.25, 0.75)])
     jobs.start_measuring(complete, criterion, [0.125])
-    jobs.start_shrinking(complete, [4096, 1024], 7, 3)
+    jobs.start_smallest(complete, [4096, 1024], 7, 3)
     chosen = [f"--run={complete.id}", "--method=weight", "--recovery=none", "--ranking=magnitude", "--scope=global"]
     repaired = [f"--run={complete.id}", "--method=unit", "--recovery=repair", "--support=admm", "--scope=layer"]
     assert [arguments[1:] for arguments, _ in started] == [
@@ -241,7 +241,7 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
         layout.worker_log(queue.root),
         layout.export_log(layout.exported(complete.folder, "x.onnx")),
         layout.measuring_log(queue.root, complete.id),
-        layout.shrinking_log(queue.root, complete.id),
+        layout.smallest_log(queue.root, complete.id),
     ):
         assert log.read_text() == "It was asked for."
 
@@ -268,22 +268,22 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
         background.start_repair(complete, Criterion("weight", "admm", recovery="repair"), 0.5, curve=True)
         jobs.start_export(complete, "x.onnx", [])
         jobs.start_measuring(complete, Criterion("weight"), [0.5])
-        jobs.start_shrinking(complete, [1024], 1, 0)
+        jobs.start_smallest(complete, [1024], 1, 0)
         assert jobs.exporting(complete, "x.onnx") == []
         log = layout.export_log(layout.exported(complete.folder, "x.onnx"))
         log.parent.mkdir()
         log.write_text("one\ntwo")
         assert jobs.exporting(complete, "x.onnx") == ["one", "two"]
-        assert jobs.shrinking(complete) is None
-        for path, done in ((layout.shrinking, 1), (layout.measuring, 1.5)):
+        assert jobs.smallest_progress(complete) is None
+        for path, done in ((layout.smallest_progress, 1), (layout.measuring, 1.5)):
             path(queue.root, complete.id).write_text(json.dumps({"done": done, "total": 4}))
-        assert jobs.shrinking(complete) == runs.Work(1, 4)
+        assert jobs.smallest_progress(complete) == runs.Work(1, 4)
         assert jobs.measuring(complete) == runs.Work(1.5, 4)
         assert jobs.trainings_at_work(queue.root) == 1
-    assert jobs.exporting(complete, "x.onnx") is jobs.shrinking(complete) is jobs.measuring(complete) is None
+    assert jobs.exporting(complete, "x.onnx") is jobs.smallest_progress(complete) is jobs.measuring(complete) is None
     assert {k for _, k in requests.steps(complete)} == {0.25, *REPAIR_STOPS}
     jobs.stop_measuring(complete)
-    jobs.stop_shrinking(complete)
+    jobs.stop_smallest(complete)
     asked = layout.asked(queue.root, complete.id)
     assert [path.name for path in asked.parent.iterdir()] == [asked.name]
     with write_run(run, tiny(0)) as training:

@@ -28,7 +28,7 @@ from core.exports import archive, report
 from core.files import new_log, read_bytes
 from core.jobs import open_queue
 from core.requests import ask, note_problem, touch
-from core.runs import TinyFile, keep_tiny, layout, write_run
+from core.runs import SmallestFile, keep_smallest, layout, write_run
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import choice
@@ -195,10 +195,10 @@ def use_everything(run: runs.Run, row: pd.DataFrame) -> None:
         lambda: touch(run),
         lambda: note_problem(run, "It failed."),
         lambda: jobs.stop_measuring(run),
-        lambda: jobs.stop_shrinking(run),
+        lambda: jobs.stop_smallest(run),
         lambda: run.keep_network(key, kernels, identity),
         lambda: run.keep_speed(key, {"rows": []}, identity),
-        lambda: keep_tiny(run, TinyFile(400, 1, 0, 4, 1, 0.5, 0.5, 1.0, identity), b"tiny"),
+        lambda: keep_smallest(run, SmallestFile(400, 1, 0, 4, 1, 0.5, 0.5, 1.0, identity), b"tiny"),
         lambda: run.add_to_sweep(row, identity, {}),
         lambda: runs.write_notes(run, runs.Notes("name")),
         lambda: queue.add([SPARE]),
@@ -524,7 +524,7 @@ def read_all(run: runs.Run) -> list[str]:
         lambda: run.network("weight,admm,layer,0,repair,0.5"),
         lambda: run.speed("weight,magnitude,layer,0,0.5"),
         lambda: runs.read_notes(run),
-        lambda: runs.tiny_files(run),
+        lambda: runs.smallest_files(run),
         lambda: report.results(run),
         lambda: runs.damage(run),
         lambda: runs.runs_table(run.root),
@@ -655,7 +655,7 @@ def test_odd_things_beside_the_runs_take_no_page_down(full):
     (root / ".asked" / full.id).mkdir()
     for name in ("key.txt", "log.txt", "speed.txt", "speed-log.txt", "tiny.txt"):
         os.mkfifo(root / ".asked" / full.id / name)
-    for name in (layout.TINY, layout.EXPORTS, layout.SPEED, layout.REPAIRED):
+    for name in (layout.SMALLEST, layout.EXPORTS, layout.SPEED, layout.REPAIRED):
         (full.folder / name).mkdir(exist_ok=True)
         for index, damage in enumerate(damages):
             path = full.folder / name / f"{index}.json"

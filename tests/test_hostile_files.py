@@ -19,7 +19,7 @@ from core.errors import ExportError, KnownError, RunError
 from core.exports import archive, report
 from core.exports.models import Subject, find
 from core.jobs import open_queue
-from core.runs import TinyFile, adopt_example, checkpoint, keep_tiny, layout, tiny_files, write_run
+from core.runs import SmallestFile, adopt_example, checkpoint, keep_smallest, layout, smallest_files, write_run
 from core.runs.checkpoint import last_epoch, read_checkpoint
 from core.settings import READ_ONLY
 from pages.shared import frame
@@ -181,13 +181,13 @@ def test_a_tiny_network_of_no_bytes_or_impossible_accuracy_is_none(full):  # noq
     right = {"seed": 0, "bytes": 4, "val_accuracy": 1.0, "test_accuracy": 0.0}
     wrong = [{"bytes": 0}, {"val_accuracy": 1.1}, {"test_accuracy": -0.1}, {"test_accuracy": 10.0**12}]
     for seed, change in enumerate([{}, *wrong]):
-        made = TinyFile(**about, **right | {"seed": seed} | change)
-        keep_tiny(full, made, bytes(made.bytes))
-    (kept,) = tiny_files(full)
+        made = SmallestFile(**about, **right | {"seed": seed} | change)
+        keep_smallest(full, made, bytes(made.bytes))
+    (kept,) = smallest_files(full)
     assert kept.seed == 0
-    path = layout.tiny_record(layout.tiny(full.folder, kept.name))
+    path = layout.smallest_record(layout.smallest(full.folder, kept.name))
     path.with_name("again.json").write_bytes(path.read_bytes())
-    assert tiny_files(full) == [kept]
+    assert smallest_files(full) == [kept]
 
 
 def test_a_run_is_not_deleted_while_somebody_adds_to_it(full):  # noqa: F811

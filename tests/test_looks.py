@@ -26,7 +26,7 @@ from core.charts.palette import METHOD_COLORS, shades
 from core.config import K_VALUES
 from core.kernels.formats import FORMATS
 from core.pruning import rank
-from core.runs import TinyFile
+from core.runs import SmallestFile
 from core.settings import PROJECT
 from core.sweep import Criterion
 
@@ -91,7 +91,7 @@ SWEEP = pd.concat(
 BASELINE = pd.DataFrame({"sparsity": [0.0, 0.5, 1.0], "mean": [0.9, 0.5, 0.1], "std": [0, 0.2, 0.1], "count": [3] * 3})
 TRAINED = pd.DataFrame({"sparsity": [0.8, 0.9], "accuracy": [0.95, 0.93]})
 TINY = [
-    TinyFile(
+    SmallestFile(
         most_bytes=1,
         bytes=size,
         val_accuracy=accuracy,

@@ -25,10 +25,10 @@ from core.exports.models import (
     Exported,
     Subject,
     answers_of,
+    check_same,
     export,
     exporting,
     find,
-    hold_same,
     keras,
     runtimes,
 )
@@ -200,7 +200,7 @@ def test_a_tenth_of_the_units_of_the_default_network_is_a_twentieth_of_the_file(
     dense, tiny = (FORMATS["keras"].convert(compact(network), 784) for network in (kernels, small))
     assert len(dense) > 20 * len(tiny)
     answers = answers_of(FORMATS["keras"], tiny, images)
-    hold_same(FORMATS["keras"], answers, small, images)
+    check_same(FORMATS["keras"], answers, small, images)
     assert np.array_equal(answers.argmax(axis=1), predict(small, images))
     # What sizes are compared with is the file of the dense network as Keras itself writes it.
     assert keras.dense_size([kernel.shape for kernel in kernels]) > len(dense)
@@ -211,11 +211,11 @@ def test_another_network_is_refused(run, test_images, form):
     """The output weights are off by a thousandth: no image changes its class, and still it is not this network."""
     small = pruned(run, *WEIGHT)
     answers = answers_of(FORMATS[form], find(Subject(run, *WEIGHT), form).read(), test_images.images)
-    hold_same(FORMATS[form], answers, small, test_images.images)
+    check_same(FORMATS[form], answers, small, test_images.images)
     other = [*small[:-1], small[-1] * np.float32(1.001)]
     assert np.array_equal(predict(other, test_images.images), predict(small, test_images.images))
     with pytest.raises(ExportError, match="is not what it has to be"):
-        hold_same(FORMATS[form], answers, other, test_images.images)
+        check_same(FORMATS[form], answers, other, test_images.images)
 
 
 @pytest.mark.parametrize("form", ALL)
@@ -232,7 +232,7 @@ def test_two_classes_that_are_as_good_may_change_places(run, test_images):
     twins = [*small[:-1], small[-1][:, [0, 1, 3, 2, *range(4, 10)]]]
     answers = answers_of(FORMATS["npz"], FORMATS["npz"].convert(compact(twins), 64), test_images.images)
     assert (answers.argmax(axis=1) != predict(small, test_images.images)).any()
-    hold_same(FORMATS["npz"], answers, small, test_images.images)
+    check_same(FORMATS["npz"], answers, small, test_images.images)
 
 
 def test_a_file_is_named_and_asked_for_by_what_is_in_it(trained_run):

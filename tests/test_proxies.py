@@ -62,7 +62,7 @@ def proxy(trained_server):
         proxy.shutdown()
 
 
-def hold_drawn(page):
+def check_drawn(page):
     """The figures and the wall are drawn, by files that the app itself serves."""
     confirmed(page, "0.9")
     wall_shows(page, "0.9")
@@ -71,7 +71,7 @@ def hold_drawn(page):
 @needs_chromium
 def test_a_proxy_may_strip_its_prefix(proxy, page):
     visit(page, f"{proxy.url}/{PAGE}")
-    hold_drawn(page)
+    check_drawn(page)
     page.get_by_test_id("stTopNavLink").filter(has_text="Overview").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Network pruning")
     expect(page.locator(".wall")).to_have_attribute("data-state", "ready")
@@ -93,7 +93,7 @@ def test_named_hosts_frame_a_server_below_a_base_path(repaired_cache, tmp_path, 
     monkeypatch.setenv("NETWORK_PRUNING_FRAME_ANCESTORS", f"http://127.0.0.1:{course}")
     with serving(tmp_path / "cache", repaired_cache, base_path="app") as server:
         visit(page, f"{server.url}/{PAGE}")
-        hold_drawn(page)
+        check_drawn(page)
         expect(page.get_by_test_id("stTopNavLink").first).to_be_visible()
         frame = f"<iframe src='{server.url}/{PAGE}&embed=true' width=1200 height=900></iframe>"
         (tmp_path / "index.html").write_text(frame)

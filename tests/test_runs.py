@@ -19,10 +19,10 @@ from core.runs import (
     Phase,
     Run,
     RunWriter,
-    TinyFile,
+    SmallestFile,
     TrainingState,
     damage,
-    keep_tiny,
+    keep_smallest,
     layout,
     list_runs,
     open_run,
@@ -219,13 +219,13 @@ def test_nothing_is_kept_with_a_run_while_it_is_being_replaced(run, monkeypatch)
     patient = Run.lock
     monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "bytes": 1, "weights": 1}
-    made = TinyFile(**about, val_accuracy=0, test_accuracy=0, seconds=0, source=run.identity())
+    made = SmallestFile(**about, val_accuracy=0, test_accuracy=0, seconds=0, source=run.identity())
     before = sorted(run.folder.rglob("*"))
     for keep in (
         lambda: run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity()),
         lambda: run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.identity()),
         lambda: run.add_to_sweep(ROWS.assign(sparsity=0.9), run.identity()),
-        lambda: keep_tiny(run, made, b"T"),
+        lambda: keep_smallest(run, made, b"T"),
     ):
         with run.lock("sweep"), pytest.raises(RunBusyError):
             keep()

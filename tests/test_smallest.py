@@ -20,7 +20,8 @@ from core import smallest as command
 from core.datasets import Dataset, load_dataset
 from core.errors import CancelledError, KnownError
 from core.evaluation import evaluate
-from core.kernels import decoder, tiny
+from core.kernels import decoder
+from core.kernels.smallest import DECODER, SmallestNetwork, decode, encode
 from core.runs import layout
 from core.settings import PROJECT
 from core.training.smallest import hidden_units, smallest
@@ -50,7 +51,7 @@ def made(trained_run, data):
 
 def test_it_is_small_enough_and_knows_the_digits(made, trained_run, data):
     assert len(made.file) <= BYTES
-    small = evaluate(tiny.decode(made.file), data.test.images, data.test.labels)
+    small = evaluate(decode(made.file), data.test.images, data.test.labels)
     large = evaluate(trained_run.kernels(), data.test.images, data.test.labels)
     assert small.accuracy > large.accuracy - 0.05
     assert len(made.file) * 5 < 4 * trained_run.config().parameter_count
@@ -61,7 +62,7 @@ def test_the_best_epoch_on_validation_images_that_fits_is_kept(made, trained_run
     assert made.val_accuracy == fitting.val_accuracy.max()
     held_out = trained_run.config().num_valid
     images, labels = data.train.images[:held_out], data.train.labels[:held_out]
-    assert evaluate(tiny.decode(made.file), images, labels).accuracy == pytest.approx(made.val_accuracy)
+    assert evaluate(decode(made.file), images, labels).accuracy == pytest.approx(made.val_accuracy)
     assert len(made.file) in set(fitting.bytes)
 
 
@@ -71,7 +72,7 @@ def test_it_settles_a_little_below_the_size_that_is_asked_for(made):
 
 
 def test_its_outputs_are_those_it_was_trained_with(made, data):
-    score = evaluate(tiny.decode(made.file), data.train.images, data.train.labels)
+    score = evaluate(decode(made.file), data.train.images, data.train.labels)
     # Labels alone would give the loss of a guess if the scale were lost.
     assert score.loss < 0.5
 
@@ -151,18 +152,18 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
     assert done.returncode == 0, done.stderr
     file = output.read_bytes()
     assert len(file) <= BYTES
-    assert (tmp_path / "decode_small.py").read_bytes() == tiny.DECODER.read_bytes()
+    assert (tmp_path / "decode_small.py").read_bytes() == DECODER.read_bytes()
     (code,) = zxingcpp.read_barcodes(Image.open(tmp_path / "small.png"))
     assert code.bytes == file
     said = re.search(r"Accuracy ([\d.]+)% on the test images", done.stdout)
-    score = evaluate(tiny.decode(file), data.test.images, data.test.labels)
+    score = evaluate(decode(file), data.test.images, data.test.labels)
     assert float(said[1]) == pytest.approx(100 * score.accuracy, abs=0.006)
     assert f"{len(file):,} bytes, " in done.stdout
-    (kept,) = runs.tiny_files(own_run)
-    assert runs.read_tiny(own_run, kept) == file
+    (kept,) = runs.smallest_files(own_run)
+    assert runs.read_smallest(own_run, kept) == file
     assert (kept.most_bytes, kept.epochs, kept.seed, kept.bytes) == (BYTES, 40, 0, len(file))
     assert kept.test_accuracy == score.accuracy
-    assert jobs.shrinking(own_run) is None
+    assert jobs.smallest_progress(own_run) is None
 
 
 @pytest.mark.parametrize(
@@ -192,25 +193,25 @@ def test_the_command_refuses_what_it_cannot_do(flags, message, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def tiny_file(run, most_bytes, val_accuracy, **choices):
-    """A made-up tiny network of a run, kept with it."""
+def smallest_file(run, most_bytes, val_accuracy, **choices):
+    """A made-up smallest file of a run, kept with it."""
     side = int(run.config().spec.inputs ** 0.5)
     waves = len(decoder.frequencies(side, 4)[0])
     levels = [np.ones((waves, 5), np.int32), np.eye(5, 10, dtype=np.int32)]
-    file = tiny.encode(tiny.TinyNetwork(levels, side, 4, 1.0))
+    file = encode(SmallestNetwork(levels, side, 4, 1.0))
     about = {"epochs": 9, "seed": 0, "weights": 1, "test_accuracy": 0.9, "seconds": 1.0, "source": run.identity()}
-    made = runs.TinyFile(most_bytes=most_bytes, bytes=len(file), val_accuracy=val_accuracy, **about | choices)
-    runs.keep_tiny(run, made, file)
+    made = runs.SmallestFile(most_bytes=most_bytes, bytes=len(file), val_accuracy=val_accuracy, **about | choices)
+    runs.keep_smallest(run, made, file)
     return made
 
 
 def test_what_was_made_before_is_taken_and_said(own_run):
-    first, second = tiny_file(own_run, 500, 0.9), tiny_file(own_run, 600, 0.95, test_accuracy=0.875)
+    first, second = smallest_file(own_run, 500, 0.9), smallest_file(own_run, 600, 0.95, test_accuracy=0.875)
     done = run_command(
         "smallest", f"--run={own_run.id}", f"--output_dir={own_run.root}", "--bytes=500,600", "--epochs=9", "--seed=0"
     )
     assert done.returncode == 0, done.stderr
-    assert {*runs.tiny_files(own_run)} == {first, second}
+    assert {*runs.smallest_files(own_run)} == {first, second}
     large, said = 4 * own_run.config().parameter_count, done.stdout.splitlines()
     assert [line.split(";")[0] for line in said] == [
         f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
@@ -244,7 +245,7 @@ def test_the_smallest_file_of_an_accuracy_is_looked_for_by_halving(own_run, monk
         assert (tell, before) == (print, runs.Work(len(tried), 5))
         tried.append(size)
         about = {"most_bytes": size, "epochs": 1, "seed": 0, "weights": 1, "test_accuracy": 0, "seconds": 1}
-        return runs.TinyFile(bytes=size, val_accuracy=0.9 if size >= 2_000 else 0.8, source="", **about)
+        return runs.SmallestFile(bytes=size, val_accuracy=0.9 if size >= 2_000 else 0.8, source="", **about)
 
     monkeypatch.setattr(command, "_made", made)
     begun = runs.Work(0, command.TRIALS)
@@ -258,27 +259,27 @@ def test_the_smallest_file_of_an_accuracy_is_looked_for_by_halving(own_run, monk
 
 
 def test_only_whole_files_of_the_network_as_it_is_are_listed(own_run):
-    good = tiny_file(own_run, 500, 0.9)
-    other = tiny_file(own_run, 600, 0.9)
+    good = smallest_file(own_run, 500, 0.9)
+    other = smallest_file(own_run, 600, 0.9)
     cut = own_run.folder / "tiny" / f"{other.name}.tiny"
     cut.write_bytes(cut.read_bytes()[:-1])
     (own_run.folder / "tiny" / "odd.json").write_text('{"bytes": []}')
     (own_run.folder / "tiny" / "odder.json").write_text("[" * 10)
     earlier = dataclasses.replace(good, most_bytes=700, source="another network")
-    (own_run.folder / "tiny" / f"{earlier.name}.tiny").write_bytes(runs.read_tiny(own_run, good))
+    (own_run.folder / "tiny" / f"{earlier.name}.tiny").write_bytes(runs.read_smallest(own_run, good))
     (own_run.folder / "tiny" / f"{earlier.name}.json").write_text(json.dumps(dataclasses.asdict(earlier)))
-    assert runs.tiny_files(own_run) == [good]
+    assert runs.smallest_files(own_run) == [good]
 
 
 def test_nothing_is_kept_with_a_run_that_was_replaced(own_run):
-    tiny_file(own_run, 500, 0.9, source="another network")
+    smallest_file(own_run, 500, 0.9, source="another network")
     assert not (own_run.folder / "tiny").exists()
 
 
 def test_the_best_are_those_that_no_smaller_one_beats():
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "weights": 1, "test_accuracy": 0, "seconds": 1, "source": ""}
     files = [
-        runs.TinyFile(bytes=size, val_accuracy=accuracy, **about)
+        runs.SmallestFile(bytes=size, val_accuracy=accuracy, **about)
         for size, accuracy in ((10, 0.5), (20, 0.4), (30, 0.5), (40, 0.7), (50, 0.6))
     ]
     assert [made.bytes for made in runs.best(files)] == [10, 40]
@@ -298,7 +299,7 @@ def test_the_page_says_what_to_do_first(own_run):
 
 def test_the_page_makes_what_is_asked_for(own_run, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "start_shrinking", lambda *what: asked.append(what))
+    monkeypatch.setattr(jobs, "start_smallest", lambda *what: asked.append(what))
     app = page(own_run)
     app.multiselect(key="tiny_bytes").set_value([1_024, 4_096])
     app.number_input(key="tiny_epochs").set_value(7)
@@ -309,7 +310,7 @@ def test_the_page_makes_what_is_asked_for(own_run, monkeypatch):
 
 
 def test_the_page_shows_the_files_and_offers_them(own_run):
-    first, second = tiny_file(own_run, 500, 0.9), tiny_file(own_run, 501, 0.95, seed=1, test_accuracy=0.8765)
+    first, second = smallest_file(own_run, 500, 0.9), smallest_file(own_run, 501, 0.95, seed=1, test_accuracy=0.8765)
     app = page(own_run)
     assert not app.exception
     assert list(app.dataframe[0].value.bytes) == [first.bytes, second.bytes]
@@ -322,12 +323,12 @@ def test_the_page_shows_the_files_and_offers_them(own_run):
 def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run, data, monkeypatch):
     from core.training import smallest as training
 
-    told, path = [], layout.shrinking(own_run.root, own_run.id)
+    told, path = [], layout.smallest_progress(own_run.root, own_run.id)
 
     def train(kernels, data, held_out, most_bytes, epochs, seed, tell):
         history = pd.DataFrame({"epoch": [1.0], "bytes": [900.0], "val_accuracy": [0.25]})
         tell(history)
-        told.append(jobs.shrinking(own_run))
+        told.append(jobs.smallest_progress(own_run))
         path.unlink()
         tell(history)
 
@@ -346,7 +347,7 @@ def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run,
 
 
 def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
-    monkeypatch.setattr(jobs, "shrinking_problem", lambda run: "No network of at most 400 bytes came out")
+    monkeypatch.setattr(jobs, "smallest_problem", lambda run: "No network of at most 400 bytes came out")
     app = page(own_run)
     assert "No network of at most 400 bytes" in app.warning[0].value
 
@@ -355,7 +356,7 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
     far = runs.Work(1.5, 2, most_bytes=1_200, epoch=3, epochs=6, bytes=1_234, val_accuracy=0.9)
     monkeypatch.setattr(jobs, "shrinking", lambda run: far)
     stopped = []
-    monkeypatch.setattr(jobs, "stop_shrinking", stopped.append)
+    monkeypatch.setattr(jobs, "stop_smallest", stopped.append)
     app = page(own_run)
     assert not app.exception
     assert app.button(key="tiny_make").disabled
@@ -396,7 +397,7 @@ def test_a_file_is_made_stopped_and_taken_away(repaired_cache, trained_run, page
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.get_by_role("button", name="Make", exact=True)).to_be_enabled()
         settled(page)
-        kept = runs.tiny_files(run)
+        kept = runs.smallest_files(run)
         assert kept[0].most_bytes == 2_048
         made = max(kept, key=lambda each: each.val_accuracy)
         path = download(page, f"Network, {made.bytes:,} bytes", tmp_path)
@@ -405,7 +406,7 @@ def test_a_file_is_made_stopped_and_taken_away(repaired_cache, trained_run, page
             made.test_accuracy
         )
         expect(page.locator(".js-plotly-plot").filter(has_text="Whole file in bytes")).to_be_visible()
-        program = download(page, f"Decoder, {tiny.DECODER.stat().st_size:,} bytes", tmp_path)
-        assert program.read_bytes() == tiny.DECODER.read_bytes()
+        program = download(page, f"Decoder, {DECODER.stat().st_size:,} bytes", tmp_path)
+        assert program.read_bytes() == DECODER.read_bytes()
         code = download(page, "QR code", tmp_path)
         assert zxingcpp.read_barcodes(Image.open(code))[0].bytes == path.read_bytes()

@@ -214,7 +214,7 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
     def work() -> None:
         with terminal.progress_bar("Repairing", 4, "network") as bar:
             bar.update()
-            terminal.say("a line")
+            terminal.echo("a line")
             bar.refresh()
 
     work()
@@ -239,8 +239,8 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
     ],
 )
 def test_output_that_cannot_be_written_ends_a_command_without_a_traceback(output, code, said):
-    work = "lambda _: [say('a line') for _ in range(100_000)] and None"
-    script = f"from core import command; from core.terminal import say; command.run({work})"
+    work = "lambda _: [echo('a line') for _ in range(100_000)] and None"
+    script = f"from core import command; from core.terminal import echo; command.run({work})"
     typed = f"set -o pipefail; '{sys.executable}' -c \"{script}\" {output}"
     done = subprocess.run(["bash", "-c", typed], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (code, bool(said))

@@ -17,7 +17,7 @@ from core.exports import report
 from core.kernels import compact, live_units
 from core.kernels.formats import FORMATS, whole
 from core.pruning import METHODS, prune, rank
-from core.runs import TinyFile, layout
+from core.runs import SmallestFile, layout
 from core.settings import PROJECT
 from core.sweep import Criterion
 from pages.shared import footprints
@@ -356,7 +356,7 @@ def test_measured_speed(run, monkeypatch):
 
 def test_smallest(run, monkeypatch):
     made = [
-        TinyFile(
+        SmallestFile(
             most_bytes=2_000,
             epochs=7,
             seed=3,
@@ -367,7 +367,7 @@ def test_smallest(run, monkeypatch):
             seconds=89,
             source="",
         ),
-        TinyFile(
+        SmallestFile(
             most_bytes=5_000,
             epochs=8,
             seed=4,
@@ -379,8 +379,8 @@ def test_smallest(run, monkeypatch):
             source="",
         ),
     ]
-    monkeypatch.setattr(runs, "tiny_files", lambda run: made)
-    monkeypatch.setattr(runs, "read_tiny", lambda run, made: b"file")
+    monkeypatch.setattr(runs, "smallest_files", lambda run: made)
+    monkeypatch.setattr(runs, "read_smallest", lambda run, made: b"file")
     app = opened("smallest", run=run.id)
     large = 4 * sum(kernel.size for kernel in run.kernels())
     for each, row in zip(made, table_with(app, "Bytes").to_dict("records"), strict=True):

@@ -41,7 +41,7 @@ def _packed(run: Run) -> bytes:
             archived.writestr(f"{run.id}/{name}", content)
         for path, size in kept:
             # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
-            kind, again = path.suffix.lower(), path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.TINY)
+            kind, again = path.suffix.lower(), path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.SMALLEST)
             if not path.name.startswith(".") and not again and kind not in _OTHER_TABLES and _has_name(path):
                 content = read_bytes(path, size)
                 if path.name == layout.MODEL:

@@ -1,4 +1,4 @@
-"""A tiny network as a QR code: a picture to print, that any reader of such codes turns back into the file."""
+"""A smallest file as a QR code: a picture to print, that any reader of such codes turns back into the file."""
 
 import io
 

@@ -49,7 +49,7 @@ def report(run: Run) -> bytes:
         return _rendered(run)
 
 
-def _hold_size(run: Run) -> None:
+def _check_size(run: Run) -> None:
     """Refuse a folder that holds more than a run can: reports and archives are made in memory."""
     kept = [*own_files(run.folder)]
     most = _BYTES_A_WEIGHT * run.config().parameter_count + _MOST_BESIDE
@@ -63,7 +63,7 @@ def _hold_size(run: Run) -> None:
 
 
 def _rendered(run: Run) -> bytes:
-    _hold_size(run)
+    _check_size(run)
     config, result = run.config(), run.ended_with()
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}

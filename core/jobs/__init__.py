@@ -16,7 +16,7 @@ from core.jobs.processes import (
 )
 from core.jobs.progress import Progress, progress, progress_of
 from core.jobs.queue import Entry, Queue, open_queue
-from core.jobs.shrinking import shrinking, shrinking_problem, start_shrinking, stop_shrinking
+from core.jobs.smallest import smallest_problem, smallest_progress, start_smallest, stop_smallest
 
 __all__ = [
     "Entry",
@@ -34,18 +34,18 @@ __all__ = [
     "progress",
     "progress_of",
     "scoring_problem",
-    "shrinking",
-    "shrinking_problem",
+    "smallest_problem",
+    "smallest_progress",
     "start_export",
     "start_measuring",
     "start_queue",
     "start_recovery",
     "start_repair",
     "start_scoring",
-    "start_shrinking",
+    "start_smallest",
     "start_training",
     "stop_measuring",
-    "stop_shrinking",
+    "stop_smallest",
     "train_and_wait",
     "trainings_at_work",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.files import clear_errors, remove
+from core.files import os_errors_as, remove
 from core.jobs.processes import begin, problem_of
 from core.limits import check_may_change
 from core.pruning import Sparsity
@@ -31,7 +31,7 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
         f"--output_dir={run.root.resolve()}",
     ]
     state = layout.measuring(run.root, run.id)
-    with clear_errors(f"write to {run.root}"):
+    with os_errors_as(f"write to {run.root}"):
         remove(state)
     log = layout.measuring_log(run.root, run.id)
     begin(arguments, run.root, log, state.exists, "The measurement could not start.")
@@ -45,7 +45,7 @@ def measuring(run: Run) -> Work | None:
 def stop_measuring(run: Run) -> None:
     """Ask a measurement to stop; it looks after every round."""
     check_may_change("stop this")
-    with clear_errors(f"write to {run.root}"):
+    with os_errors_as(f"write to {run.root}"):
         remove(layout.measuring(run.root, run.id))
 
 

@@ -20,7 +20,7 @@ from core import limits, log, settings, turns
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.datasets import is_cached
 from core.errors import CancelledError, JobError, KnownError, RunBusyError, TooManyError
-from core.files import advice, clear_errors, is_held, lock_at, new_log, read_log, write_text
+from core.files import advice, is_held, lock_at, new_log, os_errors_as, read_log, write_text
 from core.runs import Run, layout, list_runs
 from core.terminal import HINT
 
@@ -246,7 +246,7 @@ def prepare_dataset(name: str, root: Path) -> None:
         JobError: if it cannot be had; the message says why and what to do.
     """
     lock = layout.lock(Path(os.path.realpath(root)), name, "dataset")
-    with clear_errors(f"write to {root}"), lock_at(lock):
+    with os_errors_as(f"write to {root}"), lock_at(lock):
         if not is_cached(name, root):
             _decode(name, root)
 
@@ -292,7 +292,7 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
         before = run.training()
         command = ["-m", config.COMMAND, f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
         process = logged([*command, *config.to_flags(), *flags], run.root, run.part / layout.LOG)
-        log.say(f"training {run.id} began as process {process.pid}")
+        log.info(f"training {run.id} began as process {process.pid}")
         _behind(_log_end, run, process)
         # It counts as one that is at work once its state is in the cache.
         deadline = time.monotonic() + _START_SECONDS
@@ -304,7 +304,7 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
 def _log_end(run: Run, process: subprocess.Popen) -> None:
     code = process.wait()
     ended = "complete" if run.is_complete() and not code else f"with exit code {code}"
-    log.say(f"training {run.id} ended {ended}, process {process.pid}")
+    log.info(f"training {run.id} ended {ended}, process {process.pid}")
     if not code and layout.asked(run.root, run.id).exists():
         # It left the rest of its curves to be scored in the background. The page that opens it says if that fails.
         with contextlib.suppress(KnownError):
@@ -322,7 +322,7 @@ def starting(root: Path, within_limit: bool = True) -> Iterator[None]:
     if not within_limit:
         yield
         return
-    with clear_errors(f"write to {root}"):
+    with os_errors_as(f"write to {root}"):
         lock = lock_at(layout.starting_lock(root))
         lock.acquire()
     try:
@@ -333,7 +333,7 @@ def starting(root: Path, within_limit: bool = True) -> Iterator[None]:
 
 
 def trainings_at_work(root: Path) -> int:
-    """How many networks are being trained in a cache, tiny ones included."""
+    """How many networks are being trained in a cache, smallest files included."""
     return sum(run.is_training() or run.is_busy("tiny") for run in list_runs(root))
 
 

@@ -21,7 +21,7 @@ import filelock
 from core import limits, settings
 from core.config import TrainingConfig
 from core.errors import DiskFullError, KnownError
-from core.files import clear_errors, is_held, lock_at, make_folder, own_files, read_log, remove, write_text
+from core.files import is_held, lock_at, make_folder, os_errors_as, own_files, read_log, remove, write_text
 from core.jobs.cluster import executor_for
 from core.jobs.processes import (
     Outcome,
@@ -34,7 +34,7 @@ from core.jobs.processes import (
 from core.runs import Run, layout, open_run
 from core.runs.records import parse_json
 from core.settings import cache_root
-from core.terminal import HINT, say
+from core.terminal import HINT, echo
 
 _POLL_SECONDS = 0.5
 _MAX_FAILURE = 2_000
@@ -119,7 +119,7 @@ class Queue:
         for config in missing:
             limits.check_size(config)
         now = time.time_ns()
-        with clear_errors(f"write to {self.folder}"):
+        with os_errors_as(f"write to {self.folder}"):
             if missing:
                 make_folder(self.folder)
             try:
@@ -143,7 +143,7 @@ class Queue:
         if run_ids is None:
             run_ids = [entry.run.id for entry in self.entries()]
         chosen = [open_run(run_id, self.root) for run_id in run_ids]
-        with clear_errors(f"write to {self.folder}"):
+        with os_errors_as(f"write to {self.folder}"):
             # All tickets go before any training ends, so that no other one begins in its place.
             for run in chosen:
                 remove(self._ticket(run.id))
@@ -195,7 +195,7 @@ class Queue:
         with executor_for(jobs) as executor:
             # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
-                with clear_errors(f"write to {self.folder}"):
+                with os_errors_as(f"write to {self.folder}"):
                     try:
                         with lock_at(self._lock_path, timeout=1):
                             self._work_off(executor)
@@ -241,9 +241,9 @@ class Queue:
             failure = f"Its worker failed: {type(error).__name__}: {error}"
         else:
             failure = outcome.failure
-            say(f"{config.run_id} ended, on {outcome.host} by process {outcome.pid}")
+            echo(f"{config.run_id} ended, on {outcome.host} by process {outcome.pid}")
         if failure is not None:
-            say(f"{config.run_id} failed: {failure}")
+            echo(f"{config.run_id} failed: {failure}")
         ticket = self._ticket(config.run_id)
         if failure is None:
             remove(ticket)

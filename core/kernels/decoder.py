@@ -1,4 +1,4 @@
-"""Read a tiny network, the smallest file that this project writes. Needs NumPy only, and nothing else of the project.
+"""Read a file of `core.smallest`, the smallest that this project writes. Needs NumPy, and nothing else of the project.
 
     kernels = read(Path("network.tiny").read_bytes())
     for kernel in kernels[:-1]:
@@ -34,23 +34,23 @@ _WORD, _WORDS = (1 << 32) - 1, (1 << 64) - 1
 
 
 def read(file: bytes) -> list[np.ndarray]:
-    """The kernels of a tiny network, float32 of shape (inputs, units), hidden layers first, output layer last.
+    """The kernels of a smallest file, float32 of shape (inputs, units), hidden layers first, output layer last.
 
     Raises:
         ValueError: if it is not such a file, or not a whole one.
     """
     if len(file) < HEAD.size or not file.startswith(MAGIC):
-        raise ValueError("This is not a tiny network: expected a file that begins with TN and the version 1.")
+        raise ValueError("This is not a smallest file: expected a file that begins with TN and the version 1.")
     _, checksum, side, radius, layers, scale = HEAD.unpack_from(file)
     if zlib.crc32(file[7:]) != checksum:
-        raise ValueError("This tiny network is damaged: its checksum does not fit its content. Get the file again.")
+        raise ValueError("This smallest file is damaged: its checksum does not fit its content. Get the file again.")
     start = HEAD.size + 2 * layers
     if len(file) < start:
-        raise ValueError("This tiny network is damaged: its head is not complete. Get the file again.")
+        raise ValueError("This smallest file is damaged: its head is not complete. Get the file again.")
     units = struct.unpack_from(f"<{layers}H", file, HEAD.size)
     shapes = list(pairwise((len(frequencies(side, radius)[0]), *units)))
     if not layers or not all(map(all, shapes)) or sum(a * b for a, b in shapes) > MOST_CELLS:
-        raise ValueError(f"This tiny network is damaged: expected kernels of 1 to {MOST_CELLS:,} weights in all.")
+        raise ValueError(f"This smallest file is damaged: expected kernels of 1 to {MOST_CELLS:,} weights in all.")
     bit = RangeDecoder(file[start:]).bit
     return assemble([read_levels(shape, bit) for shape in shapes], side, radius, scale)
 
@@ -109,7 +109,7 @@ def read_levels(shape: tuple[int, int], bit: Callable[[int], int]) -> np.ndarray
                 while (counts := more[min(size, _LEVELS) - 1]) and _ask(bit, *counts, counts):
                     size += 1
                     if size > MOST_SIZE:
-                        raise ValueError(f"This tiny network is damaged: it holds a number above {MOST_SIZE:,}.")
+                        raise ValueError(f"This smallest file is damaged: it holds a number above {MOST_SIZE:,}.")
                 levels[i, j] = sign * size
     return levels
 

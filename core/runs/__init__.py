@@ -7,8 +7,8 @@ from core.runs.notes import Notes, read_notes, write_notes
 from core.runs.predictions import Predictions
 from core.runs.records import Phase, Result, TrainingState
 from core.runs.run import Run, list_runs, open_run
+from core.runs.smallest import SmallestFile, best, keep_smallest, read_smallest, smallest_files
 from core.runs.table import runs_table
-from core.runs.tiny import TinyFile, best, keep_tiny, read_tiny, tiny_files
 from core.runs.work import Work, read_work, told_work
 from core.runs.writer import RunWriter, write_run
 
@@ -21,21 +21,21 @@ __all__ = [
     "Result",
     "Run",
     "RunWriter",
-    "TinyFile",
+    "SmallestFile",
     "TrainingState",
     "Work",
     "adopt_example",
     "best",
     "damage",
     "damaged_runs",
-    "keep_tiny",
+    "keep_smallest",
     "list_runs",
     "open_run",
     "read_notes",
-    "read_tiny",
+    "read_smallest",
     "read_work",
     "runs_table",
-    "tiny_files",
+    "smallest_files",
     "told_work",
     "write_notes",
     "write_run",

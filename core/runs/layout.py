@@ -11,7 +11,7 @@
         predictions.npz      the predicted class of every test image at every sparsity scored so far
         repaired/            the kernels of every repaired network that was scored
         speed/               how fast the networks made from it were, where that was measured
-        tiny/                the tiny networks that were made from it, and what is known of each
+        tiny/                the smallest files that were made from it, and what is known of each
         exports/             files of small networks, what is known of each, and what the process said that made it
         results.csv          the table of the original experiment
         notes.json           the name and the note that somebody gave it, if any
@@ -24,7 +24,7 @@
     cache/<run_id>.old/      a run that is just being replaced
     cache/.queue/            tickets of trainings that wait; see `core.jobs.queue`
     cache/.asked/            what pages ask for, by run: scores and repairs (`core.worker`), a measurement
-                             (`core.speed`), tiny networks (`core.smallest`)
+                             (`core.speed`), smallest files (`core.smallest`)
     cache/.locks/            held by whoever trains or changes a run; freed by the system when they die
     cache/datasets/          decoded datasets
     cache/.example-adopted   says that the example of the project has been copied into this cache once
@@ -45,7 +45,7 @@ HISTOGRAMS = "histograms"
 REPAIRED = "repaired"
 SPEED = "speed"
 EXPORTS = "exports"
-TINY = "tiny"
+SMALLEST = "tiny"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -98,22 +98,22 @@ def measuring_log(root: Path, run_id: str) -> Path:
     return root / ".asked" / run_id / "speed-log.txt"
 
 
-def tiny(folder: Path, name: str) -> Path:
-    """The file of a tiny network, in the folder of its run."""
-    return folder / TINY / f"{name}.tiny"
+def smallest(folder: Path, name: str) -> Path:
+    """A smallest file, in the folder of its run."""
+    return folder / SMALLEST / f"{name}.tiny"
 
 
-def tiny_record(path: Path) -> Path:
-    """What is known of a tiny network."""
+def smallest_record(path: Path) -> Path:
+    """What is known of a smallest file."""
     return path.with_suffix(".json")
 
 
-def shrinking(root: Path, run_id: str) -> Path:
-    """How far the making of tiny networks is; to remove it is to stop it."""
+def smallest_progress(root: Path, run_id: str) -> Path:
+    """How far the making of smallest files is; to remove it is to stop it."""
     return root / ".asked" / run_id / "tiny.txt"
 
 
-def shrinking_log(root: Path, run_id: str) -> Path:
+def smallest_log(root: Path, run_id: str) -> Path:
     """What the process said that makes them."""
     return root / ".asked" / run_id / "tiny-log.txt"
 

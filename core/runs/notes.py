@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from core.errors import RunError
-from core.files import clear_errors, write_text
+from core.files import os_errors_as, write_text
 from core.runs import layout
 from core.runs.records import read_json
 from core.runs.run import Run
@@ -74,7 +74,7 @@ def write_notes(run: Run, notes: Notes, before: Notes | None = None) -> None:
         RunError: if there is no such complete run, it cannot be written, or somebody else has written on it since.
         RunBusyError: if somebody else is writing on it.
     """
-    with clear_errors(f"write to {run.folder}"), run.lock("notes"):
+    with os_errors_as(f"write to {run.folder}"), run.lock("notes"):
         if not run.is_complete():
             raise RunError(f"There is no complete run {run.id} to write on: it was deleted. Choose another run.")
         now = read_notes(run)

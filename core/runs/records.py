@@ -187,11 +187,11 @@ def parse_record(kind: type[_Record], path: Path) -> _Record:
             raise ValueError(f"it does not say {item.name}")
     record = kind(**given)
     if isinstance(record, Result):
-        _hold_result(record)
+        _check_result(record)
     return record
 
 
-def _hold_result(result: Result) -> None:
+def _check_result(result: Result) -> None:
     year = datetime.datetime.fromisoformat(result.finished).year
     if not 1970 <= year < 2200:
         raise ValueError(f"it finished in the year {year}")

@@ -15,11 +15,11 @@ import pandas as pd
 from core.config import Config, is_made_id, read_config
 from core.errors import KnownError, NotAllowedError, RunBusyError, RunError, RunIdError
 from core.files import (
-    clear_errors,
     is_file,
     is_held,
     lock_at,
     make_folder,
+    os_errors_as,
     own_files,
     read_log,
     remove,
@@ -211,7 +211,7 @@ class Run:
             RunError: if it cannot be written.
         """
         path = layout.repaired(self.folder, key)
-        with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
+        with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
                 make_folder(path.parent)
                 named = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
@@ -230,7 +230,7 @@ class Run:
             RunError: if it cannot be written.
         """
         path = layout.speed(self.folder, key)
-        with clear_errors(f"write to {path.parent}"), self.lock("sweep", timeout=30):
+        with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
                 make_folder(path.parent)
                 write_text(path, json.dumps(record, indent=1))
@@ -303,7 +303,7 @@ class Run:
         Raises:
             RunError: if the file cannot be written, or a score is no number.
         """
-        with clear_errors(f"write to {self.folder}"), self.lock("sweep", timeout=30):
+        with os_errors_as(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if not self.is_still(identity):
                 return False
             scores = merge_scores(self.sweep(), rows)
@@ -355,7 +355,7 @@ class Run:
         """
         was_link = self.is_link()
         # Whoever adds to the run looks whether it is there, and then makes folders in it.
-        with clear_errors(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
+        with os_errors_as(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
             if seen is not None and seen != (self.identity() or ""):
                 raise RunError(
                     f"Run {self.id} was trained again meanwhile and is not deleted. Look at it, and delete it again if "
@@ -375,7 +375,7 @@ class Run:
 
     def discard_training(self) -> None:
         """Remove what a training that ended early left; a complete run stays."""
-        with clear_errors(f"clear {self.part}"), self.lock():
+        with os_errors_as(f"clear {self.part}"), self.lock():
             remove(self.part)
 
     @contextlib.contextmanager
@@ -396,7 +396,7 @@ class Run:
         if what not in _SCORING:
             check_may_change(f"change run {self.id}")
         path = self._lock_path(what)
-        with clear_errors(f"write to {path.parent}"):
+        with os_errors_as(f"write to {path.parent}"):
             held = lock_at(path)
         try:
             held.acquire(timeout=timeout, poll_interval=0.02)

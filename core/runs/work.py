@@ -1,4 +1,4 @@
-"""How far work on a run is that somebody may watch and stop: its speed is measured, tiny networks are made of it."""
+"""How far work on a run is that somebody may watch and stop: its speed is measured, smallest files are made of it."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CancelledError
-from core.files import clear_errors, make_folder, remove, write_text
+from core.files import make_folder, os_errors_as, remove, write_text
 from core.runs.records import parse_record
 
 
@@ -19,10 +19,10 @@ class Work:
 
     Attributes:
         done, total: networks; what is done of the one at work counts as a part.
-        most_bytes: what the tiny network at work may take; 0 if none is, as for all that follows.
+        most_bytes: what the smallest file at work may take; 0 if none is, as for all that follows.
         epoch, epochs: which it has ended with, from 1, and how many there will be.
         bytes, val_accuracy: of its file as it would be now, and on the validation images.
-        sizes, seed: what was asked for: the most bytes of each tiny network, separated by commas, and the random seed.
+        sizes, seed: what was asked for: the most bytes of each smallest file, separated by commas, and the random seed.
     """
 
     done: float
@@ -83,7 +83,7 @@ def told_work(path: Path, begun: Work, stopped: str) -> Iterator[Callable[[Work]
         with contextlib.suppress(OSError):
             write(work)
 
-    with clear_errors(f"write to {path.parent}"):
+    with os_errors_as(f"write to {path.parent}"):
         make_folder(path.parent)
         write(begun)
     try:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
-from core.files import clear_errors, fsync, is_own_folder, make_folder, remove, write_atomic, write_text
+from core.files import fsync, is_own_folder, make_folder, os_errors_as, remove, write_atomic, write_text
 from core.runs import layout
 from core.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from core.runs.formats import to_csv
@@ -36,7 +36,7 @@ def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
         RunError: if the cache folder cannot be written.
     """
     what = f"write to {run.root}"
-    with clear_errors(what), run.lock():
+    with os_errors_as(what), run.lock():
         empty_trash(run.root)
         if not is_own_folder(run.part):
             remove(run.part)
@@ -46,7 +46,7 @@ def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
                 remove(left)
         writer = RunWriter(run)
         try:
-            with clear_errors(what):
+            with os_errors_as(what):
                 write_text(run.part / layout.CONFIG, json.dumps(config.to_dict(), indent=2))
                 writer.update(Phase.STARTING)
                 yield writer

@@ -35,7 +35,7 @@ from core.errors import KnownError
 from core.evaluation import predict
 from core.kernels import repair
 from core.kernels.decoder import frequencies, waves
-from core.kernels.tiny import EPOCHS, TinyNetwork, costs, encode
+from core.kernels.smallest import EPOCHS, SmallestNetwork, costs, encode
 from core.network import Kernels
 from core.training.distillation import Distillation, targets_of
 
@@ -61,7 +61,7 @@ SETTLED = 0.4
 
 @dataclass(frozen=True)
 class Smallest:
-    """A tiny network and what became of it.
+    """A smallest file and what became of it.
 
     Attributes:
         network: the network in whole numbers.
@@ -70,7 +70,7 @@ class Smallest:
         history: one row an epoch: epoch, bytes, val_accuracy, loss, seconds.
     """
 
-    network: TinyNetwork
+    network: SmallestNetwork
     file: bytes
     val_accuracy: float
     history: pd.DataFrame
@@ -217,9 +217,9 @@ class _Learner:
         self._usual *= float(np.clip(ratio**3, 0.97, 1.1))
         self._pressure.assign(self._usual * float(np.clip(ratio**6, 0.1, 5.0)))
 
-    def network(self, side: int, radius: int) -> TinyNetwork:
+    def network(self, side: int, radius: int) -> SmallestNetwork:
         levels = [np.rint(each.numpy()).astype(np.int32) for each in self._weights]
-        return TinyNetwork(levels, side, radius, math.exp(float(self._scale)))
+        return SmallestNetwork(levels, side, radius, math.exp(float(self._scale)))
 
     @tf.function(jit_compile=True)
     def _train(self, strengths: tf.Tensor, targets: tf.Tensor, order: tf.Tensor) -> tf.Tensor:

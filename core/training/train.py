@@ -22,7 +22,7 @@ from core.errors import CancelledError, KnownError, RunBusyError, RunError
 from core.evaluation import evaluate, rms_activations
 from core.runs import Checkpoint, Phase, Run, RunWriter, open_run, write_run
 from core.scoring import Wanted, bench_of, count, predictions_of, score_bench, unscored
-from core.terminal import progress_bar, say
+from core.terminal import echo, progress_bar
 
 if TYPE_CHECKING:
     import keras
@@ -65,7 +65,7 @@ def train_run(run: Run, config: Config, wanted: Wanted, replace: bool = False) -
 
 def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     run = writer.run
-    say(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
+    echo(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
     data = load_dataset(config.dataset, run.root)
     # Keras takes seconds to import, so a mistake in what came before is told first.
@@ -140,7 +140,7 @@ def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fit
 def _reporting(writer: RunWriter, config: Config, origin: dict[str, Any]) -> Iterator["Reporter"]:
     kept, note = _kept(writer, config, origin)
     if note:
-        say(note)
+        echo(note)
     if kept:
         writer.write_history(kept.history)
     done = kept.epoch if kept else 0
@@ -208,7 +208,7 @@ class Reporter:
                 f"Training of {self._writer.run.id} diverged: the loss is no longer a number after epoch "
                 f"{last.epoch:.0f}. Choose a learning rate below {self._config.learning_rate:g}."
             )
-        say(
+        echo(
             f"Epoch {last.epoch:.0f}/{self._config.epochs}  loss {last.loss:.4f}  accuracy {last.accuracy:.4f}"
             + (
                 f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.4f}"
@@ -225,7 +225,7 @@ class Reporter:
             # The network itself needs less room than this, and what an earlier epoch left takes some of it.
             self._writer.drop_checkpoint()
             if not self._warned:
-                say(
+                echo(
                     f"warning: cannot keep what this training would go on from: {error.strerror or error}. "
                     "If it is interrupted, it starts from the beginning."
                 )
@@ -234,12 +234,12 @@ class Reporter:
 
 
 def _wait_for(run: Run) -> None:
-    say(f"Run {run.id} is being trained by another process; waiting for it.")
+    echo(f"Run {run.id} is being trained by another process; waiting for it.")
     last = None
     while (state := run.training()) and not state.phase.has_ended:
         if state.epoch != last:
             last = state.epoch
-            say(f"Epoch {last}/{state.epochs} there")
+            echo(f"Epoch {last}/{state.epochs} there")
         time.sleep(0.5)
     if not run.is_complete():
         reason = (state.message or state.phase) if state else "deleted"

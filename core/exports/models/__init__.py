@@ -2,6 +2,6 @@
 
 from core.exports.models.exporting import STAGES, Exported, Subject, export, find
 from core.exports.models.formats import FORMATS, Format
-from core.exports.models.verify import answers_of, hold_same
+from core.exports.models.verify import answers_of, check_same
 
-__all__ = ["FORMATS", "STAGES", "Exported", "Format", "Subject", "answers_of", "export", "find", "hold_same"]
+__all__ = ["FORMATS", "STAGES", "Exported", "Format", "Subject", "answers_of", "check_same", "export", "find"]

@@ -12,8 +12,8 @@ from core.datasets import Split, load_dataset
 from core.errors import ExportError, RunError
 from core.exports.models import keras
 from core.exports.models.formats import FORMATS, Format
-from core.exports.models.verify import answers_of, hold_about, hold_same
-from core.files import clear_errors, make_folder, read_bytes, write_atomic, write_text
+from core.exports.models.verify import answers_of, check_about, check_same
+from core.files import make_folder, os_errors_as, read_bytes, write_atomic, write_text
 from core.kernels import Compacted, compact
 from core.network import Kernels
 from core.pruning import Sparsity
@@ -130,7 +130,7 @@ def find(subject: Subject, form: str) -> Exported | None:
     path, config = layout.exported(subject.run.folder, subject.kept_name(form)), subject.run.config()
     try:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
-        _hold_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
+        _check_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
         if exported.version != FORMATS[form].version:
             return None
         exported.read()
@@ -139,7 +139,7 @@ def find(subject: Subject, form: str) -> Exported | None:
     return exported
 
 
-def _hold_record(exported: Exported, most: int) -> None:
+def _check_record(exported: Exported, most: int) -> None:
     """Raise TypeError, KeyError or ValueError for a record that nobody can have written here."""
     about = exported.about
     sizes = exported.bytes, exported.dense_bytes
@@ -178,7 +178,7 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
     report(STAGES[0])
     kernels = _kernels(subject, report)
     record, data = _make(subject, FORMATS[form], kernels, report)
-    with clear_errors(f"write to {run.folder}"), run.lock("sweep", timeout=30):
+    with os_errors_as(f"write to {run.folder}"), run.lock("sweep", timeout=30):
         if not run.is_still(identity):
             raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
         path = layout.exported(run.folder, subject.kept_name(form))
@@ -204,7 +204,7 @@ def _kernels(subject: Subject, report: Callable[[str], object]) -> Kernels:
 def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[str], object]) -> tuple[dict, bytes]:
     """What is written down of a file, and its bytes, once they are verified."""
     small = compact(kernels)
-    _hold_alive(small, subject)
+    _check_alive(small, subject)
     pixels = len(kernels[0])
     report(STAGES[2])
     draft = form.convert(small, pixels)
@@ -223,7 +223,7 @@ def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[st
         "test_accuracy": _score(form, draft, kernels, test),
     }
     data = form.label(draft, about)
-    hold_about(form, data, about)
+    check_about(form, data, about)
     if _score(form, data, kernels, test) != about["test_accuracy"]:
         raise ExportError(
             f"The file made for {form.title} scores otherwise once it says so itself; nothing was written."
@@ -242,11 +242,11 @@ def _score(form: Format, data: bytes, kernels: Kernels, test: Split) -> float:
     """The accuracy of a file, by its own reader, once it is held to say what the network says."""
     answers = answers_of(form, data, test.images)
     if form.is_exact:
-        hold_same(form, answers, kernels, test.images)
+        check_same(form, answers, kernels, test.images)
     return float((answers.argmax(axis=1) == test.labels).mean())
 
 
-def _hold_alive(small: Compacted, subject: Subject) -> None:
+def _check_alive(small: Compacted, subject: Subject) -> None:
     if not len(small.inputs):
         raise ExportError(
             f"Nothing is left of {subject.run.id} at k = {key_of(subject.sparsity)}: no pixel reaches an output any "

@@ -36,7 +36,7 @@ def answers_of(form: Format, data: bytes, images: np.ndarray) -> np.ndarray:
     return answers
 
 
-def hold_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.ndarray) -> None:
+def check_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.ndarray) -> None:
     """Hold that a file says what the pruned network says, run as it is, with all its zeros.
 
     The class of every image has to be the same; where the network's own two best logits lie closer than float32 sums in
@@ -64,7 +64,7 @@ def hold_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.nd
         )
 
 
-def hold_about(form: Format, data: bytes, about: dict) -> None:
+def check_about(form: Format, data: bytes, about: dict) -> None:
     """Hold that a file says in its metadata what it is about.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The tiny networks that were made from a run: their files, and what is known of each."""
+"""The smallest files that were made from a run: their files, and what is known of each."""
 
 import contextlib
 import dataclasses
@@ -6,16 +6,16 @@ import json
 from dataclasses import dataclass
 
 from core.errors import RunError
-from core.files import clear_errors, make_folder, own_files, read_bytes, write_atomic, write_text
-from core.kernels.tiny import LARGEST_BYTES
+from core.files import make_folder, os_errors_as, own_files, read_bytes, write_atomic, write_text
+from core.kernels.smallest import LARGEST_BYTES
 from core.runs import layout
 from core.runs.records import parse_record
 from core.runs.run import Run
 
 
 @dataclass(frozen=True)
-class TinyFile:
-    """One tiny network.
+class SmallestFile:
+    """One smallest file.
 
     Attributes:
         most_bytes: what was asked for.
@@ -44,47 +44,47 @@ class TinyFile:
         return f"{self.most_bytes}-e{self.epochs}-s{self.seed}"
 
 
-def keep_tiny(run: Run, made: TinyFile, file: bytes) -> None:
-    """Keep a tiny network with its run, unless that has been replaced since.
+def keep_smallest(run: Run, made: SmallestFile, file: bytes) -> None:
+    """Keep a smallest file with its run, unless that has been replaced since.
 
     Raises:
         RunError: if it cannot be written.
     """
-    path = layout.tiny(run.folder, made.name)
-    with clear_errors(f"write to {path.parent}"), run.lock("sweep", timeout=30):
+    path = layout.smallest(run.folder, made.name)
+    with os_errors_as(f"write to {path.parent}"), run.lock("sweep", timeout=30):
         if run.is_still(made.source):
             make_folder(path.parent)
             write_atomic(path, lambda out: out.write(file))
-            write_text(layout.tiny_record(path), json.dumps(dataclasses.asdict(made), indent=1))
+            write_text(layout.smallest_record(path), json.dumps(dataclasses.asdict(made), indent=1))
 
 
-def tiny_files(run: Run) -> list[TinyFile]:
+def smallest_files(run: Run) -> list[SmallestFile]:
     """Those that were made from the network as it is now, smallest first; one that cannot be read is left out."""
     identity, found = run.identity(), []
-    for path, _ in own_files(run.folder / layout.TINY):
+    for path, _ in own_files(run.folder / layout.SMALLEST):
         if path.suffix != ".json":
             continue
         with contextlib.suppress(OSError, ValueError, RunError):
-            made = parse_record(TinyFile, path)
-            own = path == layout.tiny_record(layout.tiny(run.folder, made.name)) and made.source == identity
+            made = parse_record(SmallestFile, path)
+            own = path == layout.smallest_record(layout.smallest(run.folder, made.name)) and made.source == identity
             shares = all(0 <= share <= 1 for share in (made.val_accuracy, made.test_accuracy))
-            if own and shares and len(read_tiny(run, made)) == made.bytes > 0:
+            if own and shares and len(read_smallest(run, made)) == made.bytes > 0:
                 found.append(made)
     return sorted(found, key=lambda made: (made.bytes, -made.val_accuracy))
 
 
-def read_tiny(run: Run, made: TinyFile) -> bytes:
+def read_smallest(run: Run, made: SmallestFile) -> bytes:
     """The bytes of the file.
 
     Raises:
         RunError: if it cannot be read.
     """
-    path = layout.tiny(run.folder, made.name)
-    with clear_errors(f"read {path}"):
+    path = layout.smallest(run.folder, made.name)
+    with os_errors_as(f"read {path}"):
         return read_bytes(path, 2 * LARGEST_BYTES)
 
 
-def best(files: list[TinyFile]) -> list[TinyFile]:
+def best(files: list[SmallestFile]) -> list[SmallestFile]:
     """Those of which no smaller one has as good an accuracy on the validation images."""
     front = []
     for made in files:

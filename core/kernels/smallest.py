@@ -20,7 +20,7 @@ EPOCHS = 120
 
 
 @dataclass(frozen=True)
-class TinyNetwork:
+class SmallestNetwork:
     """A network whose weights are whole numbers, the first kernel's those of waves over the image.
 
     Attributes:
@@ -46,7 +46,7 @@ class TinyNetwork:
         return decoder.assemble(self.levels, self.side, self.radius, self.scale)
 
 
-def encode(network: TinyNetwork) -> bytes:
+def encode(network: SmallestNetwork) -> bytes:
     """The file of a network, which `decode` and the program `DECODER` read.
 
     Raises:

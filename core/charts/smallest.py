@@ -1,4 +1,4 @@
-"""Bytes against accuracy of tiny networks."""
+"""Bytes against accuracy of smallest files."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
-from core.runs import TinyFile, best
+from core.runs import SmallestFile, best
 
 
-def front(files: Sequence[TinyFile], dense_accuracy: float, qr_bytes: int) -> go.Figure:
+def front(files: Sequence[SmallestFile], dense_accuracy: float, qr_bytes: int) -> go.Figure:
     """The accuracy of each file against its size, and a line through those that no smaller one beats.
 
     Args:
@@ -69,7 +69,7 @@ def front(files: Sequence[TinyFile], dense_accuracy: float, qr_bytes: int) -> go
     return figure
 
 
-def _around(files: Sequence[TinyFile], dense_accuracy: float) -> list[float]:
+def _around(files: Sequence[SmallestFile], dense_accuracy: float) -> list[float]:
     """The axis of all accuracies: at least a point of them."""
     shown = [dense_accuracy, *(made.test_accuracy for made in files)]
     room = max(0.005, (max(shown) - min(shown)) / 10)

@@ -132,6 +132,15 @@ class Network:
             for layer, shape in zip(self.layers, self.shapes, strict=False)
         )
 
+    @property
+    def batch(self) -> int:
+        """How many images are multiplied at once: fewer where a convolution makes many patches of each."""
+        pairs = zip(self.layers, self.shapes, strict=False)
+        entries = [
+            len(layer.matrix) * math.prod(layer.window.places(shape[:2])) for layer, shape in pairs if layer.window
+        ]
+        return min(_BATCH, max(1, _BATCH_ENTRIES // max(entries))) if entries else _BATCH
+
     def shaped(self, images: np.ndarray) -> np.ndarray:
         """Images of shape (n, inputs) as the signal that enters the first layer, shape (…, n)."""
         signal = np.ascontiguousarray(images.T)
@@ -222,12 +231,7 @@ def forward(network: Network | Kernels, images: np.ndarray, sparse: bool = False
     """
     network = as_network(network)
     run = prepared(network, sparse)
-    entries = [
-        len(layer.matrix) * math.prod(layer.window.places(shape[:2]))
-        for layer, shape in zip(network.layers, network.shapes, strict=False)
-        if layer.window
-    ]
-    batch = min(_BATCH, max(1, _BATCH_ENTRIES // max(entries))) if entries else _BATCH
+    batch = network.batch
     return np.concatenate([run(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
@@ -265,6 +269,44 @@ def behind(layer: Layer, sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
     side, down, across = layer.pool, down // layer.pool, across // layer.pool
     squares = signal[: down * side, : across * side].reshape(down, side, across, side, *signal.shape[2:])
     return squares.max(axis=(1, 3))
+
+
+def slopes_of_sums(layer: Layer, slopes: np.ndarray, sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The derivatives by the sums of a layer, its bias included, of what has these slopes by the signal behind it.
+
+    Args:
+        slopes: of the shape of that signal.
+        sums, shape: as `behind` has them. Of squares whose largest number stands in several places, all count.
+    """
+    if layer.window:
+        down, across = layer.window.places(shape[:2])
+        signal = sums.reshape(len(sums), down, across, shape[-1]).transpose(1, 2, 0, 3)
+        spread = np.zeros(signal.shape, slopes.dtype)
+        largest = behind(replace(layer, bias=None, activation="linear"), sums, shape)
+        for i, j in np.ndindex(layer.pool, layer.pool):
+            here = (slice(i, len(slopes) * layer.pool, layer.pool), slice(j, slopes.shape[1] * layer.pool, layer.pool))
+            spread[here] = slopes * (signal[here] == largest)
+        slopes = spread.transpose(2, 0, 1, 3).reshape(sums.shape)
+    return slopes * (sums > 0) if layer.activation == "relu" else slopes
+
+
+def slopes_of_inputs(layer: Layer, slopes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """As `slopes_of_sums`, by the signal that enters the layer, of slopes by the numbers that `inputs_of` gives."""
+    if layer.window is None:
+        return slopes.reshape(shape)
+    window, pads = layer.window, layer.window.pads(shape[:2])
+    (down, across), lengths = (
+        window.places(shape[:2]),
+        [length + sum(pad) for length, pad in zip(shape, pads, strict=False)],
+    )
+    patches = slopes.reshape(window.height, window.width, shape[2], down, across, shape[3]).transpose(0, 1, 3, 4, 2, 5)
+    signal = np.zeros((*lengths, *shape[2:]), slopes.dtype)
+    for i, j in np.ndindex(window.height, window.width):
+        signal[i : i + window.stride * down : window.stride, j : j + window.stride * across : window.stride] += patches[
+            i, j
+        ]
+    (top, _), (left, _) = pads
+    return signal[top : top + shape[0], left : left + shape[1]]
 
 
 def balance(network: Network | Kernels) -> Network:

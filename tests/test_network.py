@@ -9,8 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.evaluation import evaluate, examine, predict, rms_activations
-from core.kernels import compact, difference, live_units
-from core.network import Layer, Network, Window, as_network, balance, forward, inputs_of, sources
+from core.kernels import SUPPORTS, Recipe, compact, difference, live_units, repair
+from core.network import (
+    Layer,
+    Network,
+    Window,
+    as_network,
+    balance,
+    behind,
+    forward,
+    inputs_of,
+    slopes_of_inputs,
+    slopes_of_sums,
+    sources,
+)
 from core.pruning import METHODS, RANKINGS, SCOPES, prune, prune_count, rank
 
 KS = [0, 0.3, 0.5, 0.9, 1]
@@ -227,3 +239,68 @@ def test_matrices_and_their_chain_are_one_network():
         prune(kernels, "unit", 0.5), prune(as_network(kernels), "unit", 0.5).matrices, strict=True
     ):
         np.testing.assert_array_equal(plain, chained)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains(), st.sampled_from(METHODS), st.sampled_from(SUPPORTS), st.sampled_from(SCOPES), st.sampled_from(KS))
+def test_any_chain_is_repaired_to_exact_counts(case, method, support, scope, k):
+    network, images = case
+    repaired = repair(network, images, method, k, support=support, scope=scope, recipe=Recipe(steps=6, rounds=2))
+    sizes = [layer.matrix.shape[1] if method == "unit" else layer.matrix.size for layer in network.layers[:-1]]
+    zero = [layer.matrix == 0 for layer in repaired.layers[:-1]]
+    zero = [mask.all(axis=0) if method == "unit" else mask for mask in zero]
+    counts = [prune_count(size, k) for size in sizes]
+    if scope == "layer":
+        assert [np.count_nonzero(mask) for mask in zero] == counts
+    assert sum(map(np.count_nonzero, zero)) == (prune_count(sum(sizes), k) if scope == "global" else sum(counts))
+    for layer, dense, mask in zip(repaired.layers, network.layers, [*zero, None], strict=True):
+        assert layer.matrix.shape == dense.matrix.shape
+        assert layer.matrix.dtype == np.float32
+        assert (layer.bias is None) == (dense.bias is None)
+        if method == "unit" and mask is not None and layer.bias is not None:
+            assert not layer.bias[mask].any()
+    assert np.isfinite(forward(repaired, images)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("support", SUPPORTS)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_repaired_convolution_is_nearer_to_the_dense_one_than_pruned(method, support, scope):
+    generator = np.random.default_rng(7)
+    layers = (
+        Layer(*weights(generator, 9, 8, True), window=Window(3, 3, "same"), pool=2),
+        Layer(*weights(generator, 72, 12, True), window=Window(3, 3)),
+        Layer(*weights(generator, 192, 30, True)),
+        Layer(*weights(generator, 30, 5, True), activation="linear"),
+    )
+    network = Network(layers, (12, 12, 1))
+    images = generator.random((400, 6, 6), np.float32).repeat(2, 1).repeat(2, 2).reshape(400, -1)
+    dense = forward(network, images)
+    pruned = rank(network, method, scope=scope).prune(network, 0.6)
+    repaired = repair(network, images[1::2], method, 0.6, support=support, scope=scope)
+    errors = [np.mean((forward(small, images[::2]) - dense[::2]) ** 2) for small in (repaired, pruned)]
+    assert errors[0] < 0.8 * errors[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(chains())
+def test_slopes_say_how_far_a_bias_moves_the_outputs(case):
+    network, images = case
+    random = np.random.default_rng(1)
+    biases = [random.normal(size=matrix.shape[1]) for matrix in network.matrices]
+    network = network.with_matrices([matrix.astype(float) for matrix in network.matrices], biases)
+    images = images[:5].astype(float)
+    signal, sums, shapes = network.shaped(images), [], []
+    for layer in network.layers:
+        found = layer.matrix.T @ inputs_of(layer, signal)
+        shapes.append(signal.shape)
+        sums.append(found + layer.bias[:, None])
+        signal = behind(layer, found, signal.shape)
+    slopes, step = np.ones(signal.shape), 1e-7
+    for index in reversed(range(len(sums))):
+        layer = network.layers[index]
+        slopes = slopes_of_sums(layer, slopes, sums[index], shapes[index])
+        moved = [*biases[:index], biases[index] + np.eye(1, len(biases[index]))[0] * step, *biases[index + 1 :]]
+        change = forward(network.with_matrices(network.matrices, moved), images) - forward(network, images)
+        assert slopes[0].sum() == pytest.approx(change.sum() / step, rel=1e-4, abs=1e-4)
+        slopes = slopes_of_inputs(layer, layer.matrix @ slopes, shapes[index])

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from core.datasets import load_dataset
 from core.evaluation import evaluate, logits
 from core.kernels import Recipe, Repairer, repair
-from core.kernels.layer import Layer, choose_units, choose_weights, largest, largest_directions, largest_of_all
+from core.kernels.layer import Problem, choose_units, choose_weights, largest, largest_directions, largest_of_all
 from core.kernels.repair import SUPPORTS, _share, importance
 from core.pruning import METHODS, prune, prune_count, rank
 
@@ -60,7 +60,7 @@ def test_kernels_of_more_digits_are_repaired_like_those_of_a_run(kernels, images
     for more, usual in zip(repair(precise, images, "unit", 0.5), repair(kernels, images, "unit", 0.5), strict=True):
         assert more.dtype == np.float32
         np.testing.assert_array_equal(more, usual)
-    assert {kernel.dtype for kernel in Repairer(precise, images).kernels} == {np.dtype(np.float32)}
+    assert {kernel.dtype for kernel in Repairer(precise, images).network.matrices} == {np.dtype(np.float32)}
 
 
 def test_a_unit_that_stays_has_no_zero_even_if_its_best_value_is_zero():
@@ -149,7 +149,7 @@ def test_values_on_the_support_are_the_ridge_solution(kept_part):
     targets = generator.normal(size=(7, 60)).astype(np.float32)
     damping = 0.01
     kept = generator.random((12, 7)) < kept_part
-    fitted = Layer(inputs, targets, damping).fit(kept)
+    fitted = Problem(inputs, targets, damping).fit(kept)
     assert not fitted[~kept].any()
     for unit in range(7):
         rows = np.flatnonzero(kept[:, unit])
@@ -176,7 +176,7 @@ def test_refits_lower_the_error_after_relu(everything):
     if everything:
         inputs = inputs[:10]
         kept = kept[:10]
-    layer = Layer(inputs, targets, 0.001)
+    layer = Problem(inputs, targets, 0.001)
     errors = [missed(layer, layer.fit(kept, rounds)) for rounds in (0, 2, 8, 40)]
     assert errors == sorted(errors, reverse=True)
     assert errors[2] < errors[1] < errors[0]
@@ -189,7 +189,7 @@ def correlated(seed, inputs=40, units=25, images=300):
     shared = generator.normal(size=(inputs, 8)) @ generator.normal(size=(8, images))
     activations = np.maximum(shared + generator.normal(size=shared.shape), 0).astype(np.float32)
     kernel = generator.normal(size=(inputs, units)).astype(np.float32)
-    return Layer(activations, kernel.T @ activations, 0.003), kernel
+    return Problem(activations, kernel.T @ activations, 0.003), kernel
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -261,13 +261,13 @@ def test_bad_arguments_are_refused(kernels, images):
         ({"scope": "magic"}, "a scope among .* Received: 'magic'"),
         ({"sparsity": 1.1}, "Received: 1.1"),
         ({"sparsity": [0.5]}, "one a hidden layer"),
-        ({"kernels": [kernels[0], kernels[2]]}, "Received shapes"),
+        ({"network": [kernels[0], kernels[2]]}, "Received shapes"),
         ({"images": images[:, :5]}, r"Received: \(200, 5\)"),
         ({"images": images[:0]}, r"Received: \(0, 20\)"),
         ({"images": np.full_like(images, np.nan)}, "finite"),
         ({"recipe": Recipe(damping=0)}, "positive damping"),
     ):
-        arguments = {"kernels": kernels, "images": images, "method": "weight", "sparsity": 0.5} | change
+        arguments = {"network": kernels, "images": images, "method": "weight", "sparsity": 0.5} | change
         with pytest.raises(ValueError, match=message):
             repair(**arguments)
 
@@ -435,7 +435,7 @@ def test_units_that_matter_decide_which_inputs_stay():
     inputs = generator.random((8, 200), np.float32)
     kernel = np.zeros((8, 2), np.float32)
     kernel[:4, 0] = kernel[4:, 1] = 1
-    layer = Layer(inputs, kernel.T @ inputs, 0.003)
+    layer = Problem(inputs, kernel.T @ inputs, 0.003)
     for counts, expected in (([1, 0.01], [True] * 4 + [False] * 4), ([0.01, 1], [False] * 4 + [True] * 4)):
         assert choose_units(layer, 4, np.array(counts), Recipe()).tolist() == expected
         chosen = choose_weights(layer, 4, np.array(counts), Recipe())

@@ -1,6 +1,6 @@
 """One layer of a network as a least-squares problem: which of its weights, or units, stay, and what they become.
 
-Inputs, targets and weights have the shapes that `Layer` says. The methods and their papers: `core.kernels.repair`.
+Inputs, targets and weights have the shapes that `Problem` says. The methods and their papers: `core.kernels.repair`.
 """
 
 import os
@@ -17,6 +17,8 @@ _BATCH_ENTRIES = 2_000_000
 """Numbers in the matrices that are solved together: enough for speed, 16 MB in memory."""
 _DIRECTIONS = 100
 """Directions of the targets that group-sparse least squares looks at; the others are next to nothing."""
+_CONSTANT = 1e-5
+"""The part of an input's length below which its deviation from the mean is rounding."""
 _STEPS_AN_INVERSE = 4
 """Steps of ADMM for which the same inverse serves."""
 
@@ -51,25 +53,46 @@ class Recipe:
     rounds_below: float = 0.025
 
 
-class Layer:
+class Problem:
     """One layer's least-squares problem: min |W' X̂ - Y|², with some damping.
 
     Inputs are scaled to the same length, so that all weights have the same unit; those that are off in all images are
-    left out.
+    left out. With a bias both sides are centred: it is then what the means ask for, whatever the weights are.
 
     Attributes:
-        live: indices of the inputs that are on at least once, shape (live,).
+        live: indices of the inputs that are on at least once, with a bias those that are not always the same; (live,).
         inputs: their activations, float32 of shape (live, n).
-        targets: float32 of shape (units, n).
+        targets: float32 of shape (units, n), without the bias.
+        ceiling: what the targets of a unit have where its pre-activation is zero: 0, with a bias shape (units, 1).
         scale: the length of each row of `inputs`, shape (live,).
         gram: of the scaled inputs, (live, live); its diagonal is 1 + damping.
         products: scaled inputs times targets, (live, units).
+        groups: for each live input the place in `units` of the earlier unit that it comes from.
+        units: indices of the earlier units that have a live input.
     """
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray, damping: float):
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        damping: float,
+        bias: np.ndarray | None = None,
+        read: np.ndarray | None = None,
+    ):
+        """`read`: which earlier unit each input comes from, shape (inputs,), where that is not one unit each."""
         scale = np.sqrt(np.einsum("in,in->i", inputs, inputs))
+        smallest, self._means, self.ceiling = 0, None, np.float32(0)
+        if bias is not None:
+            smallest = _CONSTANT * scale
+            self._means = inputs.mean(axis=1), targets.mean(axis=1) + bias
+            self.ceiling = -self._means[1][:, None]
+            inputs, targets = (each - each.mean(axis=1, keepdims=True) for each in (inputs, targets))
+            scale = np.sqrt(np.einsum("in,in->i", inputs, inputs))
         self.all = len(inputs)
-        self.live = np.flatnonzero(scale)
+        self.live = np.flatnonzero(scale > smallest)
+        self.groups, self.units = slice(None), self.live
+        if read is not None:
+            self.units, self.groups = np.unique(read[self.live], return_inverse=True)
         self.inputs = inputs if len(self.live) == self.all else inputs[self.live]
         self.targets = targets
         self.scale = scale[self.live]
@@ -82,18 +105,18 @@ class Layer:
         """Eigenvalues and eigenvectors of the Gram matrix."""
         return eigh(self.gram, driver="evd", check_finite=False)
 
-    def only(self, units: np.ndarray) -> "Layer":
+    def only(self, units: np.ndarray) -> "Problem":
         """The same problem for some of the units, a boolean array of shape (units,)."""
-        part = object.__new__(Layer)
+        part = object.__new__(Problem)
         part.__dict__.update(self.__dict__)
         part.targets, part.products = self.targets[units], self.products[:, units]
+        if self._means:
+            part._means, part.ceiling = (self._means[0], self._means[1][units]), self.ceiling[units]
         return part
 
-    def spread(self, mask: np.ndarray) -> np.ndarray:
-        """A boolean array over the live inputs, its first axis, as one over all inputs."""
-        full = np.zeros((self.all, *mask.shape[1:]), bool)
-        full[self.live] = mask
-        return full
+    def bias(self, kernel: np.ndarray) -> np.ndarray | None:
+        """The best bias for a kernel of shape (inputs, units); None of a layer without one."""
+        return self._means and self._means[1] - kernel.T @ self._means[0]
 
     def fit(self, kept: np.ndarray, rounds: int = 0) -> np.ndarray:
         """The weights on a support, a boolean array of shape (live, units): ridge least squares, exact for each unit.
@@ -109,7 +132,7 @@ class Layer:
         if not rounds or not kept.any():
             return weights
         if kept.all():
-            return _refit(self.inputs, self.targets, self._inverse(slice(None)), weights, rounds)
+            return _refit(self.inputs, self.targets, self._inverse(slice(None)), weights, self.ceiling, rounds)
 
         def refit(unit: int) -> None:
             rows = np.flatnonzero(kept[:, unit])
@@ -119,6 +142,7 @@ class Layer:
                     self.targets[unit : unit + 1],
                     self._inverse(rows),
                     weights[rows, unit, None],
+                    self.ceiling[unit] if self._means else self.ceiling,
                     rounds,
                 )[:, 0]
 
@@ -132,7 +156,7 @@ class Layer:
         return (np.linalg.inv(gram) / np.outer(scale, scale)).astype(np.float32)
 
 
-def choose_weights(problem: Layer, keep: int, importance: np.ndarray, recipe: Recipe) -> np.ndarray:
+def choose_weights(problem: Problem, keep: int, importance: np.ndarray, recipe: Recipe) -> np.ndarray:
     """The `keep` weights to keep of a layer, a boolean array of shape (live, units), by ADMM (Meng et al. 2024).
 
     Args:
@@ -144,34 +168,37 @@ def choose_weights(problem: Layer, keep: int, importance: np.ndarray, recipe: Re
     products = problem.products * np.float32(importance)
     if not 0 < keep < products.size:
         return np.full(products.shape, keep > 0)
-    return admm([problem], [products], keep, np.abs, recipe)[0]
+    return admm([problem], [products], keep, False, recipe)[0]
 
 
-def choose_units(problem: Layer, keep: int, importance: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """The `keep` inputs to keep of a layer, a boolean array of shape (live,), by group-sparse least squares.
+def choose_units(problem: Problem, keep: int, importance: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The `keep` earlier units to keep, a boolean array of the shape of `problem.units`, by group-sparse least squares.
 
-    As `choose_weights`, but whole rows stay or go, by their norm. Turning all targets together changes no norm, so
-    it is enough to look at the directions in which the products are largest.
+    As `choose_weights`, but all rows of a unit stay or go, by their norm. Turning all targets together changes no norm,
+    so it is enough to look at the directions in which the products are largest.
     """
-    if not 0 < keep < len(problem.live):
-        return np.full(len(problem.live), keep > 0)
+    if not 0 < keep < len(problem.units):
+        return np.full(len(problem.units), keep > 0)
     products = largest_directions(problem.products * np.float32(importance))
-    chosen = admm([problem], [products], keep, squares, recipe)[0]
+    chosen = admm([problem], [products], keep, True, recipe)[0]
+    if len(problem.live) > len(problem.units):
+        return chosen
     return _swap(problem.gram.astype(np.float64), products.astype(np.float64), chosen, recipe.swaps)
 
 
 def admm(
-    problems: Sequence[Layer],
+    problems: Sequence[Problem],
     products: Sequence[np.ndarray],
     keep: int,
-    score: Callable[[np.ndarray], np.ndarray],
+    by_unit: bool,
     recipe: Recipe,
 ) -> list[np.ndarray]:
-    """ADMM for min |W' X̂ - Y|² of one layer, or of several with one budget: `keep` entries, or rows, of W.
+    """ADMM for min |W' X̂ - Y|² of one layer, or of several with one budget: `keep` entries of W, or units with all
+    their rows.
 
-    W minimises the error plus penalty/2 · |W - D|², D is what the budget leaves of W, those of largest `score`, and the
-    multipliers pull them together while the penalty grows. The inverse of the Gram matrix plus the penalty is a product
-    of its eigenvectors; it is renewed every few steps only, which halves the cost and leaves what is chosen as good.
+    W minimises the error plus penalty/2 · |W - D|², D is what the budget leaves of W, the largest, and the multipliers
+    pull them together while the penalty grows. The inverse of the Gram matrix plus the penalty is a product of its
+    eigenvectors; it is renewed every few steps only, which halves the cost and leaves what is chosen as good.
     """
     sparse = [np.zeros_like(each) for each in products]
     multipliers = [np.zeros_like(each) for each in products]
@@ -185,17 +212,24 @@ def admm(
             for inverse, product, part, pull in zip(inverses, products, sparse, multipliers, strict=True)
         ]
         wanted = [weight + pull / penalty for weight, pull in zip(weights, multipliers, strict=True)]
-        kept = largest_of_all([score(each) for each in wanted], keep)
-        sparse = [
-            np.where(mask if mask.ndim == 2 else mask[:, None], each, 0)
-            for mask, each in zip(kept, wanted, strict=True)
+        both = zip(problems, wanted, strict=True)
+        kept = largest_of_all([_size(problem, each) if by_unit else np.abs(each) for problem, each in both], keep)
+        rows = [
+            mask[problem.groups][:, None] if by_unit else mask for mask, problem in zip(kept, problems, strict=True)
         ]
+        sparse = [np.where(mask, each, 0) for mask, each in zip(rows, wanted, strict=True)]
         for pull, weight, part in zip(multipliers, weights, sparse, strict=True):
             pull += penalty * (weight - part)
     return kept
 
 
-def _inverse_with(problem: Layer, penalty: np.float32) -> np.ndarray:
+def _size(problem: Problem, weights: np.ndarray) -> np.ndarray:
+    """The squared norm of the weights of each earlier unit."""
+    rows = squares(weights)
+    return rows if len(problem.live) == len(problem.units) else np.bincount(problem.groups, rows)
+
+
+def _inverse_with(problem: Problem, penalty: np.float32) -> np.ndarray:
     values, vectors = problem.decomposed
     root = vectors / np.sqrt(values + penalty)
     return root @ root.T
@@ -305,16 +339,23 @@ def _batches(sizes: np.ndarray) -> list[np.ndarray]:
 
 
 def _refit(
-    inputs: np.ndarray, targets: np.ndarray, inverse: np.ndarray, weights: np.ndarray, rounds: int
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    inverse: np.ndarray,
+    weights: np.ndarray,
+    ceiling: np.ndarray,
+    rounds: int,
 ) -> np.ndarray:
-    """The refits of `Layer.fit` for units that share their inputs: (kept, n), (units, n), (kept, kept), (kept, units).
+    """The refits of `Problem.fit` for units that share their inputs.
 
-    Where a target is positive it stays, elsewhere it is the prediction unless that overshoots.
+    Shapes: (kept, n), (units, n), (kept, kept), (kept, units).
+
+    Where a unit is on its target stays, elsewhere it is the prediction unless that overshoots the ceiling.
     """
-    on = targets > 0
+    on = targets > ceiling
     ahead, momentum = weights, 1.0
     for _ in range(rounds):
-        allowed = np.where(on, targets, np.minimum(ahead.T @ inputs, 0))
+        allowed = np.where(on, targets, np.minimum(ahead.T @ inputs, ceiling))
         refitted = inverse @ (inputs @ allowed.T)
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = refitted + np.float32((momentum - 1) / following) * (refitted - weights)
@@ -322,7 +363,7 @@ def _refit(
     return weights
 
 
-def assemble(problem: Layer, values: np.ndarray, kept: np.ndarray, dense: np.ndarray) -> np.ndarray:
+def assemble(problem: Problem, values: np.ndarray, kept: np.ndarray, dense: np.ndarray) -> np.ndarray:
     """A kernel of full shape: the fitted values, and the dense ones where no image says anything."""
     kernel = np.where(kept, dense, np.float32(0))
     kernel[problem.live] = values

@@ -354,7 +354,7 @@ def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
 
 def test_the_page_follows_the_making(own_run, monkeypatch):
     far = runs.Work(1.5, 2, most_bytes=1_200, epoch=3, epochs=6, bytes=1_234, val_accuracy=0.9)
-    monkeypatch.setattr(jobs, "shrinking", lambda run: far)
+    monkeypatch.setattr(jobs, "smallest_progress", lambda run: far)
     stopped = []
     monkeypatch.setattr(jobs, "stop_smallest", stopped.append)
     app = page(own_run)
@@ -365,7 +365,7 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
 
 
 def test_a_second_tab_shows_what_is_being_made(own_run, monkeypatch):
-    monkeypatch.setattr(jobs, "shrinking", lambda run: runs.Work(0, 2, epochs=6, sizes="700,2048", seed=5))
+    monkeypatch.setattr(jobs, "smallest_progress", lambda run: runs.Work(0, 2, epochs=6, sizes="700,2048", seed=5))
     app = page(own_run)
     assert not app.exception
     assert app.multiselect(key="tiny_bytes").value == ["700", 2_048]

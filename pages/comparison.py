@@ -55,6 +55,7 @@ def choose_runs(ids: list[str]) -> tuple[list[str], dict[str, str]]:
     st.multiselect(
         "Runs",
         ids,
+        wanted,
         key="runs",
         format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=name_runs_in_address,

@@ -39,6 +39,7 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
     st.select_slider(
         "Sparsity k",
         stops,
+        st.session_state.size_k,
         key="size_k",
         format_func=lambda key: f"{100 * float(key):.4g}%",
         on_change=lambda: st.query_params.update(k=st.session_state.size_k),

@@ -185,3 +185,17 @@ def test_runs_may_be_separated_by_commas(full):
     app = opened("comparison", runs=f"{full.id},{other.id}")
     assert app.multiselect(key="runs").value == [other.id, full.id]
     assert len(app.query_params["runs"]) == 2
+
+
+def test_widgets_begin_with_what_is_in_view(full):
+    """A browser may send a widget's default with another widget's click before it has heard the value set beside it."""
+    newer(full, 8, scored=True)
+    app = opened("pruning", run=full.id, k="0.5", **CRITERION)
+    for choices in app.get("button_group"):
+        assert [choices.options[index] for index in choices.proto.default] == [CRITERION[choices.key]]
+    run = app.selectbox(key="run")
+    assert run.proto.options[run.proto.default] == choice.label(SMALL)
+    compared = opened("comparison", runs=full.id).multiselect(key="runs")
+    assert [compared.proto.options[index] for index in compared.proto.default] == [choice.label(SMALL)]
+    size = opened("size", run=full.id, k="0.5").select_slider(key="size_k")
+    assert size.options[int(size.proto.default[0])] == "50%"

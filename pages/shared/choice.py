@@ -104,8 +104,8 @@ def choose_run() -> runs.Run:
     st.selectbox(
         "Run",
         ids,
-        # What is chosen stands in the session; another default beside it makes Streamlit warn.
-        index=None if wanted is None else 0,
+        # A browser may tell its first value before it has heard what stands in the session. So both are the same.
+        index=None if wanted is None else ids.index(wanted),
         key="run",
         format_func=lambda run_id: labels.get(run_id, run_id),
         on_change=_name_run_in_address,
@@ -181,7 +181,8 @@ def _one_of(label: str, name: str, values: dict[str, str], **more: str) -> str:
     if st.session_state.get(name) != value:
         st.session_state[name] = value
     options = in_view.OPTIONS[name]
-    st.segmented_control(label, options, required=True, key=name, on_change=in_view.choose, args=(name,), **more)
+    more |= {"required": True, "default": value, "key": name}
+    st.segmented_control(label, options, on_change=in_view.choose, args=(name,), **more)
     return value
 
 

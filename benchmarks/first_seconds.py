@@ -60,10 +60,10 @@ def first_visits() -> None:
         empty.terminate()
         empty.wait()
         browser.close()
-    first, usual = statistics.median(ours), statistics.median(baseline)
+    first, empty = statistics.median(ours), statistics.median(baseline)
     print(
         f"first visit until a true accuracy stands under the slider: median {first:.2f} s, slowest {max(ours):.2f} s; "
-        f"ratio to the slider of an empty app {first / usual:.2f}"
+        f"ratio to the slider of an empty app {first / empty:.2f}"
     )
 
 

@@ -14,13 +14,13 @@ def limit(name: str) -> int:
     Raises:
         ConfigError: if the environment says something else than a whole number, or too small a one.
     """
-    usual, least = settings.LIMITS[name]
+    default, least = settings.LIMITS[name]
     text = settings.limit_text(name)
     if not text:
-        return usual
+        return default
     if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
         raise ConfigError(
-            f"{name}: expected a whole number of at least {least}, such as {usual}. Received: {text[:40]!r}. "
+            f"{name}: expected a whole number of at least {least}, such as {default}. Received: {text[:40]!r}. "
             "Correct it, or unset it."
         )
     return int(text)

@@ -17,7 +17,7 @@ def address_of(run_id: str, config: Config) -> str:
     for name, about in PARAMETERS.items():
         value = getattr(config, name)
         # A name that somebody gave says nothing by itself, so the dataset is always written behind it.
-        if value != config.usual(name) or (name == "dataset" and run_id != config.run_id):
+        if value != config.default_of(name) or (name == "dataset" and run_id != config.run_id):
             parts.append(f"{name}.{about.kind.short(value)}")
     return "~".join(parts)
 

@@ -20,7 +20,7 @@ def choose_grid(config: TrainingConfig) -> list[TrainingConfig]:
         ConfigError: if a list cannot be read, or a combination is no valid configuration.
     """
     values = {name: [getattr(config, name)] for name in PARAMETERS}
-    if config.num_valid == config.usual("num_valid"):
+    if config.num_valid == config.default_of("num_valid"):
         del values["num_valid"]  # each dataset has its own
     fields = {name: about for name, about in PARAMETERS.items() if about.vary is not None and name != "dataset"}
     # All are drawn before any is read, so that a mistake in one does not hide the others.

@@ -65,7 +65,7 @@ def test_earlier_versions_counted_no_multiply_adds():
 def test_rows_stand_by_criterion_then_by_k_however_they_came():
     whole = pd.concat([scores("a", 0, [0.9, 0.8, 0.7], method=method, recovery="none") for method in METHODS])
     mixed = whole.sample(frac=1, random_state=np.random.default_rng(0))
-    ordered = comparison.usual_first(mixed)
+    ordered = comparison.defaults_first(mixed)
     assert ordered.method.tolist() == [METHODS[0]] * 3 + [METHODS[1]] * 3
     assert ordered.k.tolist() == sorted(set(whole.k)) * 2
 
@@ -523,7 +523,7 @@ def test_what_tells_one_way_of_training_on_from_another_is_in_its_words(family, 
     child = runs.open_run("child", family.root)
     config, of_file = child.config(), runs.Run.config
     changed = vars(config) | {"how": "rewind", "rewind_epoch": 2, "trained_on": "rewind unit 0.8", "seed": 5}
-    other = SimpleNamespace(**changed, usual=lambda name: {"seed": 4}[name])
+    other = SimpleNamespace(**changed, default_of=lambda name: {"seed": 4}[name])
     monkeypatch.setattr(runs.Run, "config", lambda run: other if run.id == "child" else of_file(run))
     (row,) = comparison.trained_on(family).to_dict("records")
     assert row["state"] == "rewound and trained, to epoch 2"

@@ -85,7 +85,7 @@ def test_there_may_be_no_knee(table):
     assert knee_texts(knees(table, [0.01]))["k_0.01"].tolist() == ["–"]
 
 
-def test_weights_stand_before_units_and_what_is_usual_first():
+def test_weights_stand_before_units_and_defaults_first():
     kinds = [("unit", "admm"), ("unit", "magnitude"), ("weight", "activation"), ("weight", "magnitude")]
     table = pd.concat([scores("a", 0, [0.9] * 3, method=method, ranking=ranking) for method, ranking in kinds])
     found = knees(table, [0.01])
@@ -126,7 +126,7 @@ def test_there_is_no_area_where_a_score_is_missing_or_no_range(sparsities):
 
 
 def test_areas_and_differences_stand_in_the_order_of_the_curves():
-    """The order of the table, or the usual one: never that of the alphabet."""
+    """The order of the table, or the default one: never that of the alphabet."""
     kinds = [("weight", "magnitude"), ("weight", "activation"), ("unit", "magnitude"), ("unit", "activation")]
     table = pd.concat(
         scores("a", seed, [0.9, 0.8 + seed / 100, 0.4], method=method, ranking=ranking, agreement=np.nan)

@@ -33,7 +33,7 @@ def test_an_address_needs_no_escaping(config):
     assert set(address_of(config.run_id, config)) <= set(string.ascii_letters + string.digits + "-._~")
 
 
-def test_the_usual_network_is_its_id_alone():
+def test_the_default_network_is_its_id_alone():
     config = TrainingConfig()
     assert address_of(config.run_id, config) == config.run_id
     assert parse_address(config.run_id) == (config.run_id, config)

@@ -103,7 +103,7 @@ def test_recoveries_leave_the_ids_of_trainings():
     assert read_config(SMALL.to_dict()) == SMALL
 
 
-def test_the_usual_settings_and_the_ids_that_come_of_them_stay_what_they_were():
+def test_the_default_settings_and_the_ids_that_come_of_them_stay_what_they_were():
     """An id that changed would be another run, and the one in the cache would be trained again."""
     parent = TrainingConfig()
     usual = RecoveryConfig(parent, parent.run_id)
@@ -116,7 +116,7 @@ def test_the_usual_settings_and_the_ids_that_come_of_them_stay_what_they_were():
     assert (fresh.start, fresh.learning_rate, fresh.distillation, fresh.seed) == ("dense", 0.003, 0.0, 995)
     gradual = RecoveryConfig(parent, "p", how="gradual")
     assert (gradual.start, gradual.learning_rate, gradual.distillation) == ("dense", 0.0015, 0.5)
-    assert (gradual.usual("epochs"), gradual.usual("hidden_units")) == (12, (1000, 1000, 500, 200))
+    assert (gradual.default_of("epochs"), gradual.default_of("hidden_units")) == (12, (1000, 1000, 500, 200))
 
 
 def test_a_recovery_is_said_in_full_wherever_it_is_said():

@@ -119,7 +119,7 @@ def trained_on(run: Run) -> pd.DataFrame:
         One row a child that is complete, in the columns of a sweep: method, sparsity and recovery as the child was made
         by, its scores from its own sweep at sparsity 0; agreement with the predictions of this run; images (labelled
         ones an epoch), epochs and seconds that it took; and `state`, in words, with what tells one way of training on
-        from another. `seed` is 0, or the child's own where that is not the usual one. A child that has not been scored
+        from another. `seed` is 0, or the child's own where that is not the default. A child that has not been scored
         is left out.
     """
     rows = []
@@ -131,13 +131,13 @@ def trained_on(run: Run) -> pd.DataFrame:
 
 
 def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
-    config, result, usual = child.config(), child.result(), Criterion("weight")
-    scored = usual.select(child.sweep())
+    config, result, default = child.config(), child.result(), Criterion("weight")
+    scored = default.select(child.sweep())
     scored = scored[scored.sparsity == 0] if len(scored) else scored
     if result is None or scored.empty:
         return []
     measured = run.speed(Criterion(config.method, recovery=TRAINED_ON).key(config.sparsity))
-    usual_seed = config.usual("seed") if hasattr(config, "usual") else config.seed
+    default_seed = config.default_of("seed") if hasattr(config, "default_of") else config.seed
     row = scored.iloc[-1].to_dict()
     if np.isnan(row.get("multiply_adds", np.nan)):
         row["multiply_adds"] = _multiply_adds(child, result.finished)
@@ -145,11 +145,11 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
         row
         | {
             "method": config.method,
-            "seed": 0 if config.seed == usual_seed else config.seed,
+            "seed": 0 if config.seed == default_seed else config.seed,
             "recovery": config.how,
             "state": _recipe(config),
             "sparsity": config.sparsity,
-            "agreement": _agreement(run, child, usual.key(0.0)),
+            "agreement": _agreement(run, child, default.key(0.0)),
             "images": config.spec.train_size - config.num_valid,
             "epochs": config.epochs,
             "seconds": result.training_seconds,  # with the repair that it began with
@@ -166,7 +166,7 @@ def _multiply_adds(child: Run, identity: str) -> int:
 
 def _recipe(config: Any) -> str:
     """How a network was trained on, in words, apart from method and k, which tables say beside it."""
-    # After "gradual weight 0.9" the configuration says how long, and whatever is not usual.
+    # After "gradual weight 0.9" the configuration says how long, and what is not the default.
     details = config.trained_on.partition(", ")[2]
     rewound = f"to epoch {config.rewind_epoch}" if getattr(config, "rewind_epoch", 0) else ""
     return ", ".join(filter(None, [RECOVERIES[config.how], rewound, details]))
@@ -228,7 +228,7 @@ def fold_seeds(table: pd.DataFrame) -> pd.DataFrame:
         folded[f"{measure}_sd"] = over_networks[measure].where(folded.networks > 1, over_orders[measure])
     # Where nothing remains there is no ratio.
     folded["compression"] = folded.parameters / folded.remaining.where(folded.remaining > 0)
-    return usual_first(folded.reset_index())
+    return defaults_first(folded.reset_index())
 
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
@@ -249,7 +249,7 @@ def _averaged(rows: pd.DataFrame) -> list[str]:
     return [name for name in names if name in rows]
 
 
-def usual_first(table: pd.DataFrame) -> pd.DataFrame:
+def defaults_first(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by `ROW`, or as much of it as they have: weights before units, magnitude before other rankings, by k."""
 
     def place(column: pd.Series) -> pd.Series:
@@ -280,7 +280,7 @@ def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
     Example:
         "weight, magnitude, global" and "unit, repaired".
     """
-    curves = usual_first(table[CURVE].drop_duplicates())
+    curves = defaults_first(table[CURVE].drop_duplicates())
     several = curves.configuration.nunique() > 1
     names = {}
     for curve in curves.itertuples(index=False):
@@ -291,7 +291,7 @@ def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
 
 
 def said_ranking(ranking: str, scope: str, recovery: str) -> str:
-    """What chose what stays, in words; of a network that was repaired or trained on, only what is not usual."""
+    """What chose what stays, in words; of a network that was repaired or trained on, only what is not the default."""
     if ranking in SHUFFLED:
         return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
     parts = [] if recovery != "none" and ranking == SUPPORT.get(recovery, "magnitude") else [ranking]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from core.analysis.comparison import CURVE, per_network, usual_first
+from core.analysis.comparison import CURVE, defaults_first, per_network
 from core.pruning import CHANCE
 
 DROPS = (0.005, 0.01, 0.02)
@@ -34,7 +34,7 @@ def knees(table: pd.DataFrame, drops: Sequence[float] = DROPS) -> pd.DataFrame:
     if ranked.empty:
         return pd.DataFrame()
     rows = []
-    for key, curve in usual_first(per_network(ranked)).groupby(CURVE, sort=False):
+    for key, curve in defaults_first(per_network(ranked)).groupby(CURVE, sort=False):
         columns = curve.pivot(index="k", columns="seed", values=["val_accuracy", "accuracy", "change"])
         columns = columns.dropna()
         dense = curve.groupby("seed").dense_val_accuracy.first()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from core.analysis.comparison import CURVE, per_network, usual_first
+from core.analysis.comparison import CURVE, defaults_first, per_network
 
 
 def differences(
@@ -25,7 +25,7 @@ def differences(
         One row a curve of the same dataset and k at which both know at least two seeds: the columns of `CURVE`, k, n
         (seeds), difference, low and high. Of n = 1 nothing can be said, so there is no row.
     """
-    networks = usual_first(per_network(table)) if len(table) else table
+    networks = defaults_first(per_network(table)) if len(table) else table
     if networks.empty:
         return pd.DataFrame()
     keys = pd.MultiIndex.from_frame(networks[CURVE])

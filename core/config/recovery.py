@@ -26,7 +26,7 @@ class RecoveryConfig:
         training: the hyper-parameters of the parent.
         parent: its run id.
         start: None takes "repaired" for finetune, else "dense".
-        learning_rate, distillation: None takes the usual one of the method.
+        learning_rate, distillation: None takes the default of the method.
         seed: None takes the parent's, so that seeds are folded as those of the parents; for reinit another one.
 
     Raises:
@@ -68,7 +68,7 @@ class RecoveryConfig:
         None,
         "Start",
         "What finetune and gradual begin with: dense, the network as it was trained, or repaired, one that won back "
-        "without training what pruning cost. Usually repaired for finetune.",
+        "without training what pruning cost. By default repaired for finetune.",
     )
     learning_rate: float | None = parameter(
         Real(0, 1, step=0.0005, above=True),
@@ -80,7 +80,7 @@ class RecoveryConfig:
         Real(0, 1, step=0.1),
         None,
         "Distillation",
-        "How much of the loss comes from what the dense parent answers rather than from labels. Usually 0.5 for "
+        "How much of the loss comes from what the dense parent answers rather than from labels. By default 0.5 for "
         "weights, 0 for units.",
     )
     rewind_epoch: int = parameter(
@@ -93,7 +93,7 @@ class RecoveryConfig:
         Whole(0, 2**32 - 1),
         None,
         "Seed",
-        "Decides the order of the images, and for reinit the initial weights; usually the parent's.",
+        "Decides the order of the images, and for reinit the initial weights; by default the parent's.",
     )
 
     COMMAND: ClassVar[str] = "core.recover"
@@ -107,7 +107,7 @@ class RecoveryConfig:
         for name, about in self.parameters().items():
             value = getattr(self, name)
             if value is None and about.default is None:
-                value = self.usual(name)
+                value = self.default_of(name)
             object.__setattr__(self, name, about.kind.check(name, value))
         if self.sparsity == 1:
             raise ConfigError("sparsity: expected less than 1, where nothing is left to train. Received: 1.")
@@ -130,18 +130,18 @@ class RecoveryConfig:
             item.name: item.metadata["parameter"] for item in dataclasses.fields(cls) if "parameter" in item.metadata
         }
 
-    def usual(self, name: str) -> Any:
+    def default_of(self, name: str) -> Any:
         """What a field is unless somebody says otherwise; what only the parent has is the parent's."""
         if name == "learning_rate":
-            return 0.0015 if self.how == "gradual" else USUAL_RATES[self.method]
+            return 0.0015 if self.how == "gradual" else DEFAULT_RATES[self.method]
         if name == "distillation":
-            return USUAL_DISTILLATION[self.method]
+            return DEFAULT_DISTILLATION[self.method]
         if name == "start":
             return "repaired" if self.how == "finetune" else "dense"
         if name == "seed":
             return (self.training.seed + (_OTHER_SEED if self.how == "reinit" else 0)) % 2**32
         own = self.parameters()
-        return own[name].default if name in own else self.training.usual(name)
+        return own[name].default if name in own else self.training.default_of(name)
 
     # What is the parent's.
 
@@ -204,11 +204,11 @@ class RecoveryConfig:
         """How it was trained on, in words and without the seed."""
         how = f"rewind to epoch {self.rewind_epoch}" if self.rewind_epoch else self.how
         parts = [f"{how} {self.method} {self.sparsity:g}", f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"]
-        if self.start != self.usual("start"):
+        if self.start != self.default_of("start"):
             parts.append(f"from {self.start}")
-        if self.learning_rate != self.usual("learning_rate"):
+        if self.learning_rate != self.default_of("learning_rate"):
             parts.append(f"learning rate {self.learning_rate}")
-        if self.distillation != self.usual("distillation"):
+        if self.distillation != self.default_of("distillation"):
             parts.append(f"distillation {self.distillation}")
         return ", ".join(parts)
 
@@ -251,8 +251,8 @@ Config = TrainingConfig | RecoveryConfig
 
 RECOVERY = RecoveryConfig.parameters()
 """The table of what a recovery chooses besides its parent, by name."""
-USUAL_RATES = {"weight": 0.006, "unit": 0.003}
-USUAL_DISTILLATION = {"weight": 0.5, "unit": 0.0}
+DEFAULT_RATES = {"weight": 0.006, "unit": 0.003}
+DEFAULT_DISTILLATION = {"weight": 0.5, "unit": 0.0}
 """By method, tuned on validation images of digits. Few weights learn more from the dense network's answers than from
 labels alone; whole units outgrow it."""
 

@@ -103,7 +103,7 @@ class TrainingConfig:
         Whole(0, 59_999),
         None,
         "Validation images",
-        "How many of the first training images are held out to measure each epoch; usually 10,000, of optdigits 200.",
+        "How many of the first training images are held out to measure each epoch: 10,000, of optdigits 200.",
         words="{} validation images",
         advanced=True,
     )
@@ -152,7 +152,7 @@ class TrainingConfig:
         for name, about in self.parameters().items():
             value = getattr(self, name)
             if value is None and about.default is None:
-                value = self.usual(name)
+                value = self.default_of(name)
             object.__setattr__(self, name, about.kind.check(name, value))
         # What depends on more than one of them.
         spec = self.spec
@@ -185,7 +185,7 @@ class TrainingConfig:
     def spec(self) -> DatasetSpec:
         return DATASETS[self.dataset]
 
-    def usual(self, name: str) -> Any:
+    def default_of(self, name: str) -> Any:
         """What that hyper-parameter is unless somebody says otherwise, on this dataset."""
         default = self.parameters()[name].default
         return getattr(self.spec, name) if default is None else default
@@ -222,7 +222,7 @@ class TrainingConfig:
         parts = [self.dataset]
         for name, about in self.parameters().items():
             value = getattr(self, name)
-            if name != "dataset" and about.words and value != self.usual(name):
+            if name != "dataset" and about.words and value != self.default_of(name):
                 text = about.words.format(about.kind.short(value))
                 parts.append(text.removesuffix("s") if value == 1 else text)
         return ", ".join(parts)

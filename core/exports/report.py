@@ -30,12 +30,12 @@ _MOST_BESIDE = 2**29
 
 def results(run: Run) -> pd.DataFrame:
     """A run's results in the columns of the original experiment, at the sparsities that its figures show."""
-    usual = results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
+    standard = results_table(run.sweep(), K_VALUES).dropna(ignore_index=True)
     with contextlib.suppress(RunError):
-        drawn = read_table(run.folder / layout.RESULTS, list(usual))
+        drawn = read_table(run.folder / layout.RESULTS, list(standard))
         if len(drawn):
-            return drawn[list(usual)]
-    return usual
+            return drawn[list(standard)]
+    return standard
 
 
 def report(run: Run) -> bytes:

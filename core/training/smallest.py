@@ -53,7 +53,7 @@ RATE = 0.02
 """The first learning rate, in steps between whole numbers."""
 AIM = 0.985
 """What part of the bytes asked for is aimed at, so that the file is hardly ever larger."""
-USUAL_PRESSURE = 2e-5
+DEFAULT_PRESSURE = 2e-5
 """What a bit adds to the loss, for a file of 2,000 bytes."""
 SETTLED = 0.4
 """The part of the epochs after which the file should have its size."""
@@ -187,7 +187,7 @@ class _Learner:
         # The logarithm of what outputs are multiplied by; the other layers' factors would only repeat it.
         self._scale = tf.Variable(0.0)
         self._costs = [(tf.Variable(each), tf.Variable(each), tf.Variable(0.0)) for each in start]
-        self._usual = USUAL_PRESSURE * (2_000 / most_bytes) ** 1.5
+        self._default = DEFAULT_PRESSURE * (2_000 / most_bytes) ** 1.5
         self._pressure = tf.Variable(0.0)
         self._batch = min(BATCH, images)
         self._steps = images // self._batch
@@ -214,8 +214,8 @@ class _Learner:
         At once by a power of the ratio; and a little for good, so that no difference stays. A file that is too large
         counts for more: late in training little moves, and one that is a few bytes too large cannot be kept.
         """
-        self._usual *= float(np.clip(ratio**3, 0.97, 1.1))
-        self._pressure.assign(self._usual * float(np.clip(ratio**6, 0.1, 5.0)))
+        self._default *= float(np.clip(ratio**3, 0.97, 1.1))
+        self._pressure.assign(self._default * float(np.clip(ratio**6, 0.1, 5.0)))
 
     def network(self, side: int, radius: int) -> SmallestNetwork:
         levels = [np.rint(each.numpy()).astype(np.int32) for each in self._weights]

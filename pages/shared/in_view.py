@@ -33,11 +33,11 @@ def chosen() -> dict[str, str]:
             values[name] = st.session_state[name]
             _write(name, values[name])
             continue
-        usual = DEFAULTS[name] if whole else _last().get(name, DEFAULTS[name])
+        default = DEFAULTS[name] if whole else _last().get(name, DEFAULTS[name])
         said = st.query_params.get(name)
         if said and said not in options:
-            frame.say_ignored(name, said, frame.either(options), usual)
-        values[name] = said if said in options else usual
+            frame.say_ignored(name, said, frame.either(options), default)
+        values[name] = said if said in options else default
         _write(name, values[name])
     _last().update(values)
     _places().update(dict.fromkeys(values, place))
@@ -115,7 +115,7 @@ def query() -> dict[str, str]:
     """
     last = _last()
     run = {"run": address_of(last["run"])} if "run" in last else {}
-    return run | {name: last[name] for name, usual in DEFAULTS.items() if last.get(name, usual) != usual}
+    return run | {name: last[name] for name, default in DEFAULTS.items() if last.get(name, default) != default}
 
 
 def complete(name: str, value: str | None) -> None:

@@ -62,10 +62,10 @@ def _widget(name: str, about: Parameter, dataset: str | None) -> object:
     kind, default = about.kind, about.default
     if default is None:
         default = getattr(DATASETS[dataset], name)
-        # What another dataset usually has, and this one cannot have, is left over: a page that was slow to say the new
-        # value is told the old one with the next click.
-        usual = {getattr(spec, name) for spec in DATASETS.values()}
-        if st.session_state.get(name) in usual and st.session_state[name] >= DATASETS[dataset].train_size:
+        # The default of another dataset, which this one cannot have, is left over: a page that was slow to show the new
+        # value sends the old one with the next click.
+        defaults = {getattr(spec, name) for spec in DATASETS.values()}
+        if st.session_state.get(name) in defaults and st.session_state[name] >= DATASETS[dataset].train_size:
             st.session_state[name] = default
     options = {"key": name, "bind": "query-params", "help": about.help}
     if isinstance(kind, Choice):

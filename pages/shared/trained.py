@@ -19,7 +19,7 @@ HOWS = {
     "rewind": "control: back to the initial weights",
     "reinit": "control: other initial weights",
 }
-USUAL_K, USUAL_EPOCHS = 0.95, 12
+DEFAULT_K, DEFAULT_EPOCHS = 0.95, 12
 REFRESH_SECONDS = 1.0
 
 
@@ -60,7 +60,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
     with st.expander("Train on", icon=":material/exercise:", expanded=first):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             percent = st.number_input(
-                "Sparsity k in percent", value=100 * USUAL_K, step=1.0, format="%g", key="train_on_k", width=160
+                "Sparsity k in percent", value=100 * DEFAULT_K, step=1.0, format="%g", key="train_on_k", width=160
             )
             how = st.selectbox(
                 "How",
@@ -71,14 +71,14 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
                 help=RECOVERY["how"].help,
             )
             epochs = st.number_input(
-                "Epochs", value=USUAL_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
+                "Epochs", value=DEFAULT_EPOCHS, key="train_on_epochs", width=120, help=RECOVERY["epochs"].help
             )
             starts = STARTS if how in ("gradual", "finetune") else STARTS[:1]
             start = st.selectbox(
                 "Begin with",
                 starts,
                 index=starts.index("repaired") if how == "finetune" else 0,
-                key=f"train_on_start_{how}",  # each has its own usual one
+                key=f"train_on_start_{how}",  # each has its own default
                 width=160,
                 help=RECOVERY["start"].help,
             )

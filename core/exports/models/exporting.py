@@ -53,9 +53,9 @@ class Subject:
         """What a file of it is called where it is taken to."""
         parts = [self.run.id]
         if self.criterion:
-            usual = ("magnitude", "admm", "layer")
+            defaults = ("magnitude", "admm", "layer")
             parts += [self.criterion.method, key_of(self.sparsity).replace(",", "-")]
-            parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in usual]
+            parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in defaults]
         return f"{'-'.join([*parts, self.state.replace(' ', '-')])}.{FORMATS[form].suffix}"
 
     def kept_name(self, form: str) -> str:

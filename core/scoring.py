@@ -15,7 +15,7 @@ import pandas as pd
 from core.config import K_VALUES, Config
 from core.datasets import Dataset, load_dataset
 from core.errors import RunError, RunWriteError
-from core.network import Kernels
+from core.network import Kernels, Network
 from core.pruning import METHODS, SHUFFLED
 from core.runs import Predictions, Run
 from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored, known_sparsities
@@ -199,12 +199,14 @@ def _bench_of_run(run: Run, **options: Any) -> Bench:
     return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations(), **options)
 
 
-def bench_of(kernels: Kernels, config: Config, data: Dataset, activations: list | None = None, **options: Any) -> Bench:
+def bench_of(
+    network: Network | Kernels, config: Config, data: Dataset, activations: list | None = None, **options: Any
+) -> Bench:
     """A network and the images of its dataset: test, validation, and the rest of the training images for repair."""
     held_out = config.num_valid
     validation = data.validation(held_out) if held_out else None
     return Bench(
-        kernels,
+        network,
         data.test.images,
         data.test.labels,
         validation and (validation.images, validation.labels),
@@ -248,6 +250,6 @@ def _write(run: Run, scores: Sequence[Scored], identity: str | None) -> None:
     for scored in scores:
         # Repair takes seconds, so what it made is kept.
         if scored.row["recovery"] == "repair":
-            run.keep_network(_key_of(scored), scored.kernels, identity)
+            run.keep_network(_key_of(scored), scored.network, identity)
     if scores:
         run.add_to_sweep(pd.DataFrame([scored.row for scored in scores]), identity, predictions_of(scores))

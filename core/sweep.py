@@ -13,7 +13,7 @@ import pandas as pd
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
 from core.kernels import Repairer, Report
-from core.network import Kernels
+from core.network import Kernels, Network, as_network
 from core.pruning import CHANCE, METHODS, Ranks, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
@@ -67,9 +67,9 @@ class Criterion:
         """The same without recovery; what is won back is compared with pruning by magnitude."""
         return self if self.recovery == "none" else Criterion(self.method, scope=self.scope)
 
-    def rank(self, kernels: Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
+    def rank(self, network: Network | Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
         """Put a network's weights or units in this order."""
-        return rank(kernels, self.method, self.ranking, self.scope, activations, self.seed)
+        return rank(network, self.method, self.ranking, self.scope, activations, self.seed)
 
     def key(self, sparsity: float) -> str:
         """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"; of a recovered network
@@ -126,7 +126,7 @@ def merge_scores(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep(
-    kernels: Kernels,
+    network: Network | Kernels,
     images: np.ndarray,
     labels: np.ndarray,
     sparsities: Iterable[float] = K_VALUES,
@@ -135,7 +135,7 @@ def sweep(
     """Prune and score a network at every sparsity by every method, by magnitude in each layer.
 
     Args:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         images, labels: what to score on; see `core.evaluation.evaluate`.
         sparsities: the values of k, each 0 to 1.
         methods: names among `core.pruning.METHODS`.
@@ -147,7 +147,7 @@ def sweep(
         `sweep(kernels, test.images, test.labels, [0, 0.5, 0.9])`: six rows, three a method.
     """
     sparsities = list(sparsities)
-    bench = Bench(kernels, images, labels)
+    bench = Bench(network, images, labels)
     return pd.DataFrame(scored.row for method in methods for scored in bench.score(Criterion(method), sparsities))
 
 
@@ -158,13 +158,13 @@ class Scored:
     Attributes:
         row: of a sweep; see `Bench.score`.
         predictions: the predicted class of every test image, uint8 of shape (n,).
-        kernels: the network, if it was repaired; one that was only pruned is made again at once, and many of them
+        network: what was scored, if it was repaired; one that was only pruned is made again at once, and many of them
             would fill the memory.
     """
 
     row: dict
     predictions: np.ndarray
-    kernels: list[np.ndarray] | None
+    network: Network | None
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Bench:
     """A dense network, and the images on which what is made of it is scored.
 
     Attributes:
-        kernels: arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: a network, or arrays of shape (inputs, units), hidden layers first, output layer last.
         images, labels: the test images; see `core.evaluation.evaluate`.
         validation: images and labels for choosing; None if there are none.
         activations: for rankings by activation, what `core.evaluation.rms_activations` gives.
@@ -181,7 +181,7 @@ class Bench:
         pool: scores on the validation images beside the test images, where products take one thread each.
     """
 
-    kernels: Kernels
+    network: Network | Kernels
     images: np.ndarray
     labels: np.ndarray
     validation: tuple[np.ndarray, np.ndarray] | None = None
@@ -214,8 +214,8 @@ class Bench:
             row = {
                 **dataclasses.asdict(criterion),
                 "sparsity": float(k),
-                **zeroed_parts(small),
-                "removable": sum(kernel.size for kernel in small) - result.remaining,
+                **zeroed_parts(small.matrices),
+                "removable": small.weights - result.remaining,
                 "multiply_adds": result.multiply_adds,
                 "accuracy": result.score.accuracy,
                 "loss": result.score.loss,
@@ -229,18 +229,18 @@ class Bench:
             }
             yield Scored(row, result.predictions, small if criterion.recovery == "repair" else None)
 
-    def _small(self, criterion: Criterion, k: float) -> tuple[list[np.ndarray], int]:
+    def _small(self, criterion: Criterion, k: float) -> tuple[Network, int]:
         """A network made of the dense one, and how many images that took."""
         if criterion.recovery == "none":
-            return self._ranks(criterion).prune(self.kernels, k), 0
+            return self._ranks(criterion).prune(as_network(self.network), k), 0
         repaired = self._repairer.repair(criterion.method, k, support=criterion.ranking, scope=criterion.scope)
-        return repaired.kernels, repaired.images
+        return repaired.network, repaired.images
 
     def _ranks(self, criterion: Criterion) -> Ranks:
         if criterion not in self._ranked:
             # One at a time: each is as large as the network.
             self._ranked.clear()
-            self._ranked[criterion] = criterion.rank(self.kernels, self.activations)
+            self._ranked[criterion] = criterion.rank(self.network, self.activations)
         return self._ranked[criterion]
 
     @cached_property
@@ -249,13 +249,13 @@ class Bench:
 
     @cached_property
     def _dense(self) -> np.ndarray:
-        return predict(self.kernels, self.images)
+        return predict(self.network, self.images)
 
     @cached_property
     def _repairer(self) -> Repairer:
         if self.unlabelled is None:
             raise ValueError("Expected training images to repair with. Received none.")
-        return Repairer(self.kernels, self.unlabelled(), report=self.report)
+        return Repairer(self.network, self.unlabelled(), report=self.report)
 
 
 def zeroed_parts(kernels: Kernels) -> dict[str, float]:

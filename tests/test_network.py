@@ -24,6 +24,7 @@ from core.network import (
     sources,
 )
 from core.pruning import METHODS, RANKINGS, SCOPES, prune, prune_count, rank
+from core.sweep import sweep
 
 KS = [0, 0.3, 0.5, 0.9, 1]
 
@@ -230,15 +231,39 @@ def test_layers_that_do_not_chain_are_refused(layers, shape, message):
         Network(tuple(layers), shape)
 
 
-def test_matrices_and_their_chain_are_one_network():
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda network, images, labels: prune(network, "unit", 0.5),
+        lambda network, images, labels: rank(network, "weight", scope="global").prune(network, 0.5),
+        lambda network, images, labels: [evaluate(network, images, labels)],
+        lambda network, images, labels: compact(prune(network, "unit", 0.5)).kernels,
+        lambda network, images, labels: repair(network, images, "weight", 0.5),
+        lambda network, images, labels: [sweep(network, images, labels, [0, 0.5]).dropna(axis=1)],
+    ],
+    ids=["prune", "rank", "evaluate", "compact", "repair", "sweep"],
+)
+def test_matrices_and_their_chain_are_one_network(do):
     generator = np.random.default_rng(5)
     kernels = [generator.standard_normal(shape, np.float32) for shape in [(6, 5), (5, 3)]]
     images, labels = generator.random((20, 6), np.float32), np.arange(20) % 3
-    assert evaluate(kernels, images, labels) == evaluate(as_network(kernels), images, labels)
-    for plain, chained in zip(
-        prune(kernels, "unit", 0.5), prune(as_network(kernels), "unit", 0.5).matrices, strict=True
-    ):
-        np.testing.assert_array_equal(plain, chained)
+    plain, chained = do(kernels, images, labels), do(as_network(kernels), images, labels)
+    assert isinstance(plain, list)
+    for one, other in zip(plain, chained.matrices if isinstance(chained, Network) else chained, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_convolution_is_swept():
+    generator = np.random.default_rng(8)
+    layers = (
+        Layer(*weights(generator, 4, 6, True), window=Window(2, 2), pool=2),
+        Layer(*weights(generator, 54, 3, True), activation="linear"),
+    )
+    network, images = Network(layers, (7, 7, 1)), generator.random((30, 49), np.float32)
+    table = sweep(network, images, forward(network, images).argmax(axis=1), [0, 0.5])
+    assert table[table.sparsity == 0].accuracy.tolist() == [1, 1]
+    assert table.zeroed.tolist() == [0, 12, 0, 12]
+    assert table[table.method == "unit"].removable.tolist() == [0, 12 + 3 * 27]
 
 
 @settings(max_examples=60, deadline=None)

@@ -142,7 +142,7 @@ def test_a_training_of_the_app_leaves_the_curve_to_it(trained_run, tmp_path):
 def test_networks_that_were_only_pruned_are_not_kept_in_memory(kernels):
     images, labels = np.zeros((4, len(kernels[0])), np.float32), np.zeros(4, int)
     (scored,) = Bench(kernels, images, labels).score(Criterion("weight"), [0.5])
-    assert scored.kernels is None
+    assert scored.network is None
 
 
 def test_scores_are_written_as_they_come_and_what_cannot_be_written_comes_later(trained_run, tmp_path, monkeypatch):

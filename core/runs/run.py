@@ -27,6 +27,7 @@ from core.files import (
     write_text,
 )
 from core.limits import check_may_change
+from core.network import Kernels, Network, matrices_of
 from core.runs import layout
 from core.runs.checkpoint import config_of_checkpoint, last_epoch
 from core.runs.formats import MOST_ROWS, is_sweep, read_arrays, read_sweep, read_table, to_csv
@@ -204,7 +205,7 @@ class Run:
         except OSError:
             return 0
 
-    def keep_network(self, key: str, kernels: list[np.ndarray], identity: str | None) -> None:
+    def keep_network(self, key: str, network: Network | Kernels, identity: str | None) -> None:
         """Keep a repaired network, unless the run has been replaced since it was made.
 
         Raises:
@@ -214,7 +215,7 @@ class Run:
         with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
                 make_folder(path.parent)
-                named = {f"kernel_{index}": kernel for index, kernel in enumerate(kernels)}
+                named = {f"kernel_{index}": kernel for index, kernel in enumerate(matrices_of(network))}
                 # Most of it is zeros.
                 write_atomic(path, lambda file: np.savez_compressed(file, **named))
 

@@ -76,7 +76,7 @@ TESTS = {
     "core/make.py": "train recover interrupted",
     "core/parameters.py": "config hostile_input",
     "core/pruning.py": "pruning scoring repair",
-    "core/recover.py": "recover",
+    "core/finetune.py": "recover",
     "core/repair.py": "repaired hostile_input",
     "core/requests.py": "worker background",
     "core/runs/checkpoint.py": "run_files runs interrupted hostile_cache",

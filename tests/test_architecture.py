@@ -31,6 +31,7 @@ FLOORS = [
     {"core.make"},
     {
         "core.train",
+        "core.finetune",
         "core.recover",
         "core.grid",
         "core.repair",
@@ -53,7 +54,7 @@ CLOSED = {
     "core.exports": {"core.make", "core.smallest", "pages.shared", "pages"},
     "core.command": {
         "core.train",
-        "core.recover",
+        "core.finetune",
         "core.grid",
         "core.repair",
         "core.speed",
@@ -62,9 +63,9 @@ CLOSED = {
         "core.worker",
         "core.make",
     },
-    "core.make": {"core.train", "core.recover"},
+    "core.make": {"core.train", "core.finetune"},
     "core.train": set(),
-    "core.recover": set(),
+    "core.finetune": set(),
 }
 """Rooms that only these others may import, although they stand above them."""
 
@@ -87,7 +88,7 @@ PACKAGES = {
         "core.command",
         "core.make",
         "core.train",
-        "core.recover",
+        "core.finetune",
         "core.grid",
         "core.repair",
         "core.speed",

@@ -25,7 +25,7 @@ SETTINGS = "dataset=optdigits&epochs=8&hidden_units=20,12&batch_size=10"
 def whole(trained_cache, tmp_path_factory):
     """A cache with what comes of both trainings where nothing interrupts them."""
     root = shutil.copytree(trained_cache, tmp_path_factory.mktemp("whole") / "cache")
-    for command, config in (("train", LONG), ("recover", LONG_ON)):
+    for command, config in (("train", LONG), ("finetune", LONG_ON)):
         done = run_command(command, *config.to_flags(), f"--output_dir={root}", "--k_vals=0")
         assert done.returncode == 0, done.stderr
     return root

@@ -220,7 +220,7 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
         ["core.train", of_run, cache, *flags],
         ["core.train", of_run, cache, *flags, "--force_train"],
         [
-            "core.recover",
+            "core.finetune",
             f"--experiment_id={trained_on.id}",
             cache,
             *recovery.to_flags(),

@@ -220,7 +220,7 @@ def test_a_path_that_no_system_can_have_is_refused_in_a_sentence(monkeypatch, te
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["train", "recover", "grid", "repair", "speed", "export", "smallest"])
+@pytest.mark.parametrize("name", ["train", "finetune", "recover", "grid", "repair", "speed", "export", "smallest"])
 def test_help_says_what_every_flag_is_for(name):
     done = run_command(name, "--help", NETWORK_PRUNING_CACHE="/the/cache")
     assert (done.returncode, done.stderr) == (0, "")

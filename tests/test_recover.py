@@ -53,7 +53,7 @@ def recovered(parent, data):
 
 @pytest.fixture(scope="module")
 def recovered_run(trained_run, tmp_path_factory):
-    """A complete run that was trained on by the command line, in a cache with its parent. Tests must not change it."""
+    """A run fine-tuned by the earlier name of the command, in a cache with its parent. Tests must not change it."""
     root = tmp_path_factory.mktemp("recovered")
     shutil.copytree(trained_run.folder, root / trained_run.id)
     done = run_command(
@@ -486,7 +486,7 @@ def test_it_is_not_trained_again_and_is_scored_further_without_its_parent(copied
     before = (copied.folder / layout.KERNELS).read_bytes()
     shutil.rmtree(copied.root / SMALL.run_id)
     done = run_command(
-        "recover", "--notrain", f"--experiment_id={copied.id}", f"--output_dir={copied.root}", "--k_vals=0.333"
+        "finetune", "--notrain", f"--experiment_id={copied.id}", f"--output_dir={copied.root}", "--k_vals=0.333"
     )
     assert done.returncode == 0, done.stderr
     assert "trained already" in done.stdout
@@ -545,7 +545,7 @@ def test_parents_of_other_seeds_are_one_curve(recovered_run, tmp_path):
     ],
 )
 def test_bad_flags_are_one_sentence(trained_cache, flags, word, code):
-    done = run_command("recover", *flags, f"--output_dir={trained_cache}")
+    done = run_command("finetune", *flags, f"--output_dir={trained_cache}")
     assert done.returncode == code
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -33,7 +33,7 @@ def family(repaired_cache, tmp_path_factory):
     shutil.copytree(repaired_cache, root, dirs_exist_ok=True)
     for choices in (["--epochs=1"], ["--epochs=3", "--how=gradual"], ["--epochs=1", "--how=reinit"]):
         done = run_command(
-            "recover", f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices
+            "finetune", f"--run={SMALL.run_id}", "--sparsity=0.8", f"--output_dir={root}", "--k_vals=0", *choices
         )
         assert done.returncode == 0, done.stderr
     return root

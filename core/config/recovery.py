@@ -96,7 +96,7 @@ class RecoveryConfig:
         "Decides the order of the images, and for reinit the initial weights; by default the parent's.",
     )
 
-    COMMAND: ClassVar[str] = "core.recover"
+    COMMAND: ClassVar[str] = "core.finetune"
 
     def __post_init__(self) -> None:
         if isinstance(self.training, RecoveryConfig):
@@ -241,7 +241,7 @@ class RecoveryConfig:
         return cls(**values | {"training": TrainingConfig.from_saved(values["training"])})
 
     def to_flags(self) -> list[str]:
-        """The arguments that make `python -m core.recover` train exactly this, where its parent is."""
+        """The arguments that make `python -m core.finetune` train exactly this, where its parent is."""
         own = [flag(name, about, getattr(self, name)) for name, about in self.parameters().items()]
         return [f"--run={self.parent}", *own]
 

@@ -34,11 +34,11 @@ from benchmarks.slider import serve
 from core.config import TrainingConfig
 from core.datasets import load_dataset
 from core.evaluation import Examination, examine
-from core.pruning import METHODS, Ranks
+from core.pruning import METHODS, Ranks, Sparsity
 from core.runs import Run, open_run
 from core.scoring import fine_curve
 from core.settings import CACHE, PROJECT
-from core.sweep import STOPS, Criterion, key_of, parse_key
+from core.sweep import STOPS, Criterion
 
 PAUSE = (1.0, 4.0)
 """Seconds that a person looks at what is there."""
@@ -86,8 +86,8 @@ async def slide(load: Load, page: Page, chance: random.Random) -> None:
     method = chance.choice(METHODS)
     at = 50
     with load.timed("open the Pruning page"):
-        await page.goto(load.address("pruning", method, key_of(STOPS[at])))
-        await confirmed(page, key_of(STOPS[at]))
+        await page.goto(load.address("pruning", method, str(Sparsity(STOPS[at]))))
+        await confirmed(page, str(Sparsity(STOPS[at])))
     for _ in load.rounds():
         await look(page, chance)
         goal = chance.choice([stop for stop in range(len(STOPS)) if stop != at])
@@ -100,7 +100,7 @@ async def slide(load: Load, page: Page, chance: random.Random) -> None:
                 await page.mouse.down()
             await page.wait_for_timeout(50)
         await page.mouse.up()
-        at, key = goal, key_of(STOPS[goal])
+        at, key = goal, str(Sparsity(STOPS[goal]))
         with load.timed("slider: release to measured"):
             await confirmed(page, key)
         load.shown.append((Criterion(method), key, *await page.locator(".instrument").evaluate(SHOWN)))
@@ -120,9 +120,9 @@ async def watch_wall(load: Load, page: Page, chance: random.Random) -> None:
         await typed.fill(f"{100 * k:.2f}")
         await typed.press("Enter")
         with load.timed("wall: a k between the stops to drawn"):
-            await page.locator(f'.wall[data-key="{key_of(k)}"][data-state=ready]').wait_for()
+            await page.locator(f'.wall[data-key="{Sparsity(k)}"][data-state=ready]').wait_for()
         right = await page.locator(".wall").get_attribute("data-right")
-        load.walls.append((Criterion(method), key_of(k), int(right)))
+        load.walls.append((Criterion(method), str(Sparsity(k)), int(right)))
 
 
 async def compare(load: Load, page: Page, chance: random.Random) -> None:
@@ -206,7 +206,7 @@ def check(load: Load) -> tuple[int, list[str]]:
 
     @cache
     def really(criterion: Criterion, key: str) -> Examination:
-        pruned = ranked(criterion).prune(kernels, parse_key(key, len(kernels) - 1))
+        pruned = ranked(criterion).prune(kernels, Sparsity.parse(key, len(kernels) - 1))
         return examine(pruned, test.images, test.labels)
 
     wrong, numbers = [], 0
@@ -221,7 +221,7 @@ def check(load: Load) -> tuple[int, list[str]]:
         if right != expected:
             wrong.append(f"{criterion} at {key} reads {expected} right, on the wall {right}")
     for row in (row for file in load.files for row in file.itertuples()):
-        score = really(Criterion(row.method, row.ranking, row.scope, row.ranking_seed), key_of(row.k)).score
+        score = really(Criterion(row.method, row.ranking, row.scope, row.ranking_seed), str(Sparsity(row.k))).score
         numbers += 2
         if row.accuracy != score.accuracy or not np.isclose(row.loss, score.loss):
             wrong.append(f"{row} is {score}")

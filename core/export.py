@@ -4,7 +4,6 @@ The file is opened by its own reader and scored on all test images before it is 
 so that the same command is quick a second time.
 """
 
-import numpy as np
 from absl import flags, logging
 
 from core import command
@@ -12,10 +11,10 @@ from core.config import ConfigError
 from core.exports.models import FORMATS, Exported, Subject, export, find
 from core.files import os_errors_as, write_atomic
 from core.kernels import SUPPORTS
-from core.pruning import METHODS, RANKINGS, SCOPES
+from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import layout, open_run
 from core.settings import cache_root
-from core.sweep import Criterion, parse_key
+from core.sweep import Criterion
 from core.terminal import echo
 
 _WAIT_SECONDS = 1800
@@ -70,15 +69,15 @@ def chosen_subject() -> Subject:
             raise ConfigError(f"--method: expected one of {', '.join(METHODS)} to prune by. Received nothing.")
         return Subject(run)
     layers = len(run.config().layer_shapes) - 1
-    k = parse_key(values.sparsity or "", layers)
+    k = Sparsity.parse(values.sparsity or "", layers)
     if k is None:
         raise ConfigError(
             f"--sparsity: expected k from 0 to 1, or {layers}, one for each hidden layer. "
             f"Received: {values.sparsity!r}."
         )
-    if isinstance(k, list) and (values.repair or values.scope == "global"):
+    if k.by_layer and (values.repair or values.scope == "global"):
         raise ConfigError("--sparsity: expected one k, as --repair and --scope=global know no other. Received several.")
-    if not np.any(k):
+    if not any(k.each):
         return Subject(run)
     chosen = (values.support, values.scope) if values.repair else (values.ranking, values.scope)
     return Subject(run, Criterion(values.method, *chosen, recovery="repair" if values.repair else "none"), k)

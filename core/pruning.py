@@ -22,12 +22,67 @@ CHANCE = ("random", *SHUFFLED)
 """Rankings by chance: baselines, of several seeds."""
 SCOPES = ("layer", "global")
 
-Sparsity = float | Sequence[float]
-"""k from 0 to 1: one for all hidden layers, or one for each of them."""
 AnyNetwork = TypeVar("AnyNetwork", Network, Kernels)
 
 
-def prune(network: AnyNetwork, method: str, sparsity: Sparsity) -> AnyNetwork:
+@dataclass(frozen=True, eq=False)
+class Sparsity:
+    """k from 0 to 1: one for all hidden layers, or one for each of them.
+
+    `str` gives how k is written in addresses, flags and file names. One k for all layers equals its number, so it is
+    found where numbers are keys.
+
+    Attributes:
+        value: a number, or a tuple with one for each hidden layer.
+
+    Example:
+        `str(Sparsity((0.8, 0.9)))` is "0.8,0.9".
+    """
+
+    value: float | tuple[float, ...]
+
+    @classmethod
+    def of(cls, k: "AnySparsity") -> "Sparsity":
+        """The same k, whatever it is given as."""
+        return k if isinstance(k, cls) else cls(k if np.ndim(k) == 0 else tuple(k))
+
+    @classmethod
+    def parse(cls, text: str, layers: int) -> "Sparsity | None":
+        """The inverse of `str`; None for anything that is no k, or not one for each of the layers."""
+        try:
+            # To the digits that are written, so that every k that was read has a text of its own.
+            each = tuple(float(f"{float(part):.10g}") for part in text.split(","))
+        except ValueError:
+            return None
+        if len(each) not in (1, layers) or not all(0 <= k <= 1 for k in each):
+            return None
+        return cls(each if len(each) > 1 else each[0])
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether each hidden layer has a k of its own."""
+        return isinstance(self.value, tuple)
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """All the numbers: one, or one for each hidden layer."""
+        return self.value if self.by_layer else (self.value,)
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == (other.value if isinstance(other, Sparsity) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __str__(self) -> str:
+        return ",".join(f"{k:.10g}" for k in self.each)
+
+
+AnySparsity = Sparsity | float | Sequence[float]
+"""k as functions take it."""
+
+
+def prune(network: AnyNetwork, method: str, sparsity: AnySparsity) -> AnyNetwork:
     """Zero the smallest weights, or the units of smallest norm, of every hidden kernel.
 
     Weight pruning zeroes the ⌊k·N⌋ entries of smallest |w| in each hidden kernel (Han et al. 2015,
@@ -123,7 +178,7 @@ class Ranks:
     zeros: list[np.ndarray]
     empty: list[np.ndarray]
 
-    def prune(self, network: AnyNetwork, sparsity: Sparsity) -> AnyNetwork:
+    def prune(self, network: AnyNetwork, sparsity: AnySparsity) -> AnyNetwork:
         """`prune`, with the order already known: a comparison instead of a sort."""
         chain = as_network(network)
         kept = [ranks >= count for ranks, count in zip(self.ranks, self._counts(sparsity), strict=True)]
@@ -137,7 +192,7 @@ class Ranks:
             biases[:-1] = [None if bias is None else _where(mask, bias) for mask, bias in hidden]
         return chain.with_matrices(matrices, biases)
 
-    def pruned(self, sparsity: Sparsity) -> list[int]:
+    def pruned(self, sparsity: AnySparsity) -> list[int]:
         """How many weights, or how many units, pruning at k takes in each hidden layer."""
         counts = self._counts(sparsity)
         return [
@@ -145,14 +200,14 @@ class Ranks:
             for ranks, pool, count in zip(self.ranks, self.pools, counts, strict=True)
         ]
 
-    def taken(self, sparsity: Sparsity) -> list[int]:
+    def taken(self, sparsity: AnySparsity) -> list[int]:
         """The same, without what was zero before: how many weights, or units, really go."""
         return [
             pruned - int(np.searchsorted(empty, count))
             for pruned, empty, count in zip(self.pruned(sparsity), self.empty, self._counts(sparsity), strict=True)
         ]
 
-    def zeroed(self, network: Network | Kernels, sparsity: Sparsity) -> list[int]:
+    def zeroed(self, network: Network | Kernels, sparsity: AnySparsity) -> list[int]:
         """How many weights of each hidden kernel are zero after pruning at k, whatever set them to zero."""
         each, counts = self.weights_each(matrices_of(network)[:-1]), self._counts(sparsity)
         return [
@@ -164,8 +219,9 @@ class Ranks:
         """How many weights go with each one that is pruned: itself, or all that come into a unit."""
         return [1 if self.method == "weight" else len(kernel) for kernel in hidden]
 
-    def _counts(self, sparsity: Sparsity) -> list[int]:
-        each = [sparsity] * len(self.pools) if np.ndim(sparsity) == 0 else list(sparsity)
+    def _counts(self, sparsity: AnySparsity) -> list[int]:
+        k = Sparsity.of(sparsity)
+        each = k.each if k.by_layer else k.each * len(self.pools)
         if len(each) != len(self.pools):
             raise ValueError(
                 f"Expected one sparsity, or {len(self.pools)}, one a hidden layer. Received: {sparsity!r}."

@@ -129,7 +129,7 @@ def _lines(run: Run) -> list[str]:
 def _line(step: Step) -> str:
     """As `Criterion.key`, with all digits of k."""
     criterion, k = step
-    return f"{criterion.key(0).removesuffix('0')}{k!r}"
+    return f"{criterion.prefix}{k!r}"
 
 
 def _read(line: str) -> Step | None:

@@ -24,7 +24,7 @@ from core.network import Kernels
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
-from core.sweep import Criterion, key_of, parse_key
+from core.sweep import Criterion
 from core.terminal import echo, progress_bar
 
 WAIT_SECONDS = 0.2
@@ -104,8 +104,8 @@ def chosen_sparsities(text: str, layers: int) -> list[Sparsity]:
         ConfigError: for anything that is no list of sparsities, and not one for each of the hidden layers.
     """
     if ":" not in text:
-        return configuration.parse_k_values(text, "sparsity")
-    k = parse_key(text.replace(":", ","), layers)
+        return [Sparsity(k) for k in configuration.parse_k_values(text, "sparsity")]
+    k = Sparsity.parse(text.replace(":", ","), layers)
     if k is None:
         raise configuration.ConfigError(
             f"--sparsity: expected one number from 0 to 1 for each of the {layers} hidden layers. Received: {text!r}."
@@ -124,7 +124,7 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
     if pruned is None:
         made, make = ("repaired", "Repair it") if criterion.recovery == "repair" else ("trained on", "Train it on")
         raise RunError(
-            f"Run {run.id} has no network that was {made} by {criterion.method} pruning at k = {key_of(k)}. {make} at "
+            f"Run {run.id} has no network that was {made} by {criterion.method} pruning at k = {k}. {make} at "
             "this k first."
         )
     config = run.config()

@@ -14,7 +14,7 @@ from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
 from core.kernels import Repairer, Report
 from core.network import Kernels, Network, as_network
-from core.pruning import CHANCE, METHODS, Ranks, rank
+from core.pruning import CHANCE, METHODS, AnySparsity, Ranks, Sparsity, rank
 
 STOPS = (*(percent / 100 for percent in range(100)), 0.995, 0.999, 1.0)
 """The sparsities of the fine curve: every whole percent, and two beyond 99 % where most of the collapse is."""
@@ -71,11 +71,16 @@ class Criterion:
         """Put a network's weights or units in this order."""
         return rank(network, self.method, self.ranking, self.scope, activations, self.seed)
 
-    def key(self, sparsity: float) -> str:
+    def key(self, sparsity: AnySparsity) -> str:
         """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"; of a recovered network
         "weight,admm,layer,0,repair,0.9"."""
+        return f"{self.prefix}{Sparsity.of(sparsity)}"
+
+    @property
+    def prefix(self) -> str:
+        """How the keys of this criterion begin, before k."""
         named = [self.method, self.ranking, self.scope, str(self.seed)]
-        return ",".join([*named, *([] if self.recovery == "none" else [self.recovery]), key_of(sparsity)])
+        return ",".join([*named, *([] if self.recovery == "none" else [self.recovery]), ""])
 
     @classmethod
     def parse(cls, key: str) -> tuple["Criterion", float]:
@@ -280,27 +285,6 @@ def random_baseline(table: pd.DataFrame, method: str) -> pd.DataFrame:
     rows = table[(table.method == method) & (table.ranking == "random") & (table.scope == "layer")]
     summary = rows.groupby("sparsity").accuracy.agg(["mean", "std", "count"]).reset_index()
     return summary[summary["count"] > 1]
-
-
-def key_of(sparsities: float | Sequence[float]) -> str:
-    """How k is written in an address: "0.8", or "0.8,0.9,0.5,0" for one k a layer.
-
-    Example:
-        `key_of([0.8, 0.9])` is "0.8,0.9".
-    """
-    each = [sparsities] if np.ndim(sparsities) == 0 else sparsities
-    return ",".join(f"{k:.10g}" for k in each)
-
-
-def parse_key(key: str, layers: int) -> float | list[float] | None:
-    """The inverse of `key_of`; None for anything that is no k, or not one for each of the layers."""
-    try:
-        each = [float(part) for part in key.split(",")]
-    except ValueError:
-        return None
-    if len(each) not in (1, layers) or not all(0 <= k <= 1 for k in each):
-        return None
-    return each[0] if len(each) == 1 else each
 
 
 def results_table(table: pd.DataFrame, sparsities: Iterable[float]) -> pd.DataFrame:

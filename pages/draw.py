@@ -12,9 +12,11 @@ from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
 from core.datasets import Split
 from core.errors import KnownError
-from core.sweep import STOPS, Criterion, key_of, parse_key
+from core.pruning import Sparsity
+from core.sweep import STOPS, Criterion
 from pages.shared import board, choice, frame, in_view, networks
 
+KEYS = [str(Sparsity(stop)) for stop in STOPS]
 # The canvas arrives as so many rows of so many pixels: a multiple of the side of every dataset's images.
 RASTER = 280
 # How long to prune before the browser is sent what is known so far.
@@ -146,18 +148,18 @@ def read(drawn: dict, network: networks.LoadedRun, criterion: Criterion, at: int
 def stop_in_view(network: networks.LoadedRun) -> int:
     """Where on the slider the k in view is: with one for each layer at their mean, and dense where none is."""
     said = in_view.k()
-    k = parse_key(said, len(network.kernels) - 1)
-    stop = 0 if k is None else int(np.argmin(np.abs(np.array(STOPS) - np.mean(k))))
+    k = Sparsity.parse(said, len(network.kernels) - 1)
+    stop = 0 if k is None else int(np.argmin(np.abs(np.array(STOPS) - np.mean(k.each))))
     if said and k is None:
-        frame.say_ignored("k", said, "a number from 0 to 1", f"k = {key_of(STOPS[stop])}")
-    in_view.complete("k", key_of(STOPS[stop]))
+        frame.say_ignored("k", said, "a number from 0 to 1", f"k = {KEYS[stop]}")
+    in_view.complete("k", KEYS[stop])
     return stop
 
 
 def note_k() -> None:
     """Take the k of the browser's slider into the view and the address."""
     k = st.session_state.get("draw", {}).get("k")
-    if k in map(key_of, STOPS):
+    if k in KEYS:
         in_view.keep_k(k)
         in_view.complete("k", k)
 
@@ -198,7 +200,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion, start_at: in
             "side": spec.side,
             "raster": RASTER,
             "colors": {"dense": GREY, "pruned": METHOD_COLORS[criterion.method]},
-            "stops": [key_of(stop) for stop in STOPS],
+            "stops": KEYS,
             "at": start_at,
             "samples": first_of_each_class(test, spec),
             "start": start,

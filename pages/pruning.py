@@ -13,7 +13,8 @@ from core.analysis.recovered import TRAINED
 from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
-from core.sweep import Criterion, parse_key
+from core.pruning import Sparsity
+from core.sweep import Criterion
 from pages.shared import choice, frame, in_view, instrument, models, networks, trained
 
 DETAILS = ("classes", "looks_at", "models")
@@ -22,7 +23,7 @@ LAYER_SECONDS = 1.0
 LAYER_PAUSE = 0.2
 
 
-def show_classes(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
+def show_classes(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
     """Which classes the pruned network loses, and what it takes images for instead."""
     spec = network.config.spec
     labels = networks.test_split(network.config.dataset).labels
@@ -69,7 +70,7 @@ def say_not_there() -> None:
     st.caption("There is no such network at this sparsity yet.")
 
 
-def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: float | list[float]) -> None:
+def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
     pruned = networks.kernels_at(network, criterion, k)
     if pruned is None:
         say_not_there()
@@ -171,7 +172,7 @@ except KnownError as error:
     st.stop()
 
 st.space("small")
-k = parse_key(instrument.address_key(network, criterion), len(network.kernels) - 1)
+k = instrument.address_k(network, criterion)
 if criterion.recovery == TRAINED:
     trained.link_to_own_page(network, criterion.method, k)
 with st.expander("Class by class", icon=":material/category:", key="classes", on_change="rerun") as classes:

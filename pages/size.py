@@ -8,7 +8,8 @@ from core.analysis import footprint, latency
 from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
-from core.sweep import Criterion, key_of, parse_key
+from core.pruning import Sparsity
+from core.sweep import Criterion
 from pages.shared import (
     actions,
     background,
@@ -26,38 +27,36 @@ REFRESH_SECONDS = 1.0
 CURVE_PAUSE = 0.2
 
 
-def choose_k(network: networks.LoadedRun, criterion: Criterion) -> str:
-    """The slider, as a key of k. The address is the truth; it may also name a k between the slider's positions, or one
+def choose_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
+    """The slider. The address is the truth; it may also name a k between the slider's positions, or one
     for each layer, as the Pruning page does."""
-    wanted = instrument.address_key(network, criterion)
-    k = parse_key(wanted, len(network.kernels) - 1)
-    stops = [key_of(stop) for stop in networks.stops(network, criterion)]
-    if not np.ndim(k):
-        stops = sorted({*stops, wanted}, key=float)
+    k = instrument.address_k(network, criterion)
+    stops = networks.stops(network, criterion)
     # With one k for each layer it stands at their mean, until it is moved.
-    st.session_state.size_k = wanted if wanted in stops else min(stops, key=lambda stop: abs(float(stop) - np.mean(k)))
+    at = min(stops, key=lambda stop: abs(stop - np.mean(k.each))) if k.by_layer else k.value
+    st.session_state.size_k = str(Sparsity(at))
     st.select_slider(
         "Sparsity k",
-        stops,
+        [str(Sparsity(stop)) for stop in sorted({*stops, at})],
         st.session_state.size_k,
         key="size_k",
         format_func=lambda key: f"{100 * float(key):.4g}%",
         on_change=lambda: st.query_params.update(k=st.session_state.size_k),
         help="The part of the weights, or units, of the hidden layers that is pruned.",
     )
-    if np.ndim(k):
-        each = ", ".join(f"{100 * part:.4g}%" for part in k)
+    if k.by_layer:
+        each = ", ".join(f"{100 * part:.4g}%" for part in k.each)
         st.caption(f"One k for each hidden layer: {each}. Move the slider for the same k in all of them.")
-    return wanted
+    return k
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
-    if network.run.network_version(criterion.key(float(key))):
+def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
+    if network.run.network_version(criterion.key(k)):
         st.rerun()
-    if not background.request(network, criterion, key, scores=False, repair=True):
-        background.touch([network.run], criterion, key)
-        st.info(background.repairing(network.run, criterion.key(float(key))), icon=":material/hourglass_top:")
+    if not background.request(network, criterion, k, scores=False, repair=True):
+        background.touch([network.run], criterion, k)
+        st.info(background.repairing(network.run, criterion.key(k)), icon=":material/hourglass_top:")
 
 
 def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy: float) -> None:
@@ -73,10 +72,10 @@ def show_files(found: footprints.Footprint, criterion: Criterion, dense_accuracy
     )
 
 
-def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint) -> None:
+def show_speed(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, found: footprints.Footprint) -> None:
     """Weights, multiply-adds and time, and the buttons that measure."""
     run = network.run
-    record = footprints.speed_at(network, criterion, key)
+    record = footprints.speed_at(network, criterion, k)
     st.subheader("Arithmetic and time")
     size_tables.show_operations(found.operations, record)
     if record:
@@ -90,12 +89,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
     curve = [stop for stop, (_, rows) in footprints.curve(network, criterion).items() if rows]
     with st.container(horizontal=True):
         for name, label, icon, ks in (
-            (
-                "here",
-                "Measure again" if record else "Measure the time",
-                "timer",
-                [parse_key(key, len(network.kernels) - 1)],
-            ),
+            ("here", "Measure again" if record else "Measure the time", "timer", [k]),
             ("curve", "Measure at every point of the curves", "ssid_chart", sorted(curve)),
         ):
             actions.button(
@@ -112,11 +106,11 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, key: str, foun
     if problem and "failure" not in st.session_state:
         st.warning(frame.plain(problem), title="The last measurement failed", icon=":material/info:")
     if at_work:
-        watch(network, criterion, key)
+        watch(network)
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
+def watch(network: networks.LoadedRun) -> None:
     """How far the measurement is; the page is drawn anew when it ends."""
     far = jobs.measuring(network.run)
     if far is None:
@@ -137,14 +131,13 @@ def watch(network: networks.LoadedRun, criterion: Criterion, key: str) -> None:
 
 
 def show_curves(
-    network: networks.LoadedRun, criterion: Criterion, key: str, found: footprints.Footprint, grows: bool
+    network: networks.LoadedRun, criterion: Criterion, k: Sparsity, found: footprints.Footprint, grows: bool
 ) -> None:
     """Everything against k; with each run of the fragment the curves grow by a point."""
     missing = footprints.missing(network, criterion)
     if bool(missing) != grows:
         st.rerun()
-    k = parse_key(key, len(network.kernels) - 1)
-    place = {"method": criterion.method, "k": None if np.ndim(k) else k}
+    place = {"method": criterion.method, "k": None if k.by_layer else k.value}
     points = footprints.table_of(footprints.curve(network, criterion))
     which = frame.one_of(
         "Files", ["as they are", "compressed"], default="as they are", required=True, key="files", bind="query-params"
@@ -191,10 +184,10 @@ try:
         st.info("No network of this run was trained on by this method yet.", icon=":material/exercise:")
         frame.link_to("pruning", "Train it on", in_view.query())
         st.stop()
-    key = choose_k(network, criterion)
-    found = footprints.footprint_at(network, criterion, key)
+    k = choose_k(network, criterion)
+    found = footprints.footprint_at(network, criterion, k)
     if found is None:
-        wait_for_repair(network, criterion, key)
+        wait_for_repair(network, criterion, k)
         st.stop()
     if not found.difference.is_rounding:
         st.error(
@@ -206,15 +199,15 @@ try:
         st.stop()
     if parent_of(run):
         st.caption("This network was trained on. What is called dense below is the whole of it, with its zeros.")
-    size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, key))
+    size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, k))
     show_files(found, criterion, network.dense.accuracy)
-    show_speed(network, criterion, key, found)
+    show_speed(network, criterion, k, found)
     st.subheader("Against the sparsity")
     grows = bool(footprints.missing(network, criterion))
-    st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, key, found, grows)
+    st.fragment(show_curves, run_every=CURVE_PAUSE if grows else None)(network, criterion, k, found, grows)
     with st.expander("Download the small model", icon=":material/download:", key="models", on_change="rerun") as small:
         if small.open:
-            models.show(network, criterion, parse_key(key, len(network.kernels) - 1))
+            models.show(network, criterion, k)
 except KnownError as error:
     frame.error_box(error, "This run cannot be pruned")
     frame.link_to("training", "Go to Training to retrain or delete it")

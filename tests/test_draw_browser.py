@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from core.analysis.drawing import answers
 from core.datasets import load_dataset
 from core.evaluation import predict
-from core.pruning import METHODS, prune, rank
-from core.sweep import STOPS, key_of
+from core.pruning import METHODS, Sparsity, prune, rank
+from core.sweep import STOPS
 from tests.browsing import Line, needs_chromium, settled, visit
 
 pytestmark = needs_chromium
@@ -107,7 +107,7 @@ def test_a_test_image_is_read_as_exactly_that_image(trained_server, trained_run,
     for stop in (0, 20, 95, 100, 102):
         move_slider(page, stop)
         assert shown(page, "pruned") == as_shown(rows[stop])
-        expect(page).to_have_url(re.compile(rf"k={re.escape(key_of(STOPS[stop]))}(&|$)"))
+        expect(page).to_have_url(re.compile(rf"k={re.escape(str(Sparsity(STOPS[stop])))}(&|$)"))
     settled(page)
 
     # The address brings it back.

@@ -356,7 +356,7 @@ def test_a_measurement_is_kept_with_its_network(full):
 
 def test_the_sparsities_of_the_flag():
     assert chosen_sparsities("0.9,0.5", 2) == [0.5, 0.9]
-    assert chosen_sparsities("0.9:0.5", 2) == [[0.9, 0.5]]
+    assert chosen_sparsities("0.9:0.5", 2) == [(0.9, 0.5)]
     for text in ("0.9:0.5", "a:b:c", "2:0:0"):
         with pytest.raises(ValueError, match="one number from 0 to 1 for each of the 3 hidden layers"):
             chosen_sparsities(text, 3)

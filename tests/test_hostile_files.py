@@ -79,12 +79,13 @@ def test_a_cache_that_is_only_shown_stays_without_the_example(tmp_path, monkeypa
 def test_a_measurement_without_what_stands_in_the_headline_is_none(full, rows):  # noqa: F811
     def page(rows):
         from core import runs
+        from core.pruning import Sparsity
         from core.sweep import Criterion
         from pages.shared import footprints, networks, size_tables
 
         (run,) = runs.list_runs()
         network, criterion = networks.load_run(run), Criterion("unit")
-        found = footprints.footprint_at(network, criterion, "0.5")
+        found = footprints.footprint_at(network, criterion, Sparsity(0.5))
         row = {"one_median": 1.0, "one_faster": 2.0}
         record = {"rows": [{"network": name, "runtime": runtime, **row} for name, runtime in rows]}
         size_tables.show_headline(found, network.dense.accuracy, record if rows else None)

@@ -19,9 +19,10 @@ from core.config import PARAMETERS, TrainingConfig, parse_k_values
 from core.errors import ConfigError, KnownError
 from core.exports.tables import csv_bytes, safe_csv
 from core.jobs import open_queue
+from core.pruning import Sparsity
 from core.runs import Notes
 from core.settings import PROJECT
-from core.sweep import Criterion, parse_key
+from core.sweep import Criterion
 from pages.shared.frame import plain
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -83,7 +84,8 @@ def test_any_address_of_a_run_is_read_or_refused(run_id, parts):
 def test_any_list_key_or_criterion_is_read_or_refused(text):
     sparsities = result_of(parse_k_values, text)
     assert sparsities is None or all(0 <= k <= 1 for k in sparsities)
-    parse_key(text, 4)
+    k = Sparsity.parse(text, 4)
+    assert k is None or Sparsity.parse(str(k), 4) == k
     for about in PARAMETERS.values():
         result_of(about.kind.read, "x", text)
     with contextlib.suppress(ValueError):

@@ -3,9 +3,9 @@ import pytest
 
 from core.analysis.inspection import by_class, pixel_connections, prune_one_layer, receptive_fields
 from core.evaluation import predict
-from core.pruning import prune, rank
+from core.pruning import Sparsity, prune, rank
 from core.scoring import fine_curve
-from core.sweep import Criterion, key_of, parse_key
+from core.sweep import Criterion
 
 
 @pytest.fixture
@@ -57,9 +57,16 @@ def test_one_layer_is_pruned_alone(kernels, images, labels):
     assert score.accuracy == np.mean(predict(alone, images) == labels)
 
 
-@pytest.mark.parametrize("k", [0.0, 0.29, 0.57, 0.995, 1.0, [0.5, 0.9], [0.0, 1.0]])
+@pytest.mark.parametrize("k", [0.0, 0.29, 0.57, 0.995, 1.0, (0.5, 0.9), (0.0, 1.0)])
 def test_a_k_survives_its_address(k):
-    assert parse_key(key_of(k), 2) == k
+    assert Sparsity.parse(str(Sparsity(k)), 2) == k
+
+
+def test_a_k_is_found_where_its_number_is_a_key():
+    assert {0.9: "found"}[Sparsity(0.9)] == "found"
+    assert {Sparsity((0.5, 0.9)): "found"}[Sparsity.of([0.5, 0.9])] == "found"
+    # One for the only hidden layer is not one for all.
+    assert Sparsity.of([0.5]) != Sparsity(0.5)
 
 
 def test_the_plan_asks_for_nothing_twice_once_done():

@@ -14,10 +14,10 @@ from core import runs
 from core.analysis.distributions import Distribution
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
-from core.pruning import METHODS, prune, prune_count, rank
+from core.pruning import METHODS, Sparsity, prune, prune_count, rank
 from core.scoring import fine_curve, unscored
 from core.settings import ASSETS
-from core.sweep import STOPS, Criterion, key_of
+from core.sweep import STOPS, Criterion
 from tests.browsing import Line, confirmed, metric, needs_chromium, opened, serving, settled, shown, visit, wall_shows
 
 pytestmark = needs_chromium
@@ -58,21 +58,21 @@ def test_dragging_draws_every_stop_and_only_true_numbers(trained_server, trained
     walls = {key: (state, right) for key, state, right in page.evaluate("window.walls")}
     for k in STOPS[1:]:
         right = int(np.sum(predict(prune(kernels, method, k), test.images) == test.labels))
-        assert walls[key_of(k)] == ("ready", right)
+        assert walls[str(Sparsity(k))] == ("ready", right)
     seen = dict(page.evaluate("window.drawn"))
-    assert set(seen) == {key_of(k) for k in STOPS}
+    assert set(seen) == {str(Sparsity(k)) for k in STOPS}
     blank = {key: drawn for key, drawn in seen.items() if not (drawn["bars"] and drawn["ghosts"])}
     assert not blank
 
     scores = Criterion(method).select(trained_run.sweep()).set_index("sparsity")
     ranking = rank(kernels, method)
     for k in STOPS:
-        drawn = seen[key_of(k)]
+        drawn = seen[str(Sparsity(k))]
         assert (drawn["accuracy"], drawn["loss"]) == shown(scores.accuracy[k], scores.loss[k])
         assert drawn["zeroed"] == f"{sum(ranking.zeroed(kernels, k)):,}"
     for k in np.random.default_rng(0).choice(STOPS, 20, replace=False):
         score = evaluate(prune(kernels, method, k), test.images, test.labels)
-        drawn = seen[key_of(k)]
+        drawn = seen[str(Sparsity(k))]
         assert (drawn["accuracy"], drawn["loss"]) == shown(score.accuracy, score.loss)
 
 
@@ -153,7 +153,7 @@ def test_unlinked_layers_are_pruned_each_by_its_own_k(trained_server, trained_ru
     expect(page.get_by_label("Sparsity k in percent")).to_have_value(f"{100 * zeroed:.2f}".rstrip("0").rstrip("."))
     together = min(STOPS, key=lambda k: abs(k - zeroed))
     page.get_by_label("one k for all layers").check()
-    confirmed(page, key_of(together))
+    confirmed(page, str(Sparsity(together)))
     # What each layer had comes back.
     page.get_by_label("one k for all layers").uncheck()
     confirmed(page, "0.5,1")
@@ -181,7 +181,7 @@ def test_many_sessions_dragging_at_once_stay_correct(trained_server, trained_run
         )
     for index, (page, method) in enumerate(zip(pages, methods, strict=True)):
         k = STOPS[60 + index]
-        confirmed(page, key_of(k))
+        confirmed(page, str(Sparsity(k)))
         score = evaluate(prune(kernels, method, k), test.images, test.labels)
         numbers = tuple(metric(page, name).locator("output").text_content() for name in ("accuracy", "loss"))
         assert numbers == shown(score.accuracy, score.loss)
@@ -270,8 +270,8 @@ def test_a_loss_is_said_as_a_loss_and_a_gain_as_a_gain(trained_server, trained_r
     dense = scores.loc[0.0]
     more = [k for k in STOPS if scores.accuracy[k] > dense.accuracy or scores.loss[k] < dense.loss]
     for k in (0.97, *more[-1:]):
-        visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k={key_of(k)}")
-        confirmed(page, key_of(k))
+        visit(page, f"{trained_server.url}/pruning?run={trained_run.id}&k={Sparsity(k)}")
+        confirmed(page, str(Sparsity(k)))
         for name, gain, scale, unit in (("accuracy", 1, 100, " points"), ("loss", -1, 1, "")):
             change = scores.loc[k, name] - dense[name]
             digits = 2 if name == "accuracy" else 4
@@ -373,7 +373,7 @@ def test_play_moves_the_real_slider_to_the_end(trained_server, trained_run, page
     confirmed(page, "1")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     keys = list(dict(page.evaluate("window.drawn")))
-    assert keys == [key_of(k) for k in STOPS if k >= 0.9]
+    assert keys == [str(Sparsity(k)) for k in STOPS if k >= 0.9]
 
 
 def test_the_first_page_is_alive_without_a_click(server, page):

@@ -24,10 +24,10 @@ from core.errors import DatasetError, KnownError
 from core.evaluation import evaluate, predict, rms_activations
 from core.exports import report
 from core.jobs import Queue, open_queue
-from core.pruning import METHODS, RANKINGS, SCOPES, prune
+from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity, prune
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT
-from core.sweep import ROW_KEY, Criterion, key_of
+from core.sweep import ROW_KEY, Criterion
 from pages.shared import choice, networks, progress
 from tests.conftest import SMALL
 
@@ -222,7 +222,7 @@ def test_the_slider_is_told_the_exact_counts_and_only_true_scores(full, method):
 def test_an_address_that_is_no_k_opens_where_pruning_is_worth_a_look(full, key):
     told = instrument(open_page("pruning", k=key))
     kept = [float(k) for k, (accuracy, _) in told["known"].items() if accuracy >= told["dense"]["accuracy"] - 0.005]
-    assert told["k"] == key_of(max(kept))
+    assert told["k"] == str(Sparsity(max(kept)))
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)

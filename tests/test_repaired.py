@@ -12,12 +12,12 @@ from core.analysis import recovered
 from core.datasets import load_dataset
 from core.errors import ConfigError, RunError
 from core.evaluation import evaluate, predict
-from core.pruning import METHODS, prune
+from core.pruning import METHODS, Sparsity, prune
 from core.requests import ask
 from core.runs import layout
 from core.scoring import fine_curve, score_run, unscored_of
 from core.settings import PROJECT
-from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of
+from core.sweep import REPAIR_STOPS, STOPS, Criterion
 from pages.shared import networks
 from tests.browsing import confirmed, metric, needs_chromium, serving, visit
 from tests.commands import run_command
@@ -206,11 +206,11 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
     app, _ = opened(monkeypatch, run=run.id, state="repaired", method=method, k="0.8")
     told = instrument(app)
     row = repaired(method).select(run.sweep()).set_index("sparsity").loc[0.8]
-    assert told["stops"] == [key_of(k) for k in REPAIR_STOPS]
+    assert told["stops"] == [str(Sparsity(k)) for k in REPAIR_STOPS]
     assert set(told["known"]) == set(told["recovered"]) == {"0.5", "0.8", "0.9"}
     assert told["measured"] == {"key": "0.8", "accuracy": row.accuracy, "loss": row.loss}
     pruned = Criterion(method).select(run.sweep()).set_index("sparsity").accuracy
-    assert told["beside"] == {"name": "as pruned", "accuracy": {key_of(k): value for k, value in pruned.items()}}
+    assert told["beside"] == {"name": "as pruned", "accuracy": {str(Sparsity(k)): value for k, value in pruned.items()}}
     small = run.network(repaired(method).key(0.8))
     for layer, kernel in enumerate(small[:-1]):
         values = np.abs(kernel[kernel != 0]) if method == "weight" else np.linalg.norm(kernel[:, kernel.any(0)], axis=0)
@@ -249,7 +249,7 @@ def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
     assert networks.kernels_at(network, repaired(), 0.97) is None
     list(score_run(run, [(repaired(), [0.97])]))
     assert networks.kernels_at(network, repaired(), 0.97) is not None
-    assert "0.97" in networks.recovered_layers(network, repaired())
+    assert 0.97 in networks.recovered_layers(network, repaired())
 
 
 def test_one_damaged_network_leaves_the_others(run, monkeypatch):

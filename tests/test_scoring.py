@@ -15,7 +15,7 @@ from core.config.recovery import HOWS
 from core.errors import RunWriteError
 from core.evaluation import evaluate, predict
 from core.kernels import compact
-from core.pruning import METHODS, prune, rank
+from core.pruning import METHODS, Sparsity, prune, rank
 from core.runs import layout
 from core.scoring import (
     baseline,
@@ -28,7 +28,7 @@ from core.scoring import (
     score_run,
     unscored,
 )
-from core.sweep import RECOVERIES, STOPS, Bench, Criterion, key_of, parse_key, random_baseline, results_table
+from core.sweep import RECOVERIES, STOPS, Bench, Criterion, random_baseline, results_table
 from tests.commands import run_command
 from tests.conftest import SMALL
 
@@ -256,8 +256,8 @@ def test_a_table_of_what_is_not_scored_is_empty_cells(kernels):
 
 @pytest.mark.parametrize("text", ["", "a", "1.1", "-0.1", "nan", "0.5,2", "0.5,0.2,0.1", "0.5,", "0.5;0.2"])
 def test_what_is_no_k_in_an_address_is_none(text):
-    assert parse_key(text, 2) is None
-    assert parse_key(key_of([0.25, 1 / 3]), 2) == [0.25, 0.3333333333]
+    assert Sparsity.parse(text, 2) is None
+    assert Sparsity.parse(str(Sparsity.of([0.25, 1 / 3])), 2) == (0.25, 0.3333333333)
 
 
 def test_the_same_network_pruned_by_another_criterion_is_ranked_anew(kernels):

@@ -175,7 +175,7 @@ def test_a_network_that_is_not_repaired_yet_is_asked_for(full, monkeypatch):
     monkeypatch.setattr(networks, "request_repair", lambda *what: asked.append(what[-2:]))
     app = opened(method="unit", state="repaired", k="0.9")
     criterion = Criterion("unit", "admm", recovery="repair")
-    assert asked == [(criterion, "0.9")]
+    assert asked == [(criterion, 0.9)]
     assert "Being repaired at this k." in said(app)
     full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.identity())
     app.run()

@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from core.datasets import load_dataset
 from core.evaluation import evaluate
-from core.pruning import prune
-from core.sweep import REPAIR_STOPS, key_of
+from core.pruning import Sparsity, prune
+from core.sweep import REPAIR_STOPS
 from tests.browsing import SERVER_AWAY, confirmed, metric, needs_chromium, serving, settled, shown, visit, wall_shows
 from tests.test_instrument import slide
 
@@ -35,7 +35,7 @@ def test_a_k_stands_at_one_place(trained_server, trained_run, page):
     page.locator('.instrument[data-key="0.9"]').wait_for()
     for key, k in (("ArrowLeft", 0.85), ("ArrowLeft", 0.8), ("ArrowRight", 0.85), ("Home", 0.0), ("ArrowRight", 0.25)):
         slider_of(page).press(key)
-        page.locator(f'.instrument[data-key="{key_of(k)}"]').wait_for()
+        page.locator(f'.instrument[data-key="{Sparsity(k)}"]').wait_for()
         assert slider_of(page).evaluate(PLACE) == pytest.approx(100 * k / 102)
 
 

@@ -16,9 +16,9 @@ from core import datasets, runs, scoring
 from core.analysis import wall
 from core.datasets import load_dataset
 from core.evaluation import predict
-from core.pruning import METHODS, prune, rank
+from core.pruning import METHODS, Sparsity, prune, rank
 from core.runs import layout
-from core.sweep import STOPS, Criterion, key_of
+from core.sweep import STOPS, Criterion
 from pages.shared import networks
 from pages.shared import wall as page_wall
 from tests.browsing import Line, confirmed, needs_chromium, visit, wall_shows
@@ -93,7 +93,7 @@ def test_a_file_that_holds_something_else_is_nothing(copy, arrays):
 def test_what_is_served_is_what_is_kept(trained_run, test_images):
     kept = trained_run.predictions()
     header, _, body = gzip.decompress(wall.packed(kept, Criterion("unit"))).partition(b"\n")
-    assert header.decode().split(",") == [key_of(k) for k in STOPS]
+    assert header.decode().split(",") == [str(Sparsity(k)) for k in STOPS]
     rows = np.frombuffer(body, np.uint8).reshape(len(STOPS), len(test_images.labels))
     np.testing.assert_array_equal(rows[50], kept[Criterion("unit").key(0.5)])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import KnownError
-from core.pruning import Sparsity
+from core.pruning import AnySparsity
 from core.runs import Predictions, Run, list_runs, open_run
 from core.sweep import REPAIR_STOPS, STOPS, Criterion
 
@@ -93,7 +93,7 @@ def scores(run: Run, criterion: Criterion) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def kernels(run: Run, criterion: Criterion, k: float) -> list[np.ndarray] | None:
+def kernels(run: Run, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] | None:
     """A recovered network; None if there is none at this k.
 
     Raises:
@@ -105,7 +105,7 @@ def kernels(run: Run, criterion: Criterion, k: float) -> list[np.ndarray] | None
     return run.network(criterion.key(k))
 
 
-def network(run: Run, criterion: Criterion, k: Sparsity) -> list[np.ndarray] | None:
+def network(run: Run, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] | None:
     """The network of any criterion at k, pruned anew or as it is kept; None if it is not repaired, or trained on, at k.
 
     Raises:
@@ -114,10 +114,10 @@ def network(run: Run, criterion: Criterion, k: Sparsity) -> list[np.ndarray] | N
     if criterion.recovery == "none":
         kernels_of_run = run.kernels()
         return criterion.rank(kernels_of_run, run.activations()).prune(kernels_of_run, k)
-    return run.kernels() if k == 0 else kernels(run, criterion, float(k))
+    return run.kernels() if k == 0 else kernels(run, criterion, k)
 
 
-def source(run: Run, criterion: Criterion, k: Sparsity) -> str | None:
+def source(run: Run, criterion: Criterion, k: AnySparsity) -> str | None:
     """What tells the network at this k from an earlier or later one of the same key: the identity of the run that it
     is kept with, and the version of a repaired one. None if there is none."""
     if criterion.recovery == "none" or k == 0:
@@ -134,7 +134,7 @@ def predictions(run: Run, criterion: Criterion) -> Predictions:
     kept = run.predictions()
     if criterion.recovery == "none":
         return kept
-    found = {key: row for key, row in kept.items() if key.startswith(criterion.key(0.0).removesuffix("0"))}
+    found = {key: row for key, row in kept.items() if key.startswith(criterion.prefix)}
     if _DENSE in kept:
         found[criterion.key(0.0)] = kept[_DENSE]
     if criterion.recovery == TRAINED:

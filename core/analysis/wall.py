@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from core.datasets import Split
+from core.pruning import Sparsity
 from core.runs import Predictions
-from core.sweep import STOPS, Criterion, key_of
+from core.sweep import STOPS, Criterion
 
 
 def columns(images: int) -> int:
@@ -37,6 +38,6 @@ def known_stops(predictions: Predictions, criterion: Criterion, stops: Sequence[
 def packed(predictions: Predictions, criterion: Criterion, stops: Sequence[float] = STOPS) -> bytes:
     """The predictions at the known stops, compressed by gzip: a line with their keys, then a byte an image and stop."""
     stops = known_stops(predictions, criterion, stops)
-    header = ",".join(key_of(k) for k in stops).encode() + b"\n"
+    header = ",".join(str(Sparsity(k)) for k in stops).encode() + b"\n"
     # Neighbouring stops differ in few images, so the fastest compression is enough.
     return gzip.compress(header + b"".join(predictions[criterion.key(k)].tobytes() for k in stops), compresslevel=1)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from core.files import os_errors_as, remove
 from core.jobs.processes import begin, problem_of
 from core.limits import check_may_change
-from core.pruning import Sparsity
+from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, Work, layout, read_work
-from core.sweep import Criterion, key_of
+from core.sweep import Criterion
 
 
-def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsity]) -> None:
+def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[AnySparsity]) -> None:
     """Have the speed of some networks measured in a process of its own, one after the other; see `core.speed`.
 
     Returns as soon as it has begun. Does nothing while another measurement of the run is at work.
@@ -27,7 +27,7 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[Sparsit
     arguments = [
         *("-m", "core.speed", f"--run={run.id}", f"--method={criterion.method}", f"--recovery={criterion.recovery}"),
         *(f"--{named}={criterion.ranking}", f"--scope={criterion.scope}"),
-        f"--sparsity={','.join(key_of(k).replace(',', ':') for k in sparsities)}",
+        f"--sparsity={','.join(str(Sparsity.of(k)).replace(',', ':') for k in sparsities)}",
         f"--output_dir={run.root.resolve()}",
     ]
     state = layout.measuring(run.root, run.id)

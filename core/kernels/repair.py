@@ -49,7 +49,7 @@ from core.network import (
     sources,
     units_before,
 )
-from core.pruning import METHODS, SCOPES, AnyNetwork, Ranks, Sparsity, check_choice, rank
+from core.pruning import METHODS, SCOPES, AnyNetwork, AnySparsity, Ranks, check_choice, rank
 
 SUPPORTS = ("admm", "magnitude")
 
@@ -86,7 +86,7 @@ def repair(
     network: AnyNetwork,
     images: np.ndarray,
     method: str,
-    sparsity: Sparsity,
+    sparsity: AnySparsity,
     *,
     support: str = "admm",
     scope: str = "layer",
@@ -155,7 +155,7 @@ class Repairer:
         self._known_targets: dict[int, np.ndarray] = {}
         self._signal = self.network.shaped(np.asarray(images)[self.images]).astype(np.float32, copy=False)
 
-    def repair(self, method: str, sparsity: Sparsity, *, support: str = "admm", scope: str = "layer") -> Repaired:
+    def repair(self, method: str, sparsity: AnySparsity, *, support: str = "admm", scope: str = "layer") -> Repaired:
         """As the function `repair`, with a report of what it took."""
         began = time.perf_counter()
         check_choice("method", method, METHODS)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from core import jobs, requests, runs, scoring, turns
 from core.errors import KnownError
+from core.pruning import Sparsity
 from core.sweep import Criterion
 from pages.shared import choice, frame, networks
 
@@ -69,13 +70,13 @@ def complete(
     return Lacking(tuple(baselines), to_repair, problem)
 
 
-def request(network: networks.LoadedRun, criterion: Criterion, key: str, scores: bool, repair: bool) -> str | None:
+def request(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, scores: bool, repair: bool) -> str | None:
     """Have a run scored in the background, say so if it cannot be, or if the last attempt failed.
 
     Args:
-        network, criterion, key: what is looked at.
+        network, criterion, k: what is looked at.
         scores: whether all that the slider shows of networks that are only pruned is scored.
-        repair: whether the network at this key of k is repaired, and after it those at the stops of the slider.
+        repair: whether the network at this k is repaired, and after it those at the stops of the slider.
 
     Returns:
         Why it cannot be, or the last attempt failed.
@@ -84,7 +85,7 @@ def request(network: networks.LoadedRun, criterion: Criterion, key: str, scores:
     refused = networks.request_scores(*about, scoring.fine_curve()) if scores else None
     if repair:
         # What is on screen comes before the curves.
-        refused = networks.request_repair(*about, criterion, key) or refused
+        refused = networks.request_repair(*about, criterion, k.value) or refused
     if refused:
         title = f"{'The repair cannot begin' if repair else 'Nothing more can be scored here'}; it is tried again"
         st.warning(frame.plain(refused), title=title, icon=":material/info:")

@@ -11,7 +11,8 @@ from core import runs, scoring
 from core.analysis import footprint, latency, recovered
 from core.kernels import Difference, compact, difference
 from core.kernels.formats import whole
-from core.sweep import STOPS, Criterion, key_of, parse_key
+from core.pruning import AnySparsity, Sparsity
+from core.sweep import STOPS, Criterion
 from pages.shared import networks
 
 CURVE_STOPS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
@@ -35,21 +36,21 @@ class Footprint:
     files: pd.DataFrame
 
 
-def footprint_at(network: networks.LoadedRun, criterion: Criterion, key: str) -> Footprint | None:
+def footprint_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> Footprint | None:
     """What the network at this k takes; None if it is not repaired, or trained on, there.
 
     Raises:
         RunError: if its file is damaged.
     """
-    source = networks.source(network, criterion, key)
-    return source and _footprint(network.run.root, network.run.id, network.identity, source, criterion, key, network)
+    source = networks.source(network, criterion, k)
+    return source and _footprint(network.run.root, network.run.id, network.identity, source, criterion, k, network)
 
 
 @st.cache_resource(max_entries=100, show_spinner="Writing every file, and reading it again…")
 def _footprint(
-    root: Path, run_id: str, identity: str, source: str, criterion: Criterion, key: str, _network: networks.LoadedRun
+    root: Path, run_id: str, identity: str, source: str, criterion: Criterion, k: Sparsity, _network: networks.LoadedRun
 ) -> Footprint | None:
-    pruned = networks.kernels_at(_network, criterion, parse_key(key, len(_network.kernels) - 1))
+    pruned = networks.kernels_at(_network, criterion, k)
     if pruned is None:
         return None
     test = networks.test_split(_network.config.dataset)
@@ -103,7 +104,7 @@ def missing(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
     """Where the curves have no point yet, or that of an earlier network, in an order in which they take shape early."""
     known, ks = curve(network, criterion), stops(network, criterion)
     early = dict.fromkeys([*ks[::4], *ks[::2], *ks])
-    return [k for k in early if k not in known or known[k][0] != networks.source(network, criterion, key_of(k))]
+    return [k for k in early if k not in known or known[k][0] != networks.source(network, criterion, k)]
 
 
 def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
@@ -114,7 +115,7 @@ def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
     """
     points = curve(network, criterion)
     for k in missing(network, criterion)[:1]:
-        source = networks.source(network, criterion, key_of(k))
+        source = networks.source(network, criterion, k)
         # One that cannot be read is left out, so that the others come.
         points[k] = source, []
         points[k] = source, _point(network, criterion, k)
@@ -137,10 +138,10 @@ def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[
     return [row | counted for row in footprint.files(tiny, test.images, test.labels)]
 
 
-def speed_at(network: networks.LoadedRun, criterion: Criterion, key: str) -> dict | None:
+def speed_at(network: networks.LoadedRun, criterion: Criterion, k: AnySparsity) -> dict | None:
     """How fast the network at this k was when it was measured; None if it was not, or was another one then."""
-    record = network.run.speed(criterion.key(parse_key(key, len(network.kernels) - 1)))
-    return record if record and record.get("source") == networks.source(network, criterion, key) else None
+    record = network.run.speed(criterion.key(k))
+    return record if record and record.get("source") == networks.source(network, criterion, k) else None
 
 
 def multiply_adds(run: runs.Run, table: pd.DataFrame) -> pd.Series:
@@ -167,7 +168,7 @@ def speeds(network: networks.LoadedRun, criterion: Criterion) -> pd.DataFrame:
     run, parts = network.run, []
     ks = networks.stops(network, criterion) if criterion.recovery == recovered.TRAINED else STOPS
     for k in ks if run.speed_version() else ():
-        record = speed_at(network, criterion, key_of(k))
+        record = speed_at(network, criterion, k)
         if record:
             parts.append(pd.DataFrame(record["rows"]).assign(k=k))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -6,8 +6,8 @@ network, and what it measures takes the place of anything shown before.
 
 import dataclasses
 import time
+from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from core.analysis.distributions import layer_names
@@ -15,7 +15,8 @@ from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
 from core.config import DatasetSpec
-from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion, key_of, parse_key
+from core.pruning import Sparsity
+from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion
 from pages.shared import background, component, frame, in_view, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
@@ -23,7 +24,7 @@ PLOTLY_PATH = "library/plotly.min.js"
 REFRESH_SECONDS = 2.0
 WON_BACK_DROP = 0.005
 """The slider opens at the largest k that costs at most this much accuracy, where pruning is worth a look."""
-BESIDE_FIRST = key_of(0.9)
+BESIDE_FIRST = 0.9
 """Where repaired networks that nobody has asked for begin."""
 QUICK_FROM = {"weight": 0.97, "unit": 0.5}
 """From which k on scoring costs a fraction of the dense network: nearly all weights are gone, or half of the units."""
@@ -50,29 +51,28 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
     if view == "full" and criterion.recovery == "none" and scores.complete:
         # The numbers that stand beside come at leisure, and show where the slider rests next.
         repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
-        if not scores.beside.keys() >= {key_of(k) for k in REPAIR_STOPS}:
+        if not scores.beside.keys() >= {*REPAIR_STOPS}:
             networks.request_repair(network.run.root, network.run.id, network.identity, repaired, BESIDE_FIRST)
-    waits = _waits(criterion, _position(network, criterion, news=False)["key"], scores)
+    waits = _waits(criterion, _position(network, criterion, news=False)[0], scores)
     st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 
 
-def address_key(network: networks.LoadedRun, criterion: Criterion) -> str:
+def address_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
     """The k in view, as the slider knows it; where none is, or none that can be, one that is worth a look."""
     said = in_view.k()
-    k = parse_key(said, len(network.kernels) - 1)
-    fits = k is not None and (separable(criterion) or not np.ndim(k))
+    k = Sparsity.parse(said, len(network.kernels) - 1)
+    fits = k is not None and (separable(criterion) or not k.by_layer)
     if not fits:
-        k = networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP)
+        k = Sparsity(networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP))
     if criterion.recovery == TRAINED:
         # There are only these.
-        k = min(networks.stops(network, criterion), key=lambda stop: abs(stop - k))
-    key = key_of(k)
+        k = Sparsity(min(networks.stops(network, criterion), key=lambda stop: abs(stop - k.value)))
     if said and not fits:
         each = f", or one for each of {len(network.kernels) - 1} hidden layers" if separable(criterion) else ""
-        frame.say_ignored("k", said, f"a number from 0 to 1{each}", f"k = {key}")
-    in_view.keep_k(key)
-    in_view.complete("k", key)
-    return key
+        frame.say_ignored("k", said, f"a number from 0 to 1{each}", f"k = {k}")
+    in_view.keep_k(str(k))
+    in_view.complete("k", str(k))
+    return k
 
 
 def separable(criterion: Criterion) -> bool:
@@ -87,31 +87,31 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.rerun()
         about = subject(network, criterion)
         scores = networks.live_scores(network, criterion)
-        at = _position(network, criterion)
-        if not at["moving"]:
-            in_view.keep_k(at["key"])
+        k, moving = _position(network, criterion)
+        if not moving:
+            in_view.keep_k(str(k))
         measured = st.session_state.get("measured", {})
-        if (measured.get("subject"), measured.get("key")) != (about, at["key"]):
+        if (measured.get("subject"), measured.get("key")) != (about, str(k)):
             measured = None
             if criterion.recovery != "none":
-                measured = _kept(network, criterion, at, scores)
-            elif _is_worth_measuring(criterion, at, scores):
-                measured = {"subject": about, **_measure(network, criterion, at["key"])}
+                measured = None if moving else _kept(k, scores)
+            elif not moving or _is_worth_measuring(criterion, k, scores):
+                measured = {"subject": about, **_measure(network, criterion, k)}
                 st.session_state.measured = measured
         # What is won back stands beside what was pruned.
         to_score = not networks.live_scores(network, criterion.as_pruned).complete
-        to_repair = not at["moving"] and _lacks_repair(criterion, at["key"], scores)
+        to_repair = not moving and _lacks_repair(criterion, k, scores)
         problem = None
         if to_score or to_repair:
-            problem = background.request(network, criterion, at["key"], to_score, to_repair)
-            if not problem and not at["moving"]:
-                background.touch([network.run], criterion, at["key"])
+            problem = background.request(network, criterion, k, to_score, to_repair)
+            if not problem and not moving:
+                background.touch([network.run], criterion, k)
         told = _told()
         slider, images = st.columns(2, gap="large") if view == "present" else (st.container(), st.container())
         with slider:
             _component(
                 key="instrument",
-                data=_contract(network, criterion, view, at["key"], scores, measured, problem),
+                data=_contract(network, criterion, view, k, scores, measured, problem),
                 on_at_change=lambda: None,
             )
         if _told() != told:
@@ -119,22 +119,20 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.rerun()
         with images:
             # While the pointer moves, the wall does without what is not scored yet.
-            rests = at if not at["moving"] else {"key": "0"}
-            k = parse_key(rests["key"], len(network.kernels) - 1)
-            wall.show(network, criterion, about, rests["key"], k, tall=view == "present")
-        if at["moving"]:
+            wall.show(network, criterion, about, Sparsity(0.0) if moving else k, tall=view == "present")
+        if moving:
             return
-        if st.query_params.get("run") and st.query_params.get("k") != at["key"]:
-            st.query_params["k"] = at["key"]
+        if st.query_params.get("run") and st.query_params.get("k") != str(k):
+            st.query_params["k"] = str(k)
             if any(st.session_state.get(name) for name in details):
                 st.rerun()
         if criterion.recovery == "repair" and any(st.session_state.get(name) for name in details):
             # What the details are about may have come to be meanwhile.
-            there = about, at["key"], at["key"] in scores.known
+            there = about, k, k in scores.known
             if st.session_state.get("details_of") != there:
                 st.session_state.details_of = there
                 st.rerun()
-        if waits != _waits(criterion, at["key"], scores):
+        if waits != _waits(criterion, k, scores):
             st.rerun()
 
 
@@ -143,8 +141,8 @@ def _told() -> dict:
     return st.session_state.get("instrument", {}).get("at") or {}
 
 
-def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = True) -> dict:
-    """Where the slider is: `key`, and whether it is `moving`.
+def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = True) -> tuple[Sparsity, bool]:
+    """Where the slider is, and whether it is moving.
 
     What the browser tells is taken once; after that the address is the truth, which the back button changes, too.
 
@@ -153,35 +151,31 @@ def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = Tr
     """
     at = _told()
     about = subject(network, criterion)
-    k = parse_key(at.get("key", ""), len(network.kernels) - 1)
-    valid = at.get("subject") == about and k is not None and (separable(criterion) or not np.ndim(k))
+    k = Sparsity.parse(at.get("key", ""), len(network.kernels) - 1)
+    valid = at.get("subject") == about and k is not None and (separable(criterion) or not k.by_layer)
     if criterion.recovery == TRAINED and valid:
         valid = k in networks.stops(network, criterion)
     is_news = valid and st.session_state.get("heard") != at.get("serial")
     if valid and (is_news or at["moving"] or "k" not in st.query_params):
         if news:
             st.session_state.heard = at.get("serial")
-        return {"key": key_of(k), "moving": bool(at["moving"])}
-    return {"key": address_key(network, criterion), "moving": False}
+        return k, bool(at["moving"])
+    return address_k(network, criterion), False
 
 
-def _is_worth_measuring(criterion: Criterion, at: dict, scores: networks.LiveScores) -> bool:
+def _is_worth_measuring(criterion: Criterion, k: Sparsity, scores: networks.LiveScores) -> bool:
     """At rest everything is measured. While the pointer moves, what is quick to score is measured, too, and what is
     not known yet; the rest would only keep the measurement at rest waiting, twice as long by weight."""
-    if not at["moving"] or at["key"] not in scores.known:
-        return True
-    k = parse_key(at["key"], 1)
-    return k is not None and k >= QUICK_FROM[criterion.method]
+    return k not in scores.known or k.value >= QUICK_FROM[criterion.method]
 
 
-def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dict:
+def _measure(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> dict:
     """Really prune at this k and score on the full test set."""
     ranked = networks.rank_run(network, criterion)
-    k = parse_key(key, len(network.kernels) - 1)
     score = networks.examined(network, criterion, k).score
     taken = ranked.ranks.taken(k)
     return {
-        "key": key,
+        "key": str(k),
         "accuracy": score.accuracy,
         "loss": score.loss,
         "taken": taken,
@@ -190,35 +184,39 @@ def _measure(network: networks.LoadedRun, criterion: Criterion, key: str) -> dic
     }
 
 
-def _kept(network: networks.LoadedRun, criterion: Criterion, at: dict, scores: networks.LiveScores) -> dict | None:
+def _kept(k: Sparsity, scores: networks.LiveScores) -> dict | None:
     """What was measured of a recovered network, which is kept; None if there is none at this k."""
-    key = at["key"]
-    if at["moving"] or key not in scores.known:
+    if k not in scores.known:
         return None
-    accuracy, loss = scores.known[key]
-    return {"key": key, "accuracy": accuracy, "loss": loss}
+    accuracy, loss = scores.known[k]
+    return {"key": str(k), "accuracy": accuracy, "loss": loss}
 
 
-def _lacks_repair(criterion: Criterion, key: str, scores: networks.LiveScores) -> bool:
+def _lacks_repair(criterion: Criterion, k: Sparsity, scores: networks.LiveScores) -> bool:
     """Whether the slider shows repaired networks, and there are some to come."""
-    return criterion.recovery == "repair" and not (scores.complete and key in scores.known)
+    return criterion.recovery == "repair" and not (scores.complete and k in scores.known)
 
 
-def _waits(criterion: Criterion, key: str, scores: networks.LiveScores) -> bool:
+def _waits(criterion: Criterion, k: Sparsity, scores: networks.LiveScores) -> bool:
     """Whether there is anything to come that the slider shows."""
-    return not scores.complete or _lacks_repair(criterion, key, scores)
+    return not scores.complete or _lacks_repair(criterion, k, scores)
 
 
-def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) -> dict[str, str]:
-    """What the line under the numbers says: by the key of k, what winning back cost."""
+def _by_key(values: dict[float, Any] | None) -> dict[str, Any] | None:
+    """As the browser knows them: by the key of k."""
+    return None if values is None else {str(Sparsity(k)): value for k, value in values.items()}
+
+
+def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) -> dict[float, str]:
+    """What the line under the numbers says: by k, what winning back cost."""
     tested = f"scored on all {spec.test_size:,} test images."
     said = {}
-    for key, (images, epochs, seconds) in scores.cost.items():
+    for k, (images, epochs, seconds) in scores.cost.items():
         if criterion.recovery == "repair":
-            said[key] = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels, and {tested}"
+            said[k] = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels, and {tested}"
         else:
             long = f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
-            said[key] = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
+            said[k] = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
     return said
 
 
@@ -226,7 +224,7 @@ def _contract(
     network: networks.LoadedRun,
     criterion: Criterion,
     view: str,
-    key: str,
+    k: Sparsity,
     scores: networks.LiveScores,
     measured: dict | None,
     problem: str | None,
@@ -239,7 +237,7 @@ def _contract(
         # The network and the criterion; with another one the slider begins anew, at `k`.
         "subject": subject(network, criterion),
         "view": view,
-        "k": key,
+        "k": str(k),
         # Whether each layer can have a k of its own.
         "separable": separable(criterion),
         # What k is a fraction of.
@@ -248,25 +246,25 @@ def _contract(
         "state": criterion.recovery,
         "beside": {
             "name": RECOVERIES["repair" if criterion.recovery == "none" else "none"],
-            "accuracy": scores.beside,
+            "accuracy": _by_key(scores.beside),
         },
-        "said": _said(criterion, scores, network.config.spec),
+        "said": _by_key(_said(criterion, scores, network.config.spec)),
         # How it looks: where Plotly is, colours, pixels.
         "plotly": PLOTLY_PATH,
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
         # The whole scale of the slider as keys, the same in every state; and whether any other k can be asked for.
-        "scale": [key_of(k) for k in STOPS],
+        "scale": [str(Sparsity(stop)) for stop in STOPS],
         "any": criterion.recovery != TRAINED,
         # Where the slider stops, as keys. For each stop of the scale and each layer: what its histogram loses, how many
         # of its weights are zero, and the smallest that survives.
-        "stops": [key_of(k) for k in networks.stops(network, criterion)],
+        "stops": [str(Sparsity(stop)) for stop in networks.stops(network, criterion)],
         "taken": ranked.taken,
         "zeroed": ranked.zeroed,
         "thresholds": ranked.thresholds,
         # Of recovered networks instead, by key of k: how many weights of each layer are zero, and the histogram
         # of the others.
-        "recovered": networks.recovered_layers(network, criterion),
+        "recovered": _by_key(networks.recovered_layers(network, criterion)),
         # The histogram of each hidden layer, and its figure as Plotly wants it.
         "counts": [layer.counts.tolist() for layer in ranked.distributions],
         "edges": [layer.edges.tolist() for layer in ranked.distributions],
@@ -278,11 +276,11 @@ def _contract(
         "images": network.config.spec.test_size,
         # Accuracy and loss: dense; by key of k, as scored so far; just measured at one key, or None.
         "dense": dataclasses.asdict(network.dense),
-        "known": scores.known,
+        "known": _by_key(scores.known),
         "measured": measured,
         "scored": _scored(network, criterion, scores, problem),
         # What is known of the repaired network at k while it is not there yet; None if it is.
-        "coming": _coming(network, criterion, key, scores, problem),
+        "coming": _coming(network, criterion, k, scores, problem),
         # The figure of accuracy against k.
         "curve": scores.curve,
     }
@@ -303,15 +301,15 @@ def _scored(
 
 
 def _coming(
-    network: networks.LoadedRun, criterion: Criterion, key: str, scores: networks.LiveScores, problem: str | None
+    network: networks.LoadedRun, criterion: Criterion, k: Sparsity, scores: networks.LiveScores, problem: str | None
 ) -> dict | None:
-    if criterion.recovery != "repair" or key in scores.known:
+    if criterion.recovery != "repair" or k in scores.known:
         return None
-    k, ranks = float(key), networks.rank_run(network, criterion).ranks
+    ranks = networks.rank_run(network, criterion).ranks
     by_layer = criterion.scope == "layer"
     zeroed = ranks.zeroed(network.kernels, k)
     return {
-        "key": key,
+        "key": str(k),
         "text": "Not repaired at this k." if problem else background.repairing(network.run, criterion.key(k)),
         # Globally, repair shares the sparsity between the layers in its own way.
         "zeroed": zeroed if by_layer else None,

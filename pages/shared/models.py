@@ -28,7 +28,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None
         f"{network.config.spec.test_size:,} test images before it is offered, and says so in its metadata."
     )
     frame.link_to("smallest", "Smaller still: a network trained for its size", in_view.query())
-    if k == 1 or (isinstance(k, list) and 1 in k):
+    if 1 in k.each:
         st.info("Nothing is left of the network at k = 1. Choose a smaller k.", icon=":material/info:")
         return
     at_work = _at_work(subject)

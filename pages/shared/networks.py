@@ -18,9 +18,9 @@ from core.charts import live
 from core.config import Config
 from core.errors import DatasetError, KnownError, RunError
 from core.evaluation import Examination, Score, examine
-from core.pruning import METHODS, Ranks, Sparsity
+from core.pruning import METHODS, AnySparsity, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
-from core.sweep import REPAIR_STOPS, STOPS, Criterion, key_of, parse_key, random_baseline
+from core.sweep import REPAIR_STOPS, STOPS, Criterion, random_baseline
 
 RECOVERED_REACH = {"weight": 4.0, "unit": 2.25}
 """How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
@@ -123,14 +123,14 @@ def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _net
 class LiveScores:
     """What is known of a criterion so far.
 
-    `known` holds accuracy and loss by the key of k, `beside` the accuracy in the other state by the key of k, `curve`
-    the figure of the curves, `cost` what winning back took (images, epochs, seconds) by the key of k; `done` of `total`
-    scores are there of all that the live slider uses: of this criterion and of the others, or of the repaired networks.
+    `known` holds accuracy and loss by k, `beside` the accuracy in the other state by k, `curve` the figure of the
+    curves, `cost` what winning back took (images, epochs, seconds) by k; `done` of `total` scores are there of all that
+    the live slider uses: of this criterion and of the others, or of the repaired networks.
     """
 
-    known: dict[str, list[float]]
-    beside: dict[str, float]
-    cost: dict[str, tuple[int, int, float]]
+    known: dict[float, list[float]]
+    beside: dict[float, float]
+    cost: dict[float, tuple[int, int, float]]
     curve: dict
     done: int
     total: int
@@ -141,7 +141,7 @@ class LiveScores:
 
     def furthest(self, accuracy: float) -> float:
         """The largest k that keeps at least this accuracy; 0 if none is known."""
-        return max((float(key) for key, (reached, _) in self.known.items() if reached >= accuracy), default=0.0)
+        return max((k for k, (reached, _) in self.known.items() if reached >= accuracy), default=0.0)
 
 
 def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
@@ -184,14 +184,14 @@ def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, v
         total, missing = len(REPAIR_STOPS), len(criterion.missing(table, REPAIR_STOPS))
     repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
     other = (repaired if criterion.recovery == "none" else criterion.as_pruned).select(table)
-    cost = {key_of(row.sparsity): (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
-    known = {key_of(row.sparsity): [row.accuracy, row.loss] for row in rows.itertuples()}
+    cost = {row.sparsity: (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
+    known = {row.sparsity: [row.accuracy, row.loss] for row in rows.itertuples()}
     if criterion.recovery == recovered.TRAINED:
         result = run.ended_with()
-        known["0"] = [result.test_accuracy, result.test_loss]
+        known[0.0] = [result.test_accuracy, result.test_loss]
     return LiveScores(
         known=known,
-        beside={key_of(row.sparsity): row.accuracy for row in other.itertuples()},
+        beside={row.sparsity: row.accuracy for row in other.itertuples()},
         cost={} if criterion.recovery == "none" else cost,
         curve=live.live_curve(table, criterion, random_baseline(table, criterion.method), trained).to_plotly_json(),
         done=total - missing,
@@ -220,11 +220,11 @@ def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
 def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> list[str]:
     run = runs.open_run(run_id, root)
     known = wall.known_stops(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
-    return [key_of(k) for k in known]
+    return [str(Sparsity(k)) for k in known]
 
 
-def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict] | None:
-    """What is left in each hidden layer of the recovered networks, by the key of k; None of networks only pruned.
+def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, dict] | None:
+    """What is left in each hidden layer of the recovered networks, by k; None of networks only pruned.
 
     `zeroed` says how many weights are zero, `bars` is the histogram of the weights, or units, that are left; one each a
     hidden layer.
@@ -232,34 +232,34 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[str, dict
     if criterion.recovery == "none":
         return None
     run = network.run
-    sources = {key: source(network, criterion, key) for key in live_scores(network, criterion).known}
+    sources = {k: source(network, criterion, k) for k in live_scores(network, criterion).known}
     found = {
-        key: _kept_layers(run.root, run.id, source, criterion, key, network)
-        for key, source in sources.items()
+        k: _kept_layers(run.root, run.id, source, criterion, k, network)
+        for k, source in sources.items()
         if source is not None
     }
-    return {key: layers for key, layers in found.items() if layers is not None}
+    return {k: layers for k, layers in found.items() if layers is not None}
 
 
-def source(network: LoadedRun, criterion: Criterion, key: str) -> str | None:
+def source(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> str | None:
     """As `core.analysis.recovered.source`; what was trained on is looked for every other second.
 
     None if there is no such network: that there is none must not be remembered.
     """
-    if key == "0" or criterion.recovery == "none":
+    if k == 0 or criterion.recovery == "none":
         return network.identity
     if criterion.recovery == recovered.TRAINED:
-        return dict(_children(network.run.root, network.run.id, criterion.method)).get(float(key))
-    version = network.run.network_version(criterion.key(float(key)))
+        return dict(_children(network.run.root, network.run.id, criterion.method)).get(k)
+    version = network.run.network_version(criterion.key(k))
     return f"{network.identity} {version}" if version else None
 
 
 @st.cache_resource(max_entries=400, show_spinner="Reading the recovered networks…")
 def _kept_layers(
-    root: Path, run_id: str, source: str, criterion: Criterion, key: str, _network: LoadedRun
+    root: Path, run_id: str, source: str, criterion: Criterion, k: float, _network: LoadedRun
 ) -> dict | None:
     try:
-        kept = _kept(root, run_id, source, criterion, key, _network)
+        kept = _kept(root, run_id, source, criterion, Sparsity(k), _network)
     except RunError:
         return None  # said where it is looked at; the other ones are whole
     if kept is None:
@@ -272,7 +272,7 @@ def _kept_layers(
     }
 
 
-def kernels_at(network: LoadedRun, criterion: Criterion, k: Sparsity) -> list[np.ndarray] | None:
+def kernels_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] | None:
     """The network that is looked at; None if it is not repaired, or trained on, at this k.
 
     Raises:
@@ -280,38 +280,36 @@ def kernels_at(network: LoadedRun, criterion: Criterion, k: Sparsity) -> list[np
     """
     if criterion.recovery == "none":
         return rank_run(network, criterion).ranks.prune(network.kernels, k)
-    key = key_of(k)
-    of = source(network, criterion, key)
-    return None if of is None else _kept(network.run.root, network.run.id, of, criterion, key, network)
+    of = source(network, criterion, k)
+    return None if of is None else _kept(network.run.root, network.run.id, of, criterion, Sparsity.of(k), network)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _kept(
-    root: Path, run_id: str, source: str, criterion: Criterion, key: str, _network: LoadedRun
+    root: Path, run_id: str, source: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
 ) -> list[np.ndarray] | None:
-    if key == "0":
+    if k == 0:
         return _network.kernels
-    return recovered.kernels(runs.open_run(run_id, root), criterion, float(key))
+    return recovered.kernels(runs.open_run(run_id, root), criterion, k)
 
 
-def predicted(network: LoadedRun, criterion: Criterion, k: Sparsity) -> np.ndarray | None:
+def predicted(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> np.ndarray | None:
     """The predicted class of every test image; None if the network is not repaired, or trained on, at this k."""
     if criterion.recovery == "none":
         return examined(network, criterion, k).predictions
     return recovered.predictions(network.run, criterion).get(criterion.key(k))
 
 
-def examined(network: LoadedRun, criterion: Criterion, k: Sparsity) -> Examination:
+def examined(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> Examination:
     """The network really pruned at any k, and scored on the full test set; shared by all sessions."""
-    return _examined(network.run.root, network.run.id, network.identity, criterion, key_of(k), network)
+    return _examined(network.run.root, network.run.id, network.identity, criterion, Sparsity.of(k), network)
 
 
 @st.cache_resource(max_entries=300, show_spinner=False)
 def _examined(
-    root: Path, run_id: str, identity: str, criterion: Criterion, key: str, _network: LoadedRun
+    root: Path, run_id: str, identity: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
 ) -> Examination:
     test = test_split(_network.config.dataset)
-    k = parse_key(key, len(_network.kernels) - 1)
     return examine(rank_run(_network, criterion).ranks.prune(_network.kernels, k), test.images, test.labels)
 
 
@@ -339,9 +337,9 @@ def request_scores(root: Path, run_id: str, identity: str, wanted: Sequence) -> 
 
 
 @st.cache_resource(max_entries=100, ttl=REQUEST_SECONDS, show_spinner=False)
-def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, key: str) -> str | None:
-    """As `request_scores`, for a repaired network of that key of k, and then for those at the stops of the slider."""
-    return _refused(jobs.start_repair, runs.open_run(run_id, root), criterion, float(key), True)
+def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, k: float) -> str | None:
+    """As `request_scores`, for a repaired network at that k, and then for those at the stops of the slider."""
+    return _refused(jobs.start_repair, runs.open_run(run_id, root), criterion, k, True)
 
 
 def _refused(start: Callable[..., None], run: runs.Run, *what: object) -> str | None:

@@ -9,8 +9,8 @@ from core.analysis import recovered
 from core.charts import interactive
 from core.config import RECOVERY, STARTS, RecoveryConfig
 from core.errors import ConfigError, KnownError
+from core.pruning import Sparsity
 from core.runs import Phase
-from core.sweep import key_of
 from pages.shared import actions, choice, frame, networks, progress
 
 HOWS = {
@@ -36,7 +36,7 @@ def show(network: networks.LoadedRun, method: str) -> bool:
             "instead.",
             icon=":material/info:",
         )
-        made = {"method": network.config.method, "state": "trained on", "k": key_of(network.config.sparsity)}
+        made = {"method": network.config.method, "state": "trained on", "k": str(Sparsity(network.config.sparsity))}
         frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent.id)} | made)
         return False
     running = [child for child in recovered.children(network.run) if child.is_training()]
@@ -186,7 +186,7 @@ def watch(ids: list[str]) -> None:
                     )
 
 
-def link_to_own_page(network: networks.LoadedRun, method: str, k: float) -> None:
+def link_to_own_page(network: networks.LoadedRun, method: str, k: Sparsity) -> None:
     """The way to the run of its own that the slider stands on."""
     child = recovered.trained_on(network.run, method).get(k)
     if child:

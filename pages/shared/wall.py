@@ -17,8 +17,8 @@ from core.analysis.drawing import answers, read
 from core.charts import interactive
 from core.errors import KnownError
 from core.kernels import SUPPORTS
-from core.pruning import METHODS, RANKINGS, SCOPES
-from core.sweep import Criterion, key_of
+from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
+from core.sweep import Criterion
 from pages.shared import component, networks
 
 PATH = "wall/{run}/{identity}/{what}"
@@ -55,19 +55,12 @@ def serve(request: Request) -> Response:
     return PlainTextResponse("There is no such file.", 404)
 
 
-def show(
-    network: networks.LoadedRun,
-    criterion: Criterion,
-    about: str,
-    key: str,
-    k: float | list[float],
-    tall: bool = False,
-) -> None:
+def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Sparsity, tall: bool = False) -> None:
     """Show the wall, which follows the slider of the same subject.
 
     Args:
         about: the subject of the slider; see `pages.shared.instrument.subject`.
-        key, k: where the slider rests; what the browser does not know of it is predicted here.
+        k: where the slider rests; what the browser does not know of it is predicted here.
         tall: whether it fills the height of the screen.
     """
     spec = network.config.spec
@@ -77,10 +70,10 @@ def show(
     version = f"{zlib.crc32(','.join(known).encode()):x}" if criterion.recovery == "none" else networks.version(network)
     choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
-    if key not in known:
+    if str(k) not in known:
         predictions = networks.predicted(network, criterion, k)
         if predictions is not None:
-            measured = {"key": key, "predictions": base64.b64encode(predictions.tobytes()).decode()}
+            measured = {"key": str(k), "predictions": base64.b64encode(predictions.tobytes()).decode()}
     _component(
         key="wall",
         data={
@@ -93,7 +86,7 @@ def show(
             "columns": wall.columns(spec.test_size),
             "side": spec.side,
             "classes": spec.classes,
-            "stops": [key_of(stop) for stop in networks.stops(network, criterion)],
+            "stops": [str(Sparsity(stop)) for stop in networks.stops(network, criterion)],
             # What is predicted at a k that is no known stop, or None.
             "measured": measured,
             "picked": _picked(spec.test_size),

@@ -16,11 +16,11 @@ from core.exports.models.verify import answers_of, check_about, check_same
 from core.files import make_folder, os_errors_as, read_bytes, write_atomic, write_text
 from core.kernels import Compacted, compact
 from core.network import Kernels
-from core.pruning import Sparsity
+from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
 from core.scoring import repaired_curve, score_run
-from core.sweep import Criterion, key_of
+from core.sweep import Criterion
 
 STAGES = ("Reading the network", "Repairing it", "Converting", "Opening the file and scoring it on all test images")
 """What the making of a file goes through, in this order; what is there already is left out."""
@@ -40,7 +40,10 @@ class Subject:
 
     run: Run
     criterion: Criterion | None = None
-    sparsity: Sparsity = 0.0
+    sparsity: AnySparsity = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sparsity", Sparsity.of(self.sparsity))
 
     @property
     def state(self) -> str:
@@ -54,13 +57,13 @@ class Subject:
         parts = [self.run.id]
         if self.criterion:
             defaults = ("magnitude", "admm", "layer")
-            parts += [self.criterion.method, key_of(self.sparsity).replace(",", "-")]
+            parts += [self.criterion.method, str(self.sparsity).replace(",", "-")]
             parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in defaults]
         return f"{'-'.join([*parts, self.state.replace(' ', '-')])}.{FORMATS[form].suffix}"
 
     def kept_name(self, form: str) -> str:
         """What it is called in the folder of its run, and in the name of the lock of who makes it."""
-        key = self.criterion.key(0.0)[:-1] + key_of(self.sparsity) if self.criterion else "whole"
+        key = self.criterion.key(self.sparsity) if self.criterion else "whole"
         return f"{key.replace(',', '-')}.{FORMATS[form].suffix}"
 
     def flags(self, form: str) -> list[str]:
@@ -71,7 +74,7 @@ class Subject:
         repaired = self.criterion.recovery == "repair"
         chosen = [f"--support={self.criterion.ranking}", "--repair"] if repaired else []
         chosen = chosen or [f"--ranking={self.criterion.ranking}"]
-        pruned = [f"--method={self.criterion.method}", f"--sparsity={key_of(self.sparsity)}"]
+        pruned = [f"--method={self.criterion.method}", f"--sparsity={self.sparsity}"]
         return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
 
 
@@ -195,7 +198,7 @@ def _kernels(subject: Subject, report: Callable[[str], object]) -> Kernels:
         return run.kernels()
     if criterion.recovery == "repair" and run.network(criterion.key(subject.sparsity)) is None:
         report(STAGES[1])
-        wanted = repaired_curve(criterion.method, criterion.ranking, criterion.scope, [subject.sparsity])
+        wanted = repaired_curve(criterion.method, criterion.ranking, criterion.scope, [subject.sparsity.value])
         for _ in score_run(run, wanted):
             pass
     return recovered.network(run, criterion, subject.sparsity)
@@ -211,12 +214,12 @@ def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[st
     report(STAGES[3])
     config = subject.run.config()
     test = load_dataset(config.dataset, subject.run.root).test
-    criterion = dataclasses.asdict(subject.criterion) if subject.criterion else {}
+    criterion, k = dataclasses.asdict(subject.criterion) if subject.criterion else {}, subject.sparsity
     about = {
         "run": subject.run.id,
         "dataset": config.dataset,
         "state": subject.state,
-        **({"k": subject.sparsity} if criterion else {}),
+        **({"k": [*k.each] if k.by_layer else k.value} if criterion else {}),
         **{name: value for name, value in criterion.items() if name in ("method", "ranking", "scope")},
         "parameters": small.parameters,
         "test_images": len(test.labels),
@@ -249,6 +252,6 @@ def _score(form: Format, data: bytes, kernels: Kernels, test: Split) -> float:
 def _check_alive(small: Compacted, subject: Subject) -> None:
     if not len(small.inputs):
         raise ExportError(
-            f"Nothing is left of {subject.run.id} at k = {key_of(subject.sparsity)}: no pixel reaches an output any "
+            f"Nothing is left of {subject.run.id} at k = {subject.sparsity}: no pixel reaches an output any "
             "more, and every image gets the same answer. Choose a smaller k."
         )

@@ -10,7 +10,7 @@ from core import command
 from core.config import ConfigError
 from core.exports.models import FORMATS, Exported, Subject, export, find
 from core.files import os_errors_as, write_atomic
-from core.kernels import SUPPORTS
+from core.kernels import DEFAULT_SUPPORT, SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import layout, open_run
 from core.settings import cache_root
@@ -31,7 +31,7 @@ def define_flags() -> None:
         "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
     )
     flags.DEFINE_bool("repair", False, "If true, repair the pruned network, if that has not been done yet.")
-    flags.DEFINE_enum("support", "admm", SUPPORTS, "With --repair: how what stays is chosen.")
+    flags.DEFINE_enum("support", DEFAULT_SUPPORT, SUPPORTS, "With --repair: how what stays is chosen.")
     flags.DEFINE_enum("format", "keras", list(FORMATS), "The format of the file.")
     flags.DEFINE_string("output", None, "The file to write; by default it is only kept with the run.")
     flags.DEFINE_string("output_dir", str(cache_root()), "The cache with the run.")

@@ -8,7 +8,7 @@ from absl import flags
 from core import command, requests
 from core import config as configuration
 from core.errors import RunError
-from core.kernels import SUPPORTS
+from core.kernels import DEFAULT_SUPPORT, SUPPORTS
 from core.pruning import METHODS, SCOPES
 from core.runs import open_run
 from core.scoring import repaired_curve, score_run, steps_of, unscored_of
@@ -27,7 +27,10 @@ def define_flags() -> None:
         "The sparsities to repair at, separated by commas; by default those of the live slider.",
     )
     flags.DEFINE_enum(
-        "support", "admm", SUPPORTS, "How what stays is chosen: by least squares (admm), or the largest (magnitude)."
+        "support",
+        DEFAULT_SUPPORT,
+        SUPPORTS,
+        "How what stays is chosen: by least squares (admm), or the largest (magnitude).",
     )
     flags.DEFINE_enum(
         "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."

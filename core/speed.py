@@ -18,7 +18,7 @@ from core.analysis.recovered import TRAINED, network, source
 from core.datasets import load_dataset
 from core.errors import RunError
 from core.exports.models import runtimes
-from core.kernels import SUPPORTS, compact
+from core.kernels import DEFAULT_SUPPORT, SUPPORTS, compact
 from core.kernels.formats import whole
 from core.network import Kernels
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
@@ -47,7 +47,7 @@ def define_flags() -> None:
         "The network as pruned, repaired or trained on. One that was repaired or trained on has to be there.",
     )
     flags.DEFINE_enum("ranking", "magnitude", RANKINGS, "What goes first in a network that is only pruned.")
-    flags.DEFINE_enum("support", "admm", SUPPORTS, "How what stays was chosen in a repaired network.")
+    flags.DEFINE_enum("support", DEFAULT_SUPPORT, SUPPORTS, "How what stays was chosen in a repaired network.")
     flags.DEFINE_enum(
         "scope", "layer", SCOPES, "Prune the fraction k of each hidden layer, or of all of them together."
     )

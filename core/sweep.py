@@ -12,7 +12,7 @@ import pandas as pd
 
 from core.config import K_VALUES
 from core.evaluation import evaluate, examine, predict
-from core.kernels import Repairer, Report
+from core.kernels import DEFAULT_SUPPORT, Repairer, Report
 from core.network import Kernels, Network, as_network
 from core.pruning import CHANCE, METHODS, AnySparsity, Ranks, Sparsity, rank
 
@@ -41,6 +41,11 @@ RANDOM_SEEDS = (0, 1, 2)
 """The seeds of the random rankings whose mean and spread are the baseline."""
 
 
+def default_ranking(recovery: str) -> str:
+    """The ranking that goes without saying."""
+    return DEFAULT_SUPPORT if recovery == "repair" else "magnitude"
+
+
 @dataclass(frozen=True)
 class Criterion:
     """What decides which weights or units go, and what happens to the others: how a row of a sweep was made.
@@ -66,6 +71,11 @@ class Criterion:
     def as_pruned(self) -> "Criterion":
         """The same without recovery; what is won back is compared with pruning by magnitude."""
         return self if self.recovery == "none" else Criterion(self.method, scope=self.scope)
+
+    @property
+    def repaired(self) -> "Criterion":
+        """Repaired networks of the same method and scope, with the support that is the default."""
+        return Criterion(self.method, DEFAULT_SUPPORT, self.scope, recovery="repair")
 
     def rank(self, network: Network | Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
         """Put a network's weights or units in this order."""

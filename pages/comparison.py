@@ -11,6 +11,7 @@ from core.charts import interactive
 from core.charts.curves import PUBLISHED, X_AXES, Y_AXES, Axis, Curve, comparison_curves, x_axis
 from core.config import DATASETS, K_VALUES
 from core.errors import KnownError
+from core.kernels import DEFAULT_SUPPORT
 from core.pruning import CHANCE, METHODS, SHUFFLED
 from core.sweep import RECOVERIES, Criterion
 from pages.shared import background, choice, downloads, footprints, frame, networks, progress
@@ -276,9 +277,7 @@ for run_id in chosen:
         frame.error_box(error, f"{run_id} cannot be shown")
 shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]
 scopes = list(dict.fromkeys(scope for _, scope in criteria)) if "repaired" in states else []
-repairs = [
-    Criterion(method, comparison.SUPPORT["repair"], scope, recovery="repair") for scope in scopes for method in METHODS
-]
+repairs = [Criterion(method, scope=scope).repaired for scope in scopes for method in METHODS]
 request = [list(sweeps), sparsities, shuffled, repairs]
 lacking = background.complete(*request)
 if coming or lacking:
@@ -288,7 +287,7 @@ if not sweeps:
     st.stop()
 
 ways = [(*criterion, "none") for criterion in criteria if "as pruned" in states]
-ways += [(comparison.SUPPORT["repair"], scope, "repair") for scope in scopes]
+ways += [(DEFAULT_SUPPORT, scope, "repair") for scope in scopes]
 ways += [("magnitude", "layer", how) for how in comparison.TRAINED if "trained on" in states]
 baselines = [("random", "layer", "none")]
 baselines += [(name, "global", "none") for name, ranking in SHUFFLED.items() if ranking in shuffled]

@@ -15,14 +15,12 @@ from core.errors import KnownError
 from core.kernels import compact
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
 from core.runs import Run
-from core.sweep import RECOVERIES, Criterion
+from core.sweep import RECOVERIES, Criterion, default_ranking
 
 MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
 """What is averaged over seeds, with its deviation."""
 TRAINED = tuple(name for name in RECOVERIES if name not in ("none", "repair"))
 """Recoveries that saw labels again: each is a run of its own, with a parent."""
-SUPPORT = {"none": "magnitude", "repair": "admm"}
-"""The ranking that goes without saying, by recovery."""
 CURVE = ["configuration", "dataset", "method", "ranking", "scope", "recovery", "state"]
 """What tells one curve from another once seeds are folded."""
 ROW = [*CURVE, "k"]
@@ -294,5 +292,5 @@ def said_ranking(ranking: str, scope: str, recovery: str) -> str:
     """What chose what stays, in words; of a network that was repaired or trained on, only what is not the default."""
     if ranking in SHUFFLED:
         return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
-    parts = [] if recovery != "none" and ranking == SUPPORT.get(recovery, "magnitude") else [ranking]
+    parts = [] if recovery != "none" and ranking == default_ranking(recovery) else [ranking]
     return ", ".join([*parts, *([scope] if scope == "global" else [])])

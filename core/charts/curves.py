@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from core.analysis.comparison import SUPPORT, said_ranking
+from core.analysis.comparison import said_ranking
 from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES, shades
 from core.pruning import CHANCE, METHODS, SHUFFLED
+from core.sweep import default_ranking
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
@@ -226,7 +227,7 @@ class _Naming:
 def _variant(line: tuple) -> tuple:
     """What the shade tells: lines that differ only in how accuracy was won back have it in common."""
     configuration, ranking, scope, recovery, _ = line
-    return configuration, scope, None if ranking == SUPPORT.get(recovery, "magnitude") else ranking
+    return configuration, scope, None if ranking == default_ranking(recovery) else ranking
 
 
 def _looks(lines: list[tuple]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from core.analysis.distributions import Distribution
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
-from core.sweep import RECOVERIES, Criterion
+from core.sweep import RECOVERIES, Criterion, default_ranking
 
 _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
@@ -94,19 +94,20 @@ def live_curve(
 
 def _lines(criterion: Criterion) -> list[Criterion]:
     """What is drawn beside the chosen criterion, which comes last: what it has to be compared with."""
-    pruned = criterion.as_pruned
-    repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
     if criterion.recovery != "none":
-        others = [pruned, repaired]
+        others = [criterion.as_pruned, criterion.repaired]
     else:
         other = "unit" if criterion.method == "weight" else "weight"
-        others = [dataclasses.replace(criterion, method=other), Criterion(criterion.method), repaired]
+        others = [dataclasses.replace(criterion, method=other), Criterion(criterion.method), criterion.repaired]
     return [*dict.fromkeys(line for line in others if line != criterion), criterion]
 
 
 def _line_name(line: Criterion) -> str:
-    usual = "magnitude" if line.recovery == "none" else "admm"
-    parts = [line.method, RECOVERIES[line.recovery], *([line.ranking] if line.ranking != usual else [])]
+    parts = [
+        line.method,
+        RECOVERIES[line.recovery],
+        *([line.ranking] if line.ranking != default_ranking(line.recovery) else []),
+    ]
     return ", ".join([*parts, *(["global"] if line.scope == "global" else [])])
 
 

@@ -2,9 +2,10 @@
 
 from core.kernels.compaction import Compacted, Difference, compact, difference, live_units
 from core.kernels.layer import Recipe
-from core.kernels.repair import SUPPORTS, Repaired, Repairer, Report, repair
+from core.kernels.repair import DEFAULT_SUPPORT, SUPPORTS, Repaired, Repairer, Report, repair
 
 __all__ = [
+    "DEFAULT_SUPPORT",
     "SUPPORTS",
     "Compacted",
     "Difference",

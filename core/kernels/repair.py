@@ -52,6 +52,7 @@ from core.network import (
 from core.pruning import METHODS, SCOPES, AnyNetwork, AnySparsity, Ranks, check_choice, rank
 
 SUPPORTS = ("admm", "magnitude")
+DEFAULT_SUPPORT = SUPPORTS[0]
 
 Report = Callable[[str, float], None]
 """Is told what a repair is doing, in words, and what part of it is done, from 0 to 1."""
@@ -88,7 +89,7 @@ def repair(
     method: str,
     sparsity: AnySparsity,
     *,
-    support: str = "admm",
+    support: str = DEFAULT_SUPPORT,
     scope: str = "layer",
     recipe: Recipe | None = None,
 ) -> AnyNetwork:
@@ -155,7 +156,9 @@ class Repairer:
         self._known_targets: dict[int, np.ndarray] = {}
         self._signal = self.network.shaped(np.asarray(images)[self.images]).astype(np.float32, copy=False)
 
-    def repair(self, method: str, sparsity: AnySparsity, *, support: str = "admm", scope: str = "layer") -> Repaired:
+    def repair(
+        self, method: str, sparsity: AnySparsity, *, support: str = DEFAULT_SUPPORT, scope: str = "layer"
+    ) -> Repaired:
         """As the function `repair`, with a report of what it took."""
         began = time.perf_counter()
         check_choice("method", method, METHODS)

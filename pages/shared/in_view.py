@@ -12,7 +12,7 @@ from core import links, runs
 from core.analysis.recovered import TRAINED
 from core.config import TrainingConfig
 from core.errors import KnownError, RunIdError
-from core.kernels import SUPPORTS
+from core.kernels import DEFAULT_SUPPORT, SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
 from core.sweep import Criterion
 from pages.shared import frame
@@ -20,7 +20,13 @@ from pages.shared import frame
 STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
 """What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
 OPTIONS = {"method": METHODS, "state": tuple(STATES), "ranking": RANKINGS, "support": SUPPORTS, "scope": SCOPES}
-DEFAULTS = {"method": "weight", "state": "as pruned", "ranking": "magnitude", "support": "admm", "scope": "layer"}
+DEFAULTS = {
+    "method": "weight",
+    "state": "as pruned",
+    "ranking": "magnitude",
+    "support": DEFAULT_SUPPORT,
+    "scope": "layer",
+}
 
 
 def chosen() -> dict[str, str]:

@@ -48,11 +48,9 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
     """
     scores = networks.live_scores(network, criterion)
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
-    if view == "full" and criterion.recovery == "none" and scores.complete:
+    if view == "full" and criterion.recovery == "none" and scores.complete and {*REPAIR_STOPS} - scores.beside.keys():
         # The numbers that stand beside come at leisure, and show where the slider rests next.
-        repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
-        if not scores.beside.keys() >= {*REPAIR_STOPS}:
-            networks.request_repair(network.run.root, network.run.id, network.identity, repaired, BESIDE_FIRST)
+        networks.request_repair(network.run.root, network.run.id, network.identity, criterion.repaired, BESIDE_FIRST)
     waits = _waits(criterion, _position(network, criterion, news=False)[0], scores)
     st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 

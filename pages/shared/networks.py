@@ -182,8 +182,7 @@ def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, v
         missing = scoring.count(scoring.unscored_of(run, wanted, True))
     elif criterion.recovery == "repair":
         total, missing = len(REPAIR_STOPS), len(criterion.missing(table, REPAIR_STOPS))
-    repaired = Criterion(criterion.method, "admm", criterion.scope, recovery="repair")
-    other = (repaired if criterion.recovery == "none" else criterion.as_pruned).select(table)
+    other = (criterion.repaired if criterion.recovery == "none" else criterion.as_pruned).select(table)
     cost = {row.sparsity: (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
     known = {row.sparsity: [row.accuracy, row.loss] for row in rows.itertuples()}
     if criterion.recovery == recovered.TRAINED:

@@ -14,7 +14,7 @@ from core.exports.models import keras
 from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, check_about, check_same
 from core.files import make_folder, os_errors_as, read_bytes, write_atomic, write_text
-from core.kernels import Compacted, compact
+from core.kernels import DEFAULT_SUPPORT, Compacted, compact
 from core.network import Kernels
 from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
@@ -56,7 +56,7 @@ class Subject:
         """What a file of it is called where it is taken to."""
         parts = [self.run.id]
         if self.criterion:
-            defaults = ("magnitude", "admm", "layer")
+            defaults = ("magnitude", DEFAULT_SUPPORT, "layer")
             parts += [self.criterion.method, str(self.sparsity).replace(",", "-")]
             parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in defaults]
         return f"{'-'.join([*parts, self.state.replace(' ', '-')])}.{FORMATS[form].suffix}"

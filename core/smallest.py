@@ -69,10 +69,10 @@ def main(_: list[str]) -> None:
             f"Run {run.id} has no validation images, on which the network could be chosen. Train one with num_valid "
             "above 0."
         )
-    path, asked = layout.smallest_progress(run.root, run.id), ",".join(map(str, sizes or ()))
+    path, asked = layout.work(run.root, run.id, layout.SMALLEST), ",".join(map(str, sizes or ()))
     begun = Work(0, len(sizes) if sizes else TRIALS, epochs=values.epochs, sizes=asked, seed=values.seed)
     stopped = "The making of smallest files was stopped; those that were ready are kept."
-    with run.lock("tiny", timeout=1), told_work(path, begun, stopped) as tell:
+    with run.lock(layout.SMALLEST, timeout=1), told_work(path, begun, stopped) as tell:
         data = load_dataset(run.config().dataset, run.root)
         if sizes:
             for done, size in enumerate(sizes):

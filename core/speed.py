@@ -69,8 +69,8 @@ def main(_: list[str]) -> None:
     stopped = "The measurement was stopped; what was measured until then is kept."
     work = turns.Work(str(run.root), run.id, turns.SPEED, time.time())
     with (
-        run.lock("speed"),
-        told_work(layout.measuring(run.root, run.id), Work(0, len(sparsities)), stopped) as tell,
+        run.lock(layout.SPEED),
+        told_work(layout.work(run.root, run.id, layout.SPEED), Work(0, len(sparsities)), stopped) as tell,
         turns.Turn(run.root) as turn,
     ):
         for index, k in enumerate(sparsities):

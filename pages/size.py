@@ -85,7 +85,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, f
             f"timed in turn. Images a second: {record['images']:,} in batches of {record['batch']:,}. "
             + " ".join(latency.in_words(size_tables.rows_of(record)))
         )
-    at_work = jobs.measuring(run) is not None
+    at_work = jobs.work_on(run, jobs.SPEED) is not None
     curve = [stop for stop, (_, rows) in footprints.curve(network, criterion).items() if rows]
     with st.container(horizontal=True):
         for name, label, icon, ks in (
@@ -102,7 +102,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, f
                 disabled=at_work or not ks,
             )
     actions.show_failure(run)
-    problem = jobs.measuring_problem(run)
+    problem = jobs.work_problem(run, jobs.SPEED)
     if problem and "failure" not in st.session_state:
         st.warning(frame.plain(problem), title="The last measurement failed", icon=":material/info:")
     if at_work:
@@ -112,7 +112,7 @@ def show_speed(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, f
 @st.fragment(run_every=REFRESH_SECONDS)
 def watch(network: networks.LoadedRun) -> None:
     """How far the measurement is; the page is drawn anew when it ends."""
-    far = jobs.measuring(network.run)
+    far = jobs.work_on(network.run, jobs.SPEED)
     if far is None:
         st.rerun()
     else:
@@ -126,7 +126,7 @@ def watch(network: networks.LoadedRun) -> None:
                 icon=":material/stop:",
                 key="stop_measuring",
                 on_click=actions.attempt,
-                args=(network.run, jobs.stop_measuring, network.run),
+                args=(network.run, jobs.stop_work, network.run, jobs.SPEED),
             )
 
 

@@ -19,7 +19,7 @@ CHOSEN = (2_048, MOST_BYTES, 4_096)
 
 def ask(run: runs.Run) -> None:
     """Which sizes are made, how long each is trained, and the button. While some are made, the boxes say which."""
-    far = jobs.smallest_progress(run)
+    far = jobs.work_on(run, jobs.SMALLEST)
     if far and (made := [size for size in far.sizes.split(",") if _is_size(size)]):
         st.session_state.tiny_bytes = [int(size) if int(size) in SIZES else size for size in made]
         st.session_state.tiny_epochs, st.session_state.tiny_seed = far.epochs, far.seed
@@ -86,7 +86,7 @@ def _is_size(size: int | str) -> bool:
 @st.fragment(run_every=REFRESH_SECONDS)
 def watch(run: runs.Run, known: int) -> None:
     """How far it is; the page is drawn anew with every network that is ready, and at the end."""
-    far = jobs.smallest_progress(run)
+    far = jobs.work_on(run, jobs.SMALLEST)
     if far is None or len(runs.smallest_files(run)) != known:
         st.rerun()
         return
@@ -103,7 +103,7 @@ def watch(run: runs.Run, known: int) -> None:
             icon=":material/stop:",
             key="tiny_stop",
             on_click=actions.attempt,
-            args=(run, jobs.stop_smallest, run),
+            args=(run, jobs.stop_work, run, jobs.SMALLEST),
         )
 
 
@@ -223,15 +223,15 @@ try:
         st.stop()
     ask(run)
     actions.show_failure(run)
-    problem = jobs.smallest_problem(run)
+    problem = jobs.work_problem(run, jobs.SMALLEST)
     if problem and "failure" not in st.session_state:
         st.warning(frame.verbatim(problem), title="The last attempt ended early", icon=":material/info:")
     files = runs.smallest_files(run)
-    if jobs.smallest_progress(run):
+    if jobs.work_on(run, jobs.SMALLEST):
         watch(run, len(files))
     if files:
         show(run, files)
-    elif not jobs.smallest_progress(run):
+    elif not jobs.work_on(run, jobs.SMALLEST):
         st.info("No file was made of this network yet. Choose sizes and press Make.", icon=":material/compress:")
     with st.expander("How it is made", icon=":material/help:"):
         st.markdown(

@@ -225,4 +225,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize("place", sorted((PROJECT / "core").rglob("__init__.py")), ids=lambda place: place.parent.name)
 def test_what_a_package_offers_is_there(place):
     package = importlib.import_module(".".join(place.parent.relative_to(PROJECT).parts))
-    assert [name for name in getattr(package, "__all__", ()) if not hasattr(package, name)] == []
+    names = getattr(package, "__all__", ())
+    assert [name for name in names if not hasattr(package, name)] == []
+    # A module of that name could not be imported as one.
+    assert {path.stem for path in place.parent.glob("*.py")} & {*names} == set()

@@ -462,19 +462,19 @@ def note_taken():
 
 def test_a_measurement_can_be_watched_and_stopped(full):
     criterion = Criterion("weight")
-    assert jobs.measuring(full) is None
+    assert jobs.work_on(full, jobs.SPEED) is None
     jobs.start_measuring(full, criterion, [k / 100 for k in range(100)])
-    assert jobs.measuring(full).total == 100
+    assert jobs.work_on(full, jobs.SPEED).total == 100
     # A second one waits for nobody.
     jobs.start_measuring(full, Criterion("unit"), [0.5])
-    jobs.stop_measuring(full)
+    jobs.stop_work(full, jobs.SPEED)
     with full.lock("speed", timeout=60):
         pass
-    assert jobs.measuring(full) is None
+    assert jobs.work_on(full, jobs.SPEED) is None
     assert full.speed(Criterion("unit").key(0.5)) is None
     assert full.speed(criterion.key(0.99)) is None
     note_taken()
-    assert jobs.measuring_problem(full) is None, "to be stopped is no failure"
+    assert jobs.work_problem(full, jobs.SPEED) is None, "to be stopped is no failure"
 
 
 def test_why_a_measurement_failed_is_known(full):
@@ -484,7 +484,7 @@ def test_why_a_measurement_failed_is_known(full):
     with full.lock("speed", timeout=60):
         pass
     note_taken()
-    assert jobs.measuring_problem(full) == (
+    assert jobs.work_problem(full, jobs.SPEED) == (
         f"Run {full.id} has no network that was repaired by unit pruning at k = 0.5. Repair it at this k first."
     )
 

@@ -19,7 +19,7 @@ from core.config import PARAMETERS, ConfigError, RecoveryConfig, TrainingConfig
 from core.errors import CancelledError, DiskFullError, JobError, KnownError, RunError
 from core.files import lock_at
 from core.grid import expand
-from core.jobs import background, open_queue, processes
+from core.jobs import background, exports, open_queue, processes
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT, SCHEDULER
 from core.sweep import REPAIR_STOPS, Criterion
@@ -240,8 +240,8 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     for log in (
         layout.worker_log(queue.root),
         layout.export_log(layout.exported(complete.folder, "x.onnx")),
-        layout.measuring_log(queue.root, complete.id),
-        layout.smallest_log(queue.root, complete.id),
+        layout.work_log(queue.root, complete.id, jobs.SPEED),
+        layout.work_log(queue.root, complete.id, jobs.SMALLEST),
     ):
         assert log.read_text() == "It was asked for."
 
@@ -274,16 +274,17 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
         log.parent.mkdir()
         log.write_text("one\ntwo")
         assert jobs.exporting(complete, "x.onnx") == ["one", "two"]
-        assert jobs.smallest_progress(complete) is None
-        for path, done in ((layout.smallest_progress, 1), (layout.measuring, 1.5)):
-            path(queue.root, complete.id).write_text(json.dumps({"done": done, "total": 4}))
-        assert jobs.smallest_progress(complete) == runs.Work(1, 4)
-        assert jobs.measuring(complete) == runs.Work(1.5, 4)
+        assert jobs.work_on(complete, jobs.SMALLEST) is None
+        for what, done in ((jobs.SMALLEST, 1), (jobs.SPEED, 1.5)):
+            layout.work(queue.root, complete.id, what).write_text(json.dumps({"done": done, "total": 4}))
+        assert jobs.work_on(complete, jobs.SMALLEST) == runs.Work(1, 4)
+        assert jobs.work_on(complete, jobs.SPEED) == runs.Work(1.5, 4)
         assert jobs.trainings_at_work(queue.root) == 1
-    assert jobs.exporting(complete, "x.onnx") is jobs.smallest_progress(complete) is jobs.measuring(complete) is None
+    assert jobs.exporting(complete, "x.onnx") is None
+    assert jobs.work_on(complete, jobs.SMALLEST) is jobs.work_on(complete, jobs.SPEED) is None
     assert {k for _, k in requests.steps(complete)} == {0.25, *REPAIR_STOPS}
-    jobs.stop_measuring(complete)
-    jobs.stop_smallest(complete)
+    jobs.stop_work(complete, jobs.SPEED)
+    jobs.stop_work(complete, jobs.SMALLEST)
     asked = layout.asked(queue.root, complete.id)
     assert [path.name for path in asked.parent.iterdir()] == [asked.name]
     with write_run(run, tiny(0)) as training:
@@ -311,8 +312,7 @@ def test_no_file_is_made_of_a_run_that_was_deleted(queue, started):
 def test_a_file_is_being_made_while_its_own_lock_is_held(queue, trained_run, monkeypatch):
     shutil.copytree(trained_run.folder, queue.root / trained_run.id)
     run, asked = runs.open_run(trained_run.id), []
-    # The package has a function of that name.
-    monkeypatch.setattr(sys.modules["core.jobs.exporting"], "begin", lambda *what: asked.append(what[3]))
+    monkeypatch.setattr(exports, "begin", lambda *what: asked.append(what[3]))
     jobs.start_export(run, "x.onnx", [])
     (has_begun,) = asked
     log = layout.export_log(layout.exported(run.folder, "x.onnx"))

@@ -10,7 +10,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate, logits
 from core.kernels import Recipe, Repairer, repair
 from core.kernels.layer import Problem, choose_units, choose_weights, largest, largest_directions, largest_of_all
-from core.kernels.repair import SUPPORTS, _share, importance
+from core.kernels.repairer import SUPPORTS, _share, importance
 from core.pruning import METHODS, prune, prune_count, rank
 
 sparsities = st.integers(0, 100).map(lambda hundredths: hundredths / 100)

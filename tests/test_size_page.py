@@ -156,17 +156,17 @@ def test_measuring_is_asked_for_and_shown(full, started):
 
 def test_a_measurement_at_work_is_shown_and_can_be_stopped(full, started, monkeypatch):
     stopped = []
-    monkeypatch.setattr(jobs, "measuring", lambda run: None if stopped else runs.Work(0.5, 2))
-    monkeypatch.setattr(jobs, "stop_measuring", stopped.append)
+    monkeypatch.setattr(jobs, "work_on", lambda run, what: None if stopped else runs.Work(0.5, 2))
+    monkeypatch.setattr(jobs, "stop_work", lambda *what: stopped.append(what))
     app = opened(method="unit", k="0.5")
     assert app.button(key="measure_here").disabled
     app.button(key="stop_measuring").click().run()
-    assert stopped == [full]
+    assert stopped == [(full, jobs.SPEED)]
     assert not app.button(key="measure_here").disabled
 
 
 def test_a_failed_measurement_says_why(full, monkeypatch):
-    monkeypatch.setattr(jobs, "measuring_problem", lambda run: "The disk is full.")
+    monkeypatch.setattr(jobs, "work_problem", lambda run, what: "The disk is full.")
     assert "The disk is full." in said(opened(method="unit", k="0.5"))
 
 

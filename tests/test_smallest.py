@@ -163,7 +163,7 @@ def test_the_command_writes_the_file_and_its_decoder(own_run, tmp_path, data):
     assert runs.read_smallest(own_run, kept) == file
     assert (kept.most_bytes, kept.epochs, kept.seed, kept.bytes) == (BYTES, 40, 0, len(file))
     assert kept.test_accuracy == score.accuracy
-    assert jobs.smallest_progress(own_run) is None
+    assert jobs.work_on(own_run, jobs.SMALLEST) is None
 
 
 @pytest.mark.parametrize(
@@ -323,12 +323,12 @@ def test_the_page_shows_the_files_and_offers_them(own_run):
 def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run, data, monkeypatch):
     from core.training import smallest as training
 
-    told, path = [], layout.smallest_progress(own_run.root, own_run.id)
+    told, path = [], layout.work(own_run.root, own_run.id, layout.SMALLEST)
 
     def train(kernels, data, held_out, most_bytes, epochs, seed, tell):
         history = pd.DataFrame({"epoch": [1.0], "bytes": [900.0], "val_accuracy": [0.25]})
         tell(history)
-        told.append(jobs.smallest_progress(own_run))
+        told.append(jobs.work_on(own_run, jobs.SMALLEST))
         path.unlink()
         tell(history)
 
@@ -347,21 +347,21 @@ def test_the_command_tells_how_far_it_is_and_stops_when_that_is_removed(own_run,
 
 
 def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
-    monkeypatch.setattr(jobs, "smallest_problem", lambda run: "No network of at most 400 bytes came out")
+    monkeypatch.setattr(jobs, "work_problem", lambda run, what: "No network of at most 400 bytes came out")
     app = page(own_run)
     assert "No network of at most 400 bytes" in app.warning[0].value
 
 
 def test_the_page_follows_the_making(own_run, monkeypatch):
     far = runs.Work(1.5, 2, most_bytes=1_200, epoch=3, epochs=6, bytes=1_234, val_accuracy=0.9)
-    monkeypatch.setattr(jobs, "smallest_progress", lambda run: far)
+    monkeypatch.setattr(jobs, "work_on", lambda run, what: far)
     stopped = []
-    monkeypatch.setattr(jobs, "stop_smallest", stopped.append)
+    monkeypatch.setattr(jobs, "stop_work", lambda *what: stopped.append(what))
     app = page(own_run)
     assert not app.exception
     assert app.button(key="tiny_make").disabled
     app.button(key="tiny_stop").click().run()
-    assert stopped == [own_run]
+    assert stopped == [(own_run, jobs.SMALLEST)]
 
 
 def test_a_second_tab_shows_what_is_being_made(own_run, monkeypatch):

@@ -70,15 +70,14 @@ def test_what_cannot_be_is_not_shown(cache, trained_cache, page, changes):
     shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
     run = runs.open_run(SMALL.run_id, cache)
     known = {"done": 2, "total": 4, "most_bytes": 900, "epoch": 4, "epochs": 4, "bytes": 880, "val_accuracy": 1}
-    where = layout.measuring if page == "size" else layout.smallest_progress
-    path = where(run.root, run.id)
+    what = jobs.SPEED if page == "size" else jobs.SMALLEST
+    path = layout.work(run.root, run.id, what)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with run.lock("speed" if page == "size" else "tiny"):
+    with run.lock(what):
         path.write_text(json.dumps(known))
-        at_work = jobs.measuring if page == "size" else jobs.smallest_progress
-        assert at_work(run).done == 2
+        assert jobs.work_on(run, what).done == 2
         path.write_text(json.dumps(known | changes))
-        assert at_work(run) is None
+        assert jobs.work_on(run, what) is None
         app = AppTest.from_file(str(PROJECT / "pages" / f"{page}.py"), default_timeout=60)
         app.query_params["run"] = run.id
         app.run()

@@ -1,8 +1,8 @@
 """Processes that train, score, draw and export, and the queue of trainings that a cache waits for."""
 
 from core.jobs.background import scoring_problem, start_repair, start_scoring
-from core.jobs.exporting import export_problem, exporting, start_export
-from core.jobs.measuring import measuring, measuring_problem, start_measuring, stop_measuring
+from core.jobs.exports import export_problem, exporting, start_export
+from core.jobs.pace import Progress, progress, progress_of
 from core.jobs.processes import (
     Outcome,
     ensure_pictures,
@@ -14,11 +14,12 @@ from core.jobs.processes import (
     train_and_wait,
     trainings_at_work,
 )
-from core.jobs.progress import Progress, progress, progress_of
 from core.jobs.queue import Entry, Queue, open_queue
-from core.jobs.smallest import smallest_problem, smallest_progress, start_smallest, stop_smallest
+from core.jobs.work import SMALLEST, SPEED, start_measuring, start_smallest, stop_work, work_on, work_problem
 
 __all__ = [
+    "SMALLEST",
+    "SPEED",
     "Entry",
     "Outcome",
     "Progress",
@@ -26,16 +27,12 @@ __all__ = [
     "ensure_pictures",
     "export_problem",
     "exporting",
-    "measuring",
-    "measuring_problem",
     "open_queue",
     "prepare_dataset",
     "prepare_in_background",
     "progress",
     "progress_of",
     "scoring_problem",
-    "smallest_problem",
-    "smallest_progress",
     "start_export",
     "start_measuring",
     "start_queue",
@@ -44,8 +41,9 @@ __all__ = [
     "start_scoring",
     "start_smallest",
     "start_training",
-    "stop_measuring",
-    "stop_smallest",
+    "stop_work",
     "train_and_wait",
     "trainings_at_work",
+    "work_on",
+    "work_problem",
 ]

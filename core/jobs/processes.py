@@ -334,7 +334,7 @@ def starting(root: Path, within_limit: bool = True) -> Iterator[None]:
 
 def trainings_at_work(root: Path) -> int:
     """How many networks are being trained in a cache, smallest files included."""
-    return sum(run.is_training() or run.is_busy("tiny") for run in list_runs(root))
+    return sum(run.is_training() or run.is_busy(layout.SMALLEST) for run in list_runs(root))
 
 
 def logged(arguments: list[str], cache: Path, log: Path, **options: object) -> subprocess.Popen:

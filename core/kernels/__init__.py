@@ -2,7 +2,7 @@
 
 from core.kernels.compaction import Compacted, Difference, compact, difference, live_units
 from core.kernels.layer import Recipe
-from core.kernels.repair import DEFAULT_SUPPORT, SUPPORTS, Repaired, Repairer, Report, repair
+from core.kernels.repairer import DEFAULT_SUPPORT, SUPPORTS, Repaired, Repairer, Report, repair
 
 __all__ = [
     "DEFAULT_SUPPORT",

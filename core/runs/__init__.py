@@ -1,7 +1,7 @@
 """The cache: one folder a run."""
 
 from core.runs.checkpoint import Checkpoint
-from core.runs.damage import Damaged, damage, damaged_runs
+from core.runs.damaged import Damaged, damage, damaged_runs
 from core.runs.example import adopt_example
 from core.runs.notes import Notes, read_notes, write_notes
 from core.runs.predictions import Predictions

@@ -43,9 +43,9 @@ LOG, CANCEL, CHECKPOINT = "log.txt", "cancel", "checkpoint.npy"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"
 HISTOGRAMS = "histograms"
 REPAIRED = "repaired"
-SPEED = "speed"
+SPEED, SMALLEST = "speed", "tiny"
+"""Folders of a run, and what the work is called, with its lock, that fills them."""
 EXPORTS = "exports"
-SMALLEST = "tiny"
 NOTES = "notes.json"
 GIFS = {"weight": "pruned_weights.gif", "unit": "pruned_units.gif"}
 PART, OLD = ".part", ".old"
@@ -88,14 +88,14 @@ def speed(folder: Path, key: str) -> Path:
     return folder / SPEED / f"{key.replace(',', '-')}.json"
 
 
-def measuring(root: Path, run_id: str) -> Path:
-    """How far a measurement of speed is; to remove it is to stop the measurement."""
-    return root / ".asked" / run_id / "speed.txt"
+def work(root: Path, run_id: str, what: str) -> Path:
+    """How far `SPEED` or `SMALLEST` on a run is; to remove it is to stop it."""
+    return root / ".asked" / run_id / f"{what}.txt"
 
 
-def measuring_log(root: Path, run_id: str) -> Path:
-    """What the process said that measures."""
-    return root / ".asked" / run_id / "speed-log.txt"
+def work_log(root: Path, run_id: str, what: str) -> Path:
+    """What the process said that does it."""
+    return root / ".asked" / run_id / f"{what}-log.txt"
 
 
 def smallest(folder: Path, name: str) -> Path:
@@ -106,16 +106,6 @@ def smallest(folder: Path, name: str) -> Path:
 def smallest_record(path: Path) -> Path:
     """What is known of a smallest file."""
     return path.with_suffix(".json")
-
-
-def smallest_progress(root: Path, run_id: str) -> Path:
-    """How far the making of smallest files is; to remove it is to stop it."""
-    return root / ".asked" / run_id / "tiny.txt"
-
-
-def smallest_log(root: Path, run_id: str) -> Path:
-    """What the process said that makes them."""
-    return root / ".asked" / run_id / "tiny-log.txt"
 
 
 def exported(folder: Path, name: str) -> Path:

@@ -65,7 +65,7 @@ TESTS = {
     "core/network.py": "network evaluation kernels formats footprint",
     "core/kernels/coding.py": "formats smallest_coding",
     "core/kernels/compaction.py": "kernels footprint models",
-    "core/kernels/formats.py": "formats footprint",
+    "core/kernels/number_formats.py": "formats footprint",
     "core/kernels/layer.py": "repair repaired",
     "core/kernels/repairer.py": "repair repaired",
     "core/kernels": "smallest_coding formats smallest",

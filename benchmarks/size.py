@@ -15,7 +15,7 @@ from core.analysis import footprint, latency
 from core.config import TrainingConfig
 from core.datasets import Split, load_dataset
 from core.kernels import Compacted, compact, difference
-from core.kernels.formats import FORMATS, whole
+from core.kernels.number_formats import NUMBER_FORMATS, whole
 from core.pruning import prune
 from core.speed import readable, variants
 
@@ -46,7 +46,7 @@ def main() -> None:
         found = files(tiny, test)
         ratio = {"smaller": dense.bytes["float32"] / found.bytes}
         ratio["smaller, compressed"] = dense.compressed["float32"] / found.compressed
-        print(found.assign(**ratio).loc[list(FORMATS)].to_string(float_format="{:.4g}".format))
+        print(found.assign(**ratio).loc[list(NUMBER_FORMATS)].to_string(float_format="{:.4g}".format))
         for step in latency.measure(variants(kernels, pruned), test.images):
             table = step.table
         print(f"{readable(table)}\n", flush=True)

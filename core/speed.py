@@ -19,7 +19,7 @@ from core.datasets import load_dataset
 from core.errors import RunError
 from core.exports.models import runtimes
 from core.kernels import DEFAULT_SUPPORT, SUPPORTS, compact
-from core.kernels.formats import whole
+from core.kernels.number_formats import whole
 from core.network import Kernels
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work

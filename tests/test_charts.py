@@ -14,7 +14,7 @@ from core.charts import footprints, interactive, live, printed, tiny
 from core.charts.curves import X_AXES, Y_AXES, Curve
 from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS, shades
 from core.exports.figures import html_bytes
-from core.kernels.formats import FORMATS
+from core.kernels.number_formats import NUMBER_FORMATS
 from core.pruning import rank
 from core.runs import SmallestFile
 from core.sweep import Criterion
@@ -495,7 +495,7 @@ def of_formats():
                 "nonzero": 60 - 20 * step,
             }
             for step, k in enumerate((0.0, 0.5, 1.0))
-            for place, name in enumerate(FORMATS)
+            for place, name in enumerate(NUMBER_FORMATS)
         ]
     )
 
@@ -507,12 +507,12 @@ def test_files_are_drawn_in_every_format_beside_the_dense_one(column):
     level, *lines = figure.data
     assert (level.name, points(level)) == ("dense, float32", ([0, 1], [12_345, 12_345]))
     assert (level.hovertemplate, level.line.color) == ("12,345 bytes", GREY)
-    assert [line.name for line in lines] == [format.title for format in FORMATS.values()]
-    for line, name in zip(lines, FORMATS, strict=True):
+    assert [line.name for line in lines] == [format.title for format in NUMBER_FORMATS.values()]
+    for line, name in zip(lines, NUMBER_FORMATS, strict=True):
         assert points(line) == ([0, 0.5, 1], table[table.format == name][column].tolist())
         assert line.hovertemplate == "%{y:,} bytes"
         assert line.mode == "lines+markers"
-    assert len({line.line.color for line in lines}) == len({line.line.dash for line in lines}) == len(FORMATS)
+    assert len({line.line.color for line in lines}) == len({line.line.dash for line in lines}) == len(NUMBER_FORMATS)
     assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "File in bytes")
     against_k(figure)
     assert upright(figure) == [0.5]
@@ -546,9 +546,9 @@ def test_what_files_score_is_drawn_and_equal_formats_once():
     figure = footprints.accuracy_curve(table, 0.98765, "weight", 0.9)
     level, *lines = figure.data
     assert (level.name, points(level), level.hovertemplate) == ("dense", ([0, 1], [0.98765] * 2), "98.77%")
-    names = [name for name in FORMATS if name != "sparse"]
+    names = [name for name in NUMBER_FORMATS if name != "sparse"]
     assert [line.name for line in lines] == [
-        "float32, and sparse" if name == "float32" else FORMATS[name].title for name in names
+        "float32, and sparse" if name == "float32" else NUMBER_FORMATS[name].title for name in names
     ]
     for line, name in zip(lines, names, strict=True):
         assert points(line) == ([0, 0.5, 1], table[table.format == name].accuracy.tolist())

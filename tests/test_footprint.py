@@ -26,7 +26,7 @@ from core.errors import JobError
 from core.evaluation import evaluate, examine
 from core.exports.models import runtimes
 from core.kernels import compact
-from core.kernels.formats import FORMATS, whole
+from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.speed import chosen_sparsities, measured, readable, variants
@@ -76,11 +76,11 @@ def test_files_are_what_was_written_and_scored_again(trained_run):
     test = load_dataset("optdigits", trained_run.root).test
     tiny = compact(prune(trained_run.kernels(), "unit", 0.7))
     rows = pd.DataFrame(footprint.files(tiny, test.images, test.labels)).set_index("format")
-    assert rows.index.tolist() == list(FORMATS)
-    for name, format in FORMATS.items():
+    assert rows.index.tolist() == list(NUMBER_FORMATS)
+    for name, format in NUMBER_FORMATS.items():
         assert rows.bytes[name] == len(format.write(tiny, False))
         assert rows.compressed[name] == len(format.write(tiny, True))
-        back = format.read(format.write(tiny, True))
+        back = read(format.write(tiny, True))
         assert rows.accuracy[name] == evaluate(back.kernels, test.images[:, back.inputs], test.labels).accuracy
     assert rows.bytes["float32"] > rows.bytes["float16"] > rows.bytes["int8"]
     assert rows.accuracy["coded"] == rows.accuracy["int8"]
@@ -131,7 +131,7 @@ def test_a_sweep_counts_multiply_adds(full, method):
 
 def test_a_format_that_costs_accuracy_is_said():
     rows = pd.DataFrame(
-        {"network": "compacted", "format": list(FORMATS), "bytes": 1, "accuracy": [0.98, 0.98, 0.9, 0.9, 0.98]}
+        {"network": "compacted", "format": list(NUMBER_FORMATS), "bytes": 1, "accuracy": [0.98, 0.98, 0.9, 0.9, 0.98]}
     )
     every = pd.concat(rows.assign(network=name) for name in ("dense", "pruned", "compacted"))
     counts = footprint.operations(by_hand(), by_hand(), compact(by_hand()))
@@ -161,7 +161,7 @@ def test_what_is_said_of_sizes_begins_where_it_is_true(sizes, method, expected):
         [
             {"network": network, "format": name, "bytes": sparse if name == "sparse" else size, "accuracy": 0.98}
             for network, size in (("dense", dense), ("pruned", pruned), ("compacted", tiny))
-            for name in FORMATS
+            for name in NUMBER_FORMATS
         ]
     )
     counts = footprint.operations(by_hand(), by_hand(), compact(by_hand()))

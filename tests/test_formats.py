@@ -16,7 +16,7 @@ from core.datasets import load_dataset
 from core.errors import FormatError
 from core.evaluation import logits, predict
 from core.kernels import Compacted, coding, compact, difference
-from core.kernels.formats import FORMATS, read, whole
+from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.network import as_network, balance, forward
 from core.pruning import METHODS, prune
 
@@ -62,14 +62,14 @@ def test_the_check_finds_a_network_that_is_not_the_same(kernels):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NUMBER_FORMATS)
 @settings(max_examples=40, deadline=None)
 @given(networks())
 def test_every_format_gives_the_network_back(name, compressed, kernels):
     tiny = compact(kernels)
-    format = FORMATS[name]
+    format = NUMBER_FORMATS[name]
     data = format.write(tiny, compressed)
-    back = format.read(data)
+    back = read(data)
     np.testing.assert_array_equal(back.inputs, tiny.inputs)
     # Units say as many times more or less, and what listens to them listens as many times less or more.
     written = balance(tiny.kernels).matrices if name in INT8 else tiny.kernels
@@ -93,7 +93,7 @@ def test_others_read_the_files_with_numpy_and_scipy_alone(kernels, method):
     images = np.random.default_rng(2).random((100, 20), np.float32)
     tiny = compact(pruned)
     expected = logits(pruned, images)
-    for name, format in FORMATS.items():
+    for name, format in NUMBER_FORMATS.items():
         file = np.load(io.BytesIO(format.write(tiny, False)), allow_pickle=False)
         layers = len(tiny.kernels)
         if name == "sparse":
@@ -183,7 +183,7 @@ def test_one_loud_weight_does_not_cost_int8_the_others(kernels):
     loud[0][:, 3] /= 1_000
     loud[1][3] *= 1_000
     images = np.random.default_rng(5).random((300, 20), np.float32)
-    back = read(FORMATS["int8"].write(whole(loud), False))
+    back = read(NUMBER_FORMATS["int8"].write(whole(loud), False))
     assert np.mean(predict(back.kernels, images) == predict(kernels, images)) > 0.95
 
 
@@ -191,18 +191,18 @@ def test_the_whole_file_is_counted(kernels):
     tiny = whole(kernels)
     weights = sum(kernel.size for kernel in kernels)
     for name, size in (("float32", 4), ("float16", 2), ("int8", 1)):
-        data = FORMATS[name].write(tiny, False)
+        data = NUMBER_FORMATS[name].write(tiny, False)
         file = zipfile.ZipFile(io.BytesIO(data))
         inside = sum(array.file_size for array in file.infolist())
         assert inside > size * weights
         assert len(data) > inside + 2 * sum(len(name) for name in file.namelist()), "the directory counts, too"
-        assert len(FORMATS[name].write(tiny, True)) < len(data)
+        assert len(NUMBER_FORMATS[name].write(tiny, True)) < len(data)
 
 
 def test_indices_take_no_more_than_they_need():
     wide = np.zeros((3, 300), np.float32)
     wide[:, 299] = 1
-    file = np.load(io.BytesIO(FORMATS["sparse"].write(whole([wide, np.ones((300, 2), np.float32)]), False)))
+    file = np.load(io.BytesIO(NUMBER_FORMATS["sparse"].write(whole([wide, np.ones((300, 2), np.float32)]), False)))
     assert file["indices_0"].dtype == np.uint16
     assert file["indices_1"].dtype == np.uint8
     assert file["indptr_1"].dtype == np.uint16
@@ -212,16 +212,16 @@ def test_indices_take_no_more_than_they_need():
 def test_a_weight_too_small_for_a_scale_is_no_failure(size):
     """The smallest float is 1.4e-45: a scale is rounded to a whole number of those, so 127 steps may not be enough."""
     kernel = np.full((2, 2), np.float32(size))
-    for back in read(FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels:
+    for back in read(NUMBER_FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels:
         assert np.isfinite(back).all()
-    first, second = read(FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels
+    first, second = read(NUMBER_FORMATS["int8"].write(whole([kernel, -kernel]), False)).kernels
     assert (first >= 0).all()
     assert (second <= 0).all()
 
 
 def test_steps_of_int8_are_rounded_to_the_nearest():
     kernel = np.array([[127.0, 0.0], [-126.6, 0.0], [0.49, 0.0], [-0.51, 0.0]], np.float32)
-    file = np.load(io.BytesIO(FORMATS["int8"].write(whole([kernel]), False)))
+    file = np.load(io.BytesIO(NUMBER_FORMATS["int8"].write(whole([kernel]), False)))
     assert file["kernel_0"].tolist() == [[127, 0], [-127, 0], [0, 0], [-1, 0]]
     assert file["kernel_0"].dtype == np.int8
     # A unit without weights has a scale that can be divided by.
@@ -235,12 +235,12 @@ def test_a_network_with_nothing_removed_looks_at_all_pixels(kernels):
     assert [kernel is same for kernel, same in zip(network.kernels, kernels, strict=True)] == [True] * 3
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NUMBER_FORMATS)
 def test_a_damaged_file_is_refused_or_is_the_same_network(name):
     generator = np.random.default_rng(3)
     tiny = whole([generator.normal(size=shape).astype(np.float32) for shape in ((3, 2), (2, 2))])
     for compressed in (False, True):
-        data = FORMATS[name].write(tiny, compressed)
+        data = NUMBER_FORMATS[name].write(tiny, compressed)
         good = read(data)
         refused = 0
         for place in range(len(data)):
@@ -306,7 +306,7 @@ def test_every_format_on_trained_digits(trained_run):
     tiny = compact(pruned)
     assert difference(pruned, tiny, test.images).is_rounding
     expected = forward(pruned, test.images).argmax(axis=1)
-    for format in FORMATS.values():
-        back = format.read(format.write(tiny, True))
+    for format in NUMBER_FORMATS.values():
+        back = read(format.write(tiny, True))
         same = np.mean(predict(back.kernels, test.images[:, back.inputs]) == expected)
         assert same == 1 if format.is_exact else same > 0.97

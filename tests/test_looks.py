@@ -24,7 +24,7 @@ from core.charts import footprints, histograms, interactive, live, printed, tiny
 from core.charts.curves import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
 from core.charts.palette import METHOD_COLORS, shades
 from core.config import K_VALUES
-from core.kernels.formats import FORMATS
+from core.kernels.number_formats import NUMBER_FORMATS
 from core.pruning import rank
 from core.runs import SmallestFile
 from core.settings import PROJECT
@@ -68,7 +68,7 @@ SIZES = pd.DataFrame(
         {"k": k, "format": name, "bytes": 900 - 90 * place - step, "compressed": 500 - 50 * place - step}
         | {"accuracy": 0.9 - 0.1 * place - 0.01 * step, "multiply_adds": 70 - 30 * step, "nonzero": 60 - 20 * step}
         for step, k in enumerate((0.0, 0.5, 1.0))
-        for place, name in enumerate(FORMATS)
+        for place, name in enumerate(NUMBER_FORMATS)
     ]
 )
 SPEEDS = pd.DataFrame(

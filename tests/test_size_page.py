@@ -14,7 +14,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate
 from core.exports.models import runtimes
 from core.kernels import compact
-from core.kernels.formats import FORMATS, whole
+from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.settings import PROJECT
@@ -75,13 +75,13 @@ def test_the_tables_say_what_the_files_weigh(full, method):
     pruned = prune(kernels, method, 0.7)
     tiny = compact(pruned)
     files, operations = tables(app)
-    assert len(files) == 3 * len(FORMATS)
-    forms = [form for form in (whole(kernels), whole(pruned), tiny) for _ in FORMATS]
-    for row, form, format in zip(files.itertuples(), forms, 3 * list(FORMATS.values()), strict=True):
+    assert len(files) == 3 * len(NUMBER_FORMATS)
+    forms = [form for form in (whole(kernels), whole(pruned), tiny) for _ in NUMBER_FORMATS]
+    for row, form, format in zip(files.itertuples(), forms, 3 * list(NUMBER_FORMATS.values()), strict=True):
         assert row.format == format.title
         assert row.bytes == len(format.write(form, False))
         assert row.compressed == len(format.write(form, True))
-        back = format.read(format.write(form, False))
+        back = read(format.write(form, False))
         assert row.accuracy == evaluate(back.kernels, test.images[:, back.inputs], test.labels).accuracy
         assert row.smaller == files.bytes[0] / row.bytes
     assert operations.multiply_adds.tolist()[:3] == [
@@ -90,7 +90,7 @@ def test_the_tables_say_what_the_files_weigh(full, method):
     ]
     accuracy, size, products, time = app.metric
     assert accuracy.value == f"{evaluate(pruned, test.images, test.labels).accuracy:.2%}"
-    compacted = files.bytes[-len(FORMATS) :].set_axis(list(FORMATS))
+    compacted = files.bytes[-len(NUMBER_FORMATS) :].set_axis(list(NUMBER_FORMATS))
     smallest = min(compacted["float32"], compacted["sparse"])
     assert size.value == size_tables.in_bytes(smallest)
     assert size.delta == f"{files.bytes[0] / smallest:,.1f}× smaller than dense"
@@ -103,7 +103,7 @@ def test_what_is_larger_is_called_larger(full):
     app = opened(method="weight", k="0")
     assert "times as large as the dense one" in said(app)
     files, _ = tables(app)
-    assert files.smaller[list(FORMATS).index("sparse")] < 1
+    assert files.smaller[list(NUMBER_FORMATS).index("sparse")] < 1
 
 
 def test_the_slider_and_the_address_are_one(full):
@@ -216,7 +216,7 @@ def test_curves_grow_by_a_point_at_a_time(full):
     assert table.exact.all()
     pruned = criterion.rank(full.kernels(), full.activations()).prune(full.kernels(), 0.9)
     found = table[(table.k == 0.9) & (table.format == "int8")].iloc[0]
-    assert found.bytes == len(FORMATS["int8"].write(compact(pruned), False))
+    assert found.bytes == len(NUMBER_FORMATS["int8"].write(compact(pruned), False))
     assert found.multiply_adds == compact(pruned).multiply_adds
 
 

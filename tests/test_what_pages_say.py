@@ -15,7 +15,7 @@ from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.exports import report
 from core.kernels import compact, live_units
-from core.kernels.formats import FORMATS, whole
+from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.pruning import METHODS, prune, rank
 from core.runs import SmallestFile, layout
 from core.settings import PROJECT
@@ -265,12 +265,12 @@ def test_size(run, test_images):
     app = opened("size", run=run.id, method="weight", k="0.9")
     table = table_with(app, "File in bytes")
     assert list(table)[:2] == ["Network", "Format"]
-    first = {packed: len(FORMATS["float32"].write(whole(kernels), packed)) for packed in (False, True)}
+    first = {packed: len(NUMBER_FORMATS["float32"].write(whole(kernels), packed)) for packed in (False, True)}
     rows = iter(table.to_dict("records"))
     for way, form in ways.items():
-        for each in FORMATS.values():
-            row, read = next(rows), each.read(each.write(form, False))
-            score = evaluate(read.kernels, test_images.images[:, read.inputs], test_images.labels)
+        for each in NUMBER_FORMATS.values():
+            row, back = next(rows), read(each.write(form, False))
+            score = evaluate(back.kernels, test_images.images[:, back.inputs], test_images.labels)
             sizes = {packed: len(each.write(form, packed)) for packed in (False, True)}
             assert row["Format"] == each.title
             assert row["Network"].startswith(way)
@@ -308,12 +308,12 @@ def test_size(run, test_images):
 
     while "to go" in captions(app):
         app.run()
-    names = {each.title: name for name, each in FORMATS.items()}
+    names = {each.title: name for name, each in NUMBER_FORMATS.items()}
     files, scored = chart(app, "curve_files"), chart(app, "curve_accuracy")
     assert (files.y, scored.y) == (["File in bytes"], ["Test accuracy"])
     assert files.x == scored.x == ["Sparsity k of the hidden kernels"]
     for title, name in names.items():
-        assert files.points(title)[0.9] == len(FORMATS[name].write(tiny, False))
+        assert files.points(title)[0.9] == len(NUMBER_FORMATS[name].write(tiny, False))
     assert files.points("dense, float32")[0] == first[False]
     assert scored.points("dense")[0] == run.result().test_accuracy
     drawn = chart(app, "curve_operations")

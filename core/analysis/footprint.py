@@ -7,7 +7,7 @@ import pandas as pd
 
 from core.evaluation import evaluate
 from core.kernels import Compacted, compact
-from core.kernels.formats import FORMATS, Format
+from core.kernels.number_formats import NUMBER_FORMATS, read
 from core.network import Kernels
 from core.runs import Run
 from core.sweep import Criterion
@@ -53,26 +53,22 @@ def files(network: Compacted, images: np.ndarray, labels: np.ndarray) -> Iterato
     """The whole file of a network in every format, and what the network that is read from it scores.
 
     Args:
-        network: see `core.kernels.formats.whole` for one with nothing removed.
+        network: see `core.kernels.number_formats.whole` for one with nothing removed.
         images, labels: the test images, whole; see `core.evaluation.evaluate`.
 
     Yields:
-        A row a name in `FORMATS` as soon as it is known: format, bytes, compressed (bytes, if the file is compressed),
-        accuracy (0 to 1; of exact formats, that of the network itself).
+        A row a name in `NUMBER_FORMATS` as soon as it is known: format, bytes, compressed (bytes, if the file is
+        compressed), accuracy (0 to 1; of exact formats, that of the network itself).
     """
     exact = _accuracy(network, images, labels)
-    for name, format in FORMATS.items():
+    for name, format in NUMBER_FORMATS.items():
+        data = format.write(network, False)
         yield {
             "format": name,
-            "bytes": len(format.write(network, False)),
+            "bytes": len(data),
             "compressed": len(format.write(network, True)),
-            "accuracy": exact if format.is_exact else _accuracy(_again(network, format), images, labels),
+            "accuracy": exact if format.is_exact else _accuracy(read(data), images, labels),
         }
-
-
-def _again(network: Compacted, format: Format) -> Compacted:
-    """The network that is read from its file."""
-    return format.read(format.write(network, False))
 
 
 def _accuracy(network: Compacted, images: np.ndarray, labels: np.ndarray) -> float:
@@ -115,7 +111,7 @@ def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> 
     for name, accuracy in scored.items():
         # Range-coded numbers are those of int8.
         if name != "coded" and accuracy < scored["float32"] - _COSTS:
-            said.append(f"{FORMATS[name].title} costs {100 * (scored['float32'] - accuracy):.1f} points here.")
+            said.append(f"{NUMBER_FORMATS[name].title} costs {100 * (scored['float32'] - accuracy):.1f} points here.")
     if pruned >= dense:
         said.append("With the zeros in place, a file that is not compressed is as large as before pruning.")
     return said

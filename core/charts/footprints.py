@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from core.analysis.footprint import NETWORKS
 from core.charts.interactive import base
 from core.charts.palette import GREY, METHOD_COLORS, shades
-from core.kernels.formats import FORMATS
+from core.kernels.number_formats import NUMBER_FORMATS
 
 _HEIGHT = 330
 _DASHES = {"float32": "solid", "float16": "dash", "int8": "dot", "coded": "dashdot", "sparse": "longdash"}
@@ -27,7 +27,7 @@ def bytes_curve(points: pd.DataFrame, column: str, dense: int, method: str, k: f
     _level(figure, "dense, float32", dense, f"{dense:,} bytes")
     for name, color in _colors(method):
         rows = points[points.format == name]
-        _line(figure, rows.k, rows[column], FORMATS[name].title, color, _DASHES[name], "%{y:,} bytes")
+        _line(figure, rows.k, rows[column], NUMBER_FORMATS[name].title, color, _DASHES[name], "%{y:,} bytes")
     figure.update_yaxes(title="File in bytes", type="log", dtick=1, tickformat="~s")
     return figure
 
@@ -62,7 +62,7 @@ def accuracy_curve(points: pd.DataFrame, dense: float, method: str, k: float | N
     for name, color in _colors(method):
         if name != "sparse":
             rows = points[points.format == name]
-            title = "float32, and sparse" if name == "float32" else FORMATS[name].title
+            title = "float32, and sparse" if name == "float32" else NUMBER_FORMATS[name].title
             _line(figure, rows.k, rows.accuracy, title, color, _DASHES[name], "%{y:.2%}")
     figure.update_yaxes(title="Test accuracy", tickformat=".0%", range=[0, 1.03])
     return figure
@@ -92,7 +92,7 @@ def speed_curve(measured: pd.DataFrame, what: str, method: str, k: float | None)
 
 
 def _colors(method: str) -> list[tuple[str, str]]:
-    return list(zip(FORMATS, shades(METHOD_COLORS[method], len(FORMATS)), strict=True))
+    return list(zip(NUMBER_FORMATS, shades(METHOD_COLORS[method], len(NUMBER_FORMATS)), strict=True))
 
 
 def _against_k(k: float | None) -> go.Figure:

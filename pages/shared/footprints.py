@@ -10,7 +10,7 @@ import streamlit as st
 from core import runs, scoring
 from core.analysis import footprint, latency, recovered
 from core.kernels import Difference, compact, difference
-from core.kernels.formats import whole
+from core.kernels.number_formats import whole
 from core.pruning import AnySparsity, Sparsity
 from core.sweep import STOPS, Criterion
 from pages.shared import networks

@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.analysis.footprint import NETWORKS
 from core.charts.interactive import CONFIG
-from core.kernels.formats import FORMATS
+from core.kernels.number_formats import NUMBER_FORMATS
 from pages.shared import frame
 from pages.shared.footprints import Footprint
 
@@ -50,7 +50,7 @@ def show_files(found: Footprint, dense_accuracy: float) -> None:
     shown = pd.DataFrame(
         {
             "network": rows.network.map(NETWORKS),
-            "format": rows.format.map(lambda name: FORMATS[name].title),
+            "format": rows.format.map(lambda name: NUMBER_FORMATS[name].title),
             "bytes": rows.bytes,
             "smaller": rows.smaller,
             "compressed": rows.compressed,
@@ -73,7 +73,9 @@ def show_files(found: Footprint, dense_accuracy: float) -> None:
         height="content",
         column_config={
             "network": text("Network", pinned=True),
-            "format": text("Format", help=" ".join(f"**{each.title}**: {each.says}" for each in FORMATS.values())),
+            "format": text(
+                "Format", help=" ".join(f"**{each.title}**: {each.says}" for each in NUMBER_FORMATS.values())
+            ),
             "bytes": number("File in bytes", help="The whole file, as it lies on disk."),
             "smaller": number("Times smaller", help="than the dense network in float32."),
             "compressed": number("Compressed", help="The same file, compressed by deflate: numpy.savez_compressed."),

@@ -1,6 +1,6 @@
 """A network as sparse arrays in an `.npz` file: only the weights that are not zero, readable with NumPy and SciPy.
 
-It is the file of sparse rows (CSR) of `core.kernels.formats`, compressed, and one more array, `about`.
+It is the file of sparse rows (CSR) of `core.kernels.number_formats`, compressed, and one more array, `about`.
 """
 
 import io
@@ -11,14 +11,15 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from core.kernels import Compacted, formats
+from core.kernels import Compacted
+from core.kernels.number_formats import NUMBER_FORMATS
 
 _ABOUT = "about"
 
 
 def convert(network: Compacted, pixels: int) -> bytes:
     """The file; it need not say how many pixels an image has."""
-    return formats.FORMATS["sparse"].write(network, True)
+    return NUMBER_FORMATS["sparse"].write(network, True)
 
 
 def label(data: bytes, about: dict) -> bytes:

@@ -30,21 +30,20 @@ _PARTS = (_SCALED, _PLAIN, _SPARSE, _CODED)
 
 
 @dataclass(frozen=True)
-class Format:
+class NumberFormat:
     """One way to write a network into a file.
 
     Attributes:
         title: what it is called where people read it.
         says: what it is, in a sentence.
-        write: makes the bytes of the whole file; with True they are compressed as far as the format allows.
-        read: the inverse; raises `FormatError` for anything else. Kernels are float32 again.
+        write: makes the bytes of the whole file; with True they are compressed as far as the format allows. `read` is
+            the inverse for all of them.
         is_exact: whether the network that is read is the one that was written, to the last bit.
     """
 
     title: str
     says: str
     write: Callable[[Compacted, bool], bytes]
-    read: Callable[[bytes], Compacted]
     is_exact: bool = False
 
 
@@ -63,7 +62,7 @@ def read(data: bytes) -> Compacted:
         FormatError: if the file is damaged, or holds something else.
 
     Example:
-        `read(FORMATS["int8"].write(compact(pruned), True)).kernels`
+        `read(NUMBER_FORMATS["int8"].write(compact(pruned), True)).kernels`
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -184,26 +183,23 @@ def _damaged(why: object) -> FormatError:
     )
 
 
-FORMATS = {
-    "float32": Format("float32", "Every weight as it was trained, 4 bytes each.", _npz(_dense(np.float32)), read, True),
-    "float16": Format("float16", "Every weight in half precision, 2 bytes each.", _npz(_dense(np.float16)), read),
-    "int8": Format(
+NUMBER_FORMATS = {
+    "float32": NumberFormat("float32", "Every weight as it was trained, 4 bytes each.", _npz(_dense(np.float32)), True),
+    "float16": NumberFormat("float16", "Every weight in half precision, 2 bytes each.", _npz(_dense(np.float16))),
+    "int8": NumberFormat(
         "int8",
         "Units balanced, then every weight as one of 255 steps, 1 byte each, and a scale a unit.",
         _npz(_int8),
-        read,
     ),
-    "coded": Format(
+    "coded": NumberFormat(
         "int8, range-coded",
         "The same numbers as int8, written by a range coder: what is likely takes few bits.",
         _npz(_coded),
-        read,
     ),
-    "sparse": Format(
+    "sparse": NumberFormat(
         "sparse (CSR)",
         "Only the weights that are not zero, 4 bytes each, and in which row and column each is.",
         _npz(_sparse),
-        read,
         True,
     ),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,13 @@ def known_sparsities(table: pd.DataFrame) -> dict[Criterion, set[float]]:
 
 ROW_KEY = [*(field.name for field in dataclasses.fields(Criterion)), "sparsity"]
 """The columns that tell one row of a sweep from another."""
+
+
+def dense_scores(table: pd.DataFrame) -> dict[str, Any]:
+    """What a sweep knows of the network as it is: its row at k = 0 by the default criterion; empty if it has none."""
+    rows = Criterion("weight").select(table)
+    dense = rows[rows.sparsity == 0].to_dict("records") if len(rows) else []
+    return dense[-1] if dense else {}
 
 
 def merge_scores(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -185,7 +185,7 @@ def gather(
         table = table.assign(faster=footprints.faster(run, table))
     if "trained on" not in states:
         return table
-    children = comparison.trained_on(run)
+    children = comparison.rows_of_children(run)
     return pd.concat([table, children], ignore_index=True) if len(children) else table
 
 

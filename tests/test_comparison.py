@@ -490,7 +490,7 @@ def family(scored_run, tmp_path, monkeypatch):
         method="unit",
         sparsity=0.8,
         epochs=12,
-        trained_on="gradual unit 0.8, 12 epochs, from repaired",
+        recipe="gradual unit 0.8, 12 epochs, from repaired",
         seed=0,
         spec=SMALL.spec,
         num_valid=SMALL.num_valid,
@@ -501,7 +501,7 @@ def family(scored_run, tmp_path, monkeypatch):
 
 
 def test_children_that_were_trained_on_are_rows_of_their_parent(family):
-    (row,) = comparison.trained_on(family).to_dict("records")
+    (row,) = comparison.rows_of_children(family).to_dict("records")
     assert (row["method"], row["ranking"], row["scope"], row["seed"]) == ("unit", "magnitude", "layer", 0)
     assert (row["recovery"], row["sparsity"]) == ("gradual", 0.8)
     assert row["state"] == "trained on, pruned gradually, 12 epochs, from repaired"
@@ -509,8 +509,8 @@ def test_children_that_were_trained_on_are_rows_of_their_parent(family):
     assert row["agreement"] == pytest.approx(0.9)
     assert (row["images"], row["epochs"]) == (SMALL.spec.train_size - SMALL.num_valid, 12)
     assert row["seconds"] == family.result().training_seconds
-    assert comparison.trained_on(runs.open_run("stranger", family.root)).empty
-    together = pd.concat([family.sweep(), comparison.trained_on(family)], ignore_index=True)
+    assert comparison.rows_of_children(runs.open_run("stranger", family.root)).empty
+    together = pd.concat([family.sweep(), comparison.rows_of_children(family)], ignore_index=True)
     table = comparison.long_table([family], {family.id: together})
     (told,) = table[table.recovery == "gradual"].to_dict("records")
     assert told["run"] == family.id
@@ -522,19 +522,19 @@ def test_children_that_were_trained_on_are_rows_of_their_parent(family):
 def test_what_tells_one_way_of_training_on_from_another_is_in_its_words(family, monkeypatch):
     child = runs.open_run("child", family.root)
     config, of_file = child.config(), runs.Run.config
-    changed = vars(config) | {"how": "rewind", "rewind_epoch": 2, "trained_on": "rewind unit 0.8", "seed": 5}
+    changed = vars(config) | {"how": "rewind", "rewind_epoch": 2, "recipe": "rewind unit 0.8", "seed": 5}
     other = SimpleNamespace(**changed, default_of=lambda name: {"seed": 4}[name])
     monkeypatch.setattr(runs.Run, "config", lambda run: other if run.id == "child" else of_file(run))
-    (row,) = comparison.trained_on(family).to_dict("records")
+    (row,) = comparison.rows_of_children(family).to_dict("records")
     assert row["state"] == "rewound and trained, to epoch 2"
     # A seed of its own tells it from one with its parent's.
     assert (row["seed"], row["recovery"]) == (5, "rewind")
     other.seed = 4
-    (row,) = comparison.trained_on(family).to_dict("records")
+    (row,) = comparison.rows_of_children(family).to_dict("records")
     assert row["seed"] == 0
     # As long as it has not been scored there is nothing to tell.
     child.sweep().head(0).to_csv(child.folder / layout.SWEEP, index=False)
-    assert comparison.trained_on(family).empty
+    assert comparison.rows_of_children(family).empty
 
 
 def test_curves_are_named_by_their_configuration_only_where_it_differs():
@@ -562,7 +562,7 @@ def test_curves_are_named_by_their_configuration_only_where_it_differs():
 
 def test_agreement_is_not_known_where_predictions_are_not(family):
     (family.folder / layout.PREDICTIONS).unlink()
-    (row,) = comparison.trained_on(family).to_dict("records")
+    (row,) = comparison.rows_of_children(family).to_dict("records")
     assert np.isnan(row["agreement"])
 
 

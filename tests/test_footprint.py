@@ -505,7 +505,7 @@ def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):
     record["rows"] = [row | {"one_faster": 3.0} for row in record["rows"] if row["network"] == "compacted"]
     for source, expected in ((child.identity(), 3.0), ("earlier", np.nan)):
         full.keep_speed(key, record | {"source": source}, full.identity())
-        (row,) = comparison.trained_on(full).to_dict("records")
+        (row,) = comparison.rows_of_children(full).to_dict("records")
         assert row["faster"] == pytest.approx(expected, nan_ok=True)
         assert row["multiply_adds"] == compact(child.kernels()).multiply_adds
 

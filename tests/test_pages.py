@@ -525,7 +525,7 @@ def test_what_was_trained_on_is_shown_with_its_parent(full, monkeypatch):
         .iloc[-1:]
         .assign(recovery="finetune", state="trained on, 2 epochs", sparsity=0.985, accuracy=0.91, epochs=2)
     )
-    monkeypatch.setattr(comparison, "trained_on", lambda run: made)
+    monkeypatch.setattr(comparison, "rows_of_children", lambda run: made)
     app = open_page("comparison", states=["as pruned", "trained on"])
     (row,) = results(app)[results(app).recovery == "finetune"].to_dict("records")
     assert (row["state"], row["k"], row["accuracy"]) == ("trained on, 2 epochs", 0.985, 0.91)

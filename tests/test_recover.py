@@ -122,9 +122,9 @@ def test_the_default_settings_and_the_ids_that_come_of_them_stay_what_they_were(
 def test_a_recovery_is_said_in_full_wherever_it_is_said():
     choices = {"how": "gradual", "start": "repaired", "learning_rate": 0.5, "distillation": 0.1, "epochs": 1, "seed": 4}
     config = recovery(**choices)
-    assert config.trained_on == "gradual weight 0.8, 1 epoch, from repaired, learning rate 0.5, distillation 0.1"
-    assert recovery(how="rewind", rewind_epoch=2, method="unit").trained_on == ("rewind to epoch 2 unit 0.8, 4 epochs")
-    assert config.describe() == f"{SMALL.describe()}, trained on: {config.trained_on}"
+    assert config.recipe == "gradual weight 0.8, 1 epoch, from repaired, learning rate 0.5, distillation 0.1"
+    assert recovery(how="rewind", rewind_epoch=2, method="unit").recipe == ("rewind to epoch 2 unit 0.8, 4 epochs")
+    assert config.describe() == f"{SMALL.describe()}, trained on: {config.recipe}"
     assert config.to_flags() == [
         *(f"--run={SMALL.run_id}", "--how=gradual", "--method=weight", "--sparsity=0.8", "--epochs=1"),
         *("--start=repaired", "--learning_rate=0.5", "--distillation=0.1", "--rewind_epoch=0", "--seed=4"),
@@ -132,7 +132,7 @@ def test_a_recovery_is_said_in_full_wherever_it_is_said():
     own = {"parent": SMALL.run_id, "method": "weight", "sparsity": 0.8, "rewind_epoch": 0, **choices}
     assert config.facts() == own | {f"parent {name}": value for name, value in SMALL.facts().items()}
     assert config.to_dict() == own | {"training": SMALL.to_dict()}
-    assert config.to_row() == SMALL.to_dict() | {"parent": SMALL.run_id, "trained_on": config.trained_on}
+    assert config.to_row() == SMALL.to_dict() | {"parent": SMALL.run_id, "trained_on": config.recipe}
     for name in ("dataset", "spec", "batch_size", "num_valid", "keep_best", "l1_reg", "l2_reg", "hidden_units"):
         assert getattr(config, name) == getattr(SMALL, name)
     for name in ("layer_shapes", "parameter_count", "batches"):

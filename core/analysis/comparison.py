@@ -15,7 +15,7 @@ from core.errors import KnownError
 from core.kernels import compact
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
 from core.runs import Run
-from core.sweep import RECOVERIES, Criterion, default_ranking
+from core.sweep import RECOVERIES, Criterion, default_ranking, dense_scores
 
 MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
 """What is averaged over seeds, with its deviation."""
@@ -27,6 +27,9 @@ ROW = [*CURVE, "k"]
 """What tells one row of `fold_seeds` from another."""
 _COST = {"images": "recovery_images", "epochs": "recovery_epochs", "seconds": "recovery_seconds"}
 """What winning back cost: its columns in a sweep and in the tables here, where a run has epochs of its own."""
+_MEASURED = ("faster", "sparsity_hidden", "sparsity_network", "accuracy", "loss", "agreement", "worst_class")
+_MEASURED += ("val_accuracy", "val_loss")
+"""Columns that sweeps and the tables here have by the same name."""
 _ORDER = {name: index for index, name in enumerate([*METHODS, *RANKINGS, *CHANCE, *SCOPES, *RECOVERIES])}
 
 
@@ -79,19 +82,11 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
                 # Runs from before `removable` was counted get it when they are scored again.
                 removable=sweep.get("removable", unknown).astype("Int64"),
                 multiply_adds=sweep.get("multiply_adds", unknown).astype("Int64"),
-                faster=sweep.get("faster", unknown),
-                sparsity_hidden=sweep.get("sparsity_hidden", unknown),
-                sparsity_network=sweep.get("sparsity_network", unknown),
-                accuracy=sweep.accuracy,
-                loss=sweep.loss,
-                agreement=sweep.get("agreement", unknown),
-                worst_class=sweep.get("worst_class", unknown),
-                val_accuracy=sweep.get("val_accuracy", unknown),
-                val_loss=sweep.get("val_loss", unknown),
+                **{name: sweep.get(name, unknown) for name in _MEASURED},
                 **{told: sweep.get(name, unknown) for name, told in _COST.items()},
                 dense_accuracy=result.test_accuracy,
                 dense_loss=result.test_loss,
-                dense_val_accuracy=_dense_validation(sweep),
+                dense_val_accuracy=dense_scores(sweep).get("val_accuracy", np.nan),
                 **rest,
                 parameters=config.parameter_count,
                 **result.versions,
@@ -102,15 +97,7 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _dense_validation(sweep: pd.DataFrame) -> float:
-    """The validation accuracy of the dense network, which is every criterion's at k = 0; not a number if unknown."""
-    if "val_accuracy" not in sweep:
-        return np.nan
-    dense = sweep[(sweep.sparsity == 0) & (sweep.recovery == "none")].val_accuracy.dropna()
-    return float(dense.iloc[0]) if len(dense) else np.nan
-
-
-def trained_on(run: Run) -> pd.DataFrame:
+def rows_of_children(run: Run) -> pd.DataFrame:
     """What became of a run's network where it was pruned and trained on: its children in the same cache.
 
     Returns:
@@ -129,14 +116,11 @@ def trained_on(run: Run) -> pd.DataFrame:
 
 
 def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
-    config, result, default = child.config(), child.result(), Criterion("weight")
-    scored = default.select(child.sweep())
-    scored = scored[scored.sparsity == 0] if len(scored) else scored
-    if result is None or scored.empty:
+    config, result, row = child.config(), child.result(), dense_scores(child.sweep())
+    if result is None or not row:
         return []
     measured = run.speed(Criterion(config.method, recovery=TRAINED_ON).key(config.sparsity))
     default_seed = config.default_of("seed") if hasattr(config, "default_of") else config.seed
-    row = scored.iloc[-1].to_dict()
     if np.isnan(row.get("multiply_adds", np.nan)):
         row["multiply_adds"] = _multiply_adds(child, result.finished)
     return [
@@ -147,7 +131,7 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
             "recovery": config.how,
             "state": _recipe(config),
             "sparsity": config.sparsity,
-            "agreement": _agreement(run, child, default.key(0.0)),
+            "agreement": _agreement(run, child, Criterion("weight").key(0.0)),
             "images": config.spec.train_size - config.num_valid,
             "epochs": config.epochs,
             "seconds": result.training_seconds,  # with the repair that it began with
@@ -165,7 +149,7 @@ def _multiply_adds(child: Run, identity: str) -> int:
 def _recipe(config: Any) -> str:
     """How a network was trained on, in words, apart from method and k, which tables say beside it."""
     # After "gradual weight 0.9" the configuration says how long, and what is not the default.
-    details = config.trained_on.partition(", ")[2]
+    details = config.recipe.partition(", ")[2]
     rewound = f"to epoch {config.rewind_epoch}" if getattr(config, "rewind_epoch", 0) else ""
     return ", ".join(filter(None, [RECOVERIES[config.how], rewound, details]))
 

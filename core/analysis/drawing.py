@@ -7,6 +7,7 @@ from math import isqrt
 
 import numpy as np
 from PIL import Image
+from scipy.special import softmax
 
 from core.config import DATASETS, DatasetSpec
 from core.evaluation import logits
@@ -141,9 +142,7 @@ def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
         if np.shape(image) != (inputs,):
             raise ValueError(f"Expected one image of shape ({inputs},). Received shape: {np.shape(image)}.")
         outputs.append(logits(kernels, np.asarray(image)[None])[0])
-    scores = np.array(outputs, np.float64)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return softmax(np.array(outputs, np.float64), axis=1)
 
 
 def _checked(ink: np.ndarray) -> np.ndarray:

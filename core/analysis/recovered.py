@@ -12,7 +12,7 @@ import pandas as pd
 from core.errors import KnownError
 from core.pruning import AnySparsity
 from core.runs import Predictions, Run, list_runs, open_run
-from core.sweep import REPAIR_STOPS, STOPS, Criterion
+from core.sweep import REPAIR_STOPS, STOPS, Criterion, dense_scores
 
 TRAINED = "trained"
 """The recovery of a criterion that means, at each k, the network trained on that is best on validation images."""
@@ -52,9 +52,7 @@ def trained_on(run: Run, method: str) -> dict[float, Run]:
                 continue
             if not config.sparsity:
                 continue
-            dense = Criterion("weight").select(child.sweep())
-            dense = dense[dense.sparsity == 0] if len(dense) else dense
-            score = dense.val_accuracy.iloc[0] if "val_accuracy" in dense and len(dense) else np.nan
+            score = dense_scores(child.sweep()).get("val_accuracy", np.nan)
             rank = (-1.0 if np.isnan(score) else float(score), result.finished)
             if config.sparsity not in best or rank > best[config.sparsity][0]:
                 best[config.sparsity] = rank, child

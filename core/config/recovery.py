@@ -4,13 +4,18 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from core.config.training import DatasetSpec, TrainingConfig, digest, flag
+from core.config.training import TrainingConfig, digest, flag
 from core.errors import ConfigError
 from core.parameters import Choice, Parameter, Real, Whole, parameter, within
 
 HOWS = ("finetune", "gradual", "rewind", "reinit")
 """How a pruned network is trained on; the last two are controls."""
 STARTS = ("dense", "repaired")
+_OF_PARENT = (
+    *("dataset", "spec", "batch_size", "num_valid", "keep_best", "l1_reg", "l2_reg", "hidden_units"),
+    *("layer_shapes", "parameter_count", "batches"),
+)
+"""What the parent's configuration says of a network that was trained on: images, architecture and the rest."""
 _OTHER_SEED = 1000
 """How far the seed of fresh initial weights lies from the parent's, unless somebody names one."""
 
@@ -143,51 +148,11 @@ class RecoveryConfig:
         own = self.parameters()
         return own[name].default if name in own else self.training.default_of(name)
 
-    # What is the parent's.
-
-    @property
-    def dataset(self) -> str:
-        return self.training.dataset
-
-    @property
-    def spec(self) -> DatasetSpec:
-        return self.training.spec
-
-    @property
-    def batch_size(self) -> int:
-        return self.training.batch_size
-
-    @property
-    def num_valid(self) -> int:
-        return self.training.num_valid
-
-    @property
-    def keep_best(self) -> bool:
-        return self.training.keep_best
-
-    @property
-    def l1_reg(self) -> float:
-        return self.training.l1_reg
-
-    @property
-    def l2_reg(self) -> float:
-        return self.training.l2_reg
-
-    @property
-    def hidden_units(self) -> tuple[int, ...]:
-        return self.training.hidden_units
-
-    @property
-    def layer_shapes(self) -> list[tuple[int, int]]:
-        return self.training.layer_shapes
-
-    @property
-    def parameter_count(self) -> int:
-        return self.training.parameter_count
-
-    @property
-    def batches(self) -> int:
-        return self.training.batches
+    def __getattr__(self, name: str) -> Any:
+        """What is the parent's."""
+        if name not in _OF_PARENT:
+            raise AttributeError(f"A RecoveryConfig has no {name}.")
+        return getattr(self.training, name)
 
     @property
     def run_id(self) -> str:
@@ -197,10 +162,10 @@ class RecoveryConfig:
 
     def describe(self) -> str:
         """In words, without seeds: the parent's, then how it was trained on."""
-        return f"{self.training.describe()}, trained on: {self.trained_on}"
+        return f"{self.training.describe()}, trained on: {self.recipe}"
 
     @property
-    def trained_on(self) -> str:
+    def recipe(self) -> str:
         """How it was trained on, in words and without the seed."""
         how = f"rewind to epoch {self.rewind_epoch}" if self.rewind_epoch else self.how
         parts = [f"{how} {self.method} {self.sparsity:g}", f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"]
@@ -219,7 +184,7 @@ class RecoveryConfig:
 
     def to_row(self) -> dict[str, Any]:
         """What tables of runs say: the hyper-parameters of the parent, its id, and how it was trained on."""
-        return self.training.to_dict() | {"parent": self.parent, "trained_on": self.trained_on}
+        return self.training.to_dict() | {"parent": self.parent, "trained_on": self.recipe}
 
     def facts(self) -> dict[str, Any]:
         """Everything that decides the network, by name, as people read it."""

@@ -22,9 +22,9 @@ from core.scoring import experiment, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, results_table
 
-_BYTES_A_WEIGHT = 400
+_FOLDER_BYTES_A_WEIGHT = 400
 """In all files of a run: model with optimizer, kernels, and a hundred repaired networks."""
-_MOST_BESIDE = 2**29
+_FOLDER_BYTES_BESIDE = 2**29
 """Bytes of everything else: pictures, scores, predictions."""
 
 
@@ -52,7 +52,7 @@ def report(run: Run) -> bytes:
 def _check_size(run: Run) -> None:
     """Refuse a folder that holds more than a run can: reports and archives are made in memory."""
     kept = [*own_files(run.folder)]
-    most = _BYTES_A_WEIGHT * run.config().parameter_count + _MOST_BESIDE
+    most = _FOLDER_BYTES_A_WEIGHT * run.config().parameter_count + _FOLDER_BYTES_BESIDE
     total = sum(size for _, size in kept)
     if total > most:
         largest, size = max(kept, key=lambda each: each[1])

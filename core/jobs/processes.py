@@ -26,7 +26,7 @@ from core.terminal import HINT
 
 _START_SECONDS = 30
 _POLL_SECONDS = 0.2
-_BYTES_A_WEIGHT, _BYTES_BESIDE = 16, 1_000_000
+_RUN_BYTES_A_WEIGHT, _RUN_BYTES_BESIDE = 16, 1_000_000
 """What a run takes: the Keras model with two moments of Adam, and the kernels; and everything else, at least."""
 _SHORTAGES = (
     (
@@ -137,7 +137,7 @@ def require_room(run: Run, config: Config) -> None:
     Raises:
         DiskFullError: if it has none.
     """
-    needed = _BYTES_BESIDE + _BYTES_A_WEIGHT * config.parameter_count
+    needed = _RUN_BYTES_BESIDE + _RUN_BYTES_A_WEIGHT * config.parameter_count
     limits.check_disk(run.root, f"a training of {run.id}", needed)
 
 

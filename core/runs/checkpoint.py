@@ -24,7 +24,7 @@ from core.files import open_own, write_atomic
 from core.runs.formats import to_csv
 
 _DIGEST = hashlib.sha256().digest_size
-_BYTES_A_WEIGHT, _BYTES_BESIDE = 20, 8_000_000
+_CHECKPOINT_BYTES_A_WEIGHT, _CHECKPOINT_BYTES_BESIDE = 20, 8_000_000
 """What a checkpoint holds at most: weights, two moments of Adam, the best weights and the masks; and the text."""
 _COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 _MOST_EPOCHS = 10_000
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path, origin: dict[str, Any], weights: int) -> Checkpo
         RunError: if the file is damaged; the message does not say what follows from that.
     """
     try:
-        with open_own(path, _BYTES_A_WEIGHT * weights + _BYTES_BESIDE) as file, damaged():
+        with open_own(path, _CHECKPOINT_BYTES_A_WEIGHT * weights + _CHECKPOINT_BYTES_BESIDE) as file, damaged():
             payload = os.fstat(file.fileno()).st_size - _DIGEST
             if payload <= 0 or _hash(file, payload) != file.read(_DIGEST):
                 raise ValueError("its checksum is wrong")
@@ -150,7 +150,7 @@ def _about(path: Path) -> dict[str, Any]:
             raise ValueError("it is of another version")
         shape, _, kind = npy.read_array_header_1_0(file)
         # NumPy makes room for as much as is said there.
-        if shape or kind.kind != "U" or kind.itemsize > _BYTES_BESIDE:
+        if shape or kind.kind != "U" or kind.itemsize > _CHECKPOINT_BYTES_BESIDE:
             raise ValueError("it does not begin with a text")
         file.seek(0)
         about = json.loads(str(np.load(file, allow_pickle=False)))

@@ -32,7 +32,7 @@ def show(network: networks.LoadedRun, method: str) -> bool:
     parent = recovered.parent_of(network.run)
     if parent is not None:
         st.info(
-            f"This network was trained on itself: {frame.verbatim(network.config.trained_on)}. Train its parent on "
+            f"This network was trained on itself: {frame.verbatim(network.config.recipe)}. Train its parent on "
             "instead.",
             icon=":material/info:",
         )
@@ -134,7 +134,7 @@ def show_early_end(child: runs.Run) -> None:
         "interrupted": "was interrupted",
     }
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(f"Training on {frame.verbatim(config.trained_on)} {why[state.phase]}", icon=":material/info:")
+        st.warning(f"Training on {frame.verbatim(config.recipe)} {why[state.phase]}", icon=":material/info:")
         kept = child.kept_epochs()
         actions.button(
             "Go on" if kept else "Train again",
@@ -163,7 +163,7 @@ def watch(ids: list[str]) -> None:
             networks.look_again()
             st.rerun()
         with contextlib.suppress(KnownError), st.container(border=True):
-            st.markdown(f"**Training on** {frame.verbatim(child.config().trained_on)}")
+            st.markdown(f"**Training on** {frame.verbatim(child.config().recipe)}")
             with st.container(horizontal=True, vertical_alignment="center"):
                 progress.show_bar(child, state)
                 actions.button(

@@ -78,7 +78,7 @@ class Subject:
         return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
 
 
-_BYTES_A_WEIGHT, _BYTES_BESIDE = 8, 2**22
+_EXPORT_BYTES_A_WEIGHT, _EXPORT_BYTES_BESIDE = 8, 2**22
 """Of a file at most: every weight in float32, twice, and what a format says beside them."""
 
 
@@ -133,7 +133,7 @@ def find(subject: Subject, form: str) -> Exported | None:
     path, config = layout.exported(subject.run.folder, subject.kept_name(form)), subject.run.config()
     try:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
-        _check_record(exported, _BYTES_A_WEIGHT * config.parameter_count + _BYTES_BESIDE if config else 0)
+        _check_record(exported, _EXPORT_BYTES_A_WEIGHT * config.parameter_count + _EXPORT_BYTES_BESIDE if config else 0)
         if exported.version != FORMATS[form].version:
             return None
         exported.read()

@@ -10,7 +10,7 @@ import pytest
 
 from core.analysis.distributions import distributions
 from core.analysis.footprint import NETWORKS
-from core.charts import footprints, interactive, live, printed, tiny
+from core.charts import footprints, interactive, live, printed, smallest
 from core.charts.curves import X_AXES, Y_AXES, Curve
 from core.charts.palette import GREY, LAYER_COLORS, METHOD_COLORS, shades
 from core.exports.figures import html_bytes
@@ -601,7 +601,7 @@ def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points()
         SmallestFile(bytes=size, val_accuracy=accuracy, test_accuracy=accuracy - 0.1, weights=size // 2, **about)
         for size, accuracy in ((10, 0.5), (20, 0.4), (40, 0.7))
     ]
-    figure = tiny.front(files, 0.98765, 2_953)
+    figure = smallest.front(files, 0.98765, 2_953)
     other, best = figure.data
     assert (other.name, other.mode) == ("others", "markers")
     assert best.mode == "lines+markers"
@@ -618,17 +618,17 @@ def test_tiny_files_that_no_smaller_one_beats_are_a_line_and_the_others_points()
     assert (large.text, large.y) == ("large network 98.77%", 0.98765)
     # Words on a logarithmic axis stand at the logarithm.
     assert (code.text, code.x) == ("one QR code", pytest.approx(math.log10(2_953)))
-    assert [trace.name for trace in tiny.front(files[:1], 0.9, 1).data] == [best.name]
-    assert not tiny.front([], 0.9, 1).data
+    assert [trace.name for trace in smallest.front(files[:1], 0.9, 1).data] == [best.name]
+    assert not smallest.front([], 0.9, 1).data
 
 
 def test_one_small_file_is_shown_among_other_accuracies():
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "seconds": 1, "source": "", "bytes": 10, "weights": 5}
     made = SmallestFile(val_accuracy=0.98, test_accuracy=0.9830, **about)
-    figure = tiny.front([made], 0.9832, 20)
+    figure = smallest.front([made], 0.9832, 20)
     assert [10**end for end in figure.layout.xaxis.range] == pytest.approx([5, 40])
     axis = figure.layout.yaxis
     assert axis.range == pytest.approx((0.978, 0.9882))
     # As many digits as tell one tick from the next.
     assert axis.tickformat == ".2~%"
-    assert tiny.front([made], 1.0, 2_953).layout.yaxis.range[1] < 1.003
+    assert smallest.front([made], 1.0, 2_953).layout.yaxis.range[1] < 1.003

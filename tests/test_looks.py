@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from core.analysis.distributions import distributions
 from core.analysis.footprint import NETWORKS
-from core.charts import footprints, histograms, interactive, live, printed, tiny
+from core.charts import footprints, histograms, interactive, live, printed, smallest
 from core.charts.curves import DASHES, SYMBOLS, X_AXES, Y_AXES, Curve
 from core.charts.palette import METHOD_COLORS, shades
 from core.config import K_VALUES
@@ -136,7 +136,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "size-accuracy": lambda: footprints.accuracy_curve(SIZES, 0.98, "weight", 0.9),
     "size-speed-one": lambda: footprints.speed_curve(SPEEDS, "one", "unit", 0.5),
     "size-speed-many": lambda: footprints.speed_curve(SPEEDS, "many", "weight", None),
-    "tiny": lambda: tiny.front(TINY, 0.98765, 2_953),
+    "tiny": lambda: smallest.front(TINY, 0.98765, 2_953),
     "printed-training": lambda: printed.training_curves(HISTORY, 3),
     "printed-pruning": lambda: printed.pruning_curves(RESULTS),
     "printed-comparison": lambda: printed.comparison(CURVES, X_AXES["sparsity"], Y_AXES["accuracy"]),

@@ -60,20 +60,28 @@ def check_own(path: Path) -> None:
 
 def is_own_folder(path: Path) -> bool:
     """Whether it is a folder, and no symbolic link leads to it."""
-    try:
-        check_own(path)
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except OSError:
-        return False
+    return _is(stat.S_ISDIR, path)
 
 
 def is_file(path: Path) -> bool:
     """Whether it is a file, and no symbolic link leads to it."""
+    return _is(stat.S_ISREG, path)
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
     try:
         check_own(path)
-        return stat.S_ISREG(path.lstat().st_mode)
+        return kind(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def version_of(path: Path) -> int:
+    """A number that changes whenever a file, or the names in a folder, do; 0 if there is none."""
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def make_folder(path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.errors import RunWriteError
-from core.files import advice, lock_at, make_folder, os_errors_as, read_text, remove, write_text
+from core.files import advice, lock_at, make_folder, os_errors_as, read_text, remove, version_of, write_text
 from core.runs import Run, layout, open_run
 from core.scoring import Step, Wanted, steps_of
 from core.sweep import Criterion
@@ -64,10 +64,7 @@ def steps(run: Run) -> list[Step]:
 
 def version(run: Run) -> int:
     """A number that changes whenever something else is asked for; 0 if nothing is."""
-    try:
-        return layout.asked(run.root, run.id).lstat().st_mtime_ns
-    except OSError:
-        return 0
+    return version_of(layout.asked(run.root, run.id))
 
 
 def drop(run: Run, steps: Iterable[Step]) -> None:

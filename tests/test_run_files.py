@@ -11,7 +11,7 @@ from core.runs import Phase, Result, Run, TrainingState, layout
 from core.runs.checkpoint import Checkpoint, last_epoch, read_checkpoint, write_checkpoint
 from core.runs.formats import MOST_ROWS, read_sweep, read_table
 from core.runs.predictions import read_predictions, write_predictions
-from core.runs.records import parse_record, read_result, read_speed, read_training
+from core.runs.records import parse_record, read_record, read_speed
 from core.settings import PROJECT
 from tests.made_up import history_of
 
@@ -32,7 +32,7 @@ RESULT = {"finished": "2026-01-02T03:04:05.678+00:00", "test_accuracy": 0.5, "te
 def test_a_record_says_what_is_written_up_to_the_last_value_that_can_be(tmp_path, values):
     (tmp_path / "state.json").write_text(json.dumps(RESULT | values))
     values.pop("later", None)
-    assert read_result(tmp_path / "state.json") == Result(**RESULT | values)
+    assert read_record(Result, tmp_path / "state.json") == Result(**RESULT | values)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_record_of_what_cannot_be_says_why(tmp_path, values, why):
     with pytest.raises(ValueError) as failure:  # noqa: PT011
         parse_record(Result, path)
     assert str(failure.value) == why
-    assert read_result(path) is None
+    assert read_record(Result, path) is None
     path.write_text(json.dumps({name: value for name, value in RESULT.items() if name != "test_loss"}))
     with pytest.raises(ValueError, match="it does not say test_loss"):
         parse_record(Result, path)
@@ -68,7 +68,9 @@ def test_a_record_of_what_cannot_be_says_why(tmp_path, values, why):
 
 def test_of_a_text_without_end_the_beginning_is_read(tmp_path):
     (tmp_path / "state.json").write_text(json.dumps({"phase": "failed", "message": "x" * 10_001, "pid": 7}))
-    assert read_training(tmp_path / "state.json") == TrainingState(Phase.FAILED, message="x" * 10_000, pid=7)
+    assert read_record(TrainingState, tmp_path / "state.json") == TrainingState(
+        Phase.FAILED, message="x" * 10_000, pid=7
+    )
     # Of what it does not say, nothing is known.
     rest = {name: value for name, value in vars(TrainingState(Phase.FAILED)).items() if name != "phase"}
     assert set(rest.values()) == {"", 0}
@@ -76,7 +78,7 @@ def test_of_a_text_without_end_the_beginning_is_read(tmp_path):
 
 def test_half_a_character_is_left_out_and_the_others_stay(tmp_path):
     (tmp_path / "state.json").write_text('{"phase": "failed", "message": "a\\uD800\\u00e4", "note": "ö"}')
-    assert read_training(tmp_path / "state.json") == TrainingState(Phase.FAILED, message="aä", note="ö")
+    assert read_record(TrainingState, tmp_path / "state.json") == TrainingState(Phase.FAILED, message="aä", note="ö")
 
 
 def test_a_measurement_of_speed_that_lacks_anything_is_none(tmp_path):

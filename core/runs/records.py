@@ -98,17 +98,15 @@ class Result:
     repair_seconds: float = 0.0
 
 
-_Record = TypeVar("_Record", TrainingState, Result)
+_Record = TypeVar("_Record")
 
 
-def read_training(path: Path) -> TrainingState | None:
-    """The record of a training; None if there is none, or the file says something else."""
-    return _read(TrainingState, path)
-
-
-def read_result(path: Path) -> Result | None:
-    """The record of a complete run; None if there is none, or the file says something else."""
-    return _read(Result, path)
+def read_record(kind: type[_Record], path: Path) -> _Record | None:
+    """As `parse_record`; None if there is no such file, or it says something else."""
+    try:
+        return parse_record(kind, path)
+    except (OSError, ValueError):
+        return None
 
 
 def read_speed(path: Path) -> dict[str, Any] | None:
@@ -160,13 +158,6 @@ def parse_json(path: Path) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"it holds {constant}")
-
-
-def _read(kind: type[_Record], path: Path) -> _Record | None:
-    try:
-        return parse_record(kind, path)
-    except (OSError, ValueError):
-        return None
 
 
 def parse_record(kind: type[_Record], path: Path) -> _Record:

@@ -23,6 +23,7 @@ from core.files import (
     own_files,
     read_log,
     remove,
+    version_of,
     write_atomic,
     write_text,
 )
@@ -32,7 +33,7 @@ from core.runs import layout
 from core.runs.checkpoint import config_of_checkpoint, last_epoch
 from core.runs.formats import MOST_ROWS, is_sweep, read_arrays, read_sweep, read_table, to_csv
 from core.runs.predictions import Predictions, read_predictions, write_predictions
-from core.runs.records import Phase, Result, TrainingState, parse_json, read_result, read_speed, read_training
+from core.runs.records import Phase, Result, TrainingState, parse_json, read_record, read_speed
 from core.settings import cache_root
 from core.sweep import merge_scores
 
@@ -88,7 +89,7 @@ class Run:
         return state
 
     def _training_state(self) -> TrainingState | None:
-        state = read_training(self.part / layout.STATE)
+        state = read_record(TrainingState, self.part / layout.STATE)
         if state is None and (epoch := self.kept_epochs()):
             # Where the file with the state is lost, the checkpoint tells how far it was.
             with contextlib.suppress(KnownError):
@@ -105,7 +106,7 @@ class Run:
 
     def result(self) -> Result | None:
         """What a complete run ended with: scores, dates, versions. None if not complete."""
-        return read_result(self.folder / layout.STATE)
+        return read_record(Result, self.folder / layout.STATE)
 
     def ended_with(self) -> Result:
         """As `result`, of a run that was complete when it was chosen.
@@ -200,10 +201,7 @@ class Run:
     def network_version(self, key: str | None = None) -> int:
         """A number that changes with the repaired network of that key, or with any; 0 if it is not kept."""
         path = layout.repaired(self.folder, key) if key else self.folder / layout.REPAIRED
-        try:
-            return path.stat().st_mtime_ns
-        except OSError:
-            return 0
+        return version_of(path)
 
     def keep_network(self, key: str, network: Network | Kernels, identity: str | None) -> None:
         """Keep a repaired network, unless the run has been replaced since it was made.
@@ -238,17 +236,11 @@ class Run:
 
     def speed_version(self) -> int:
         """A number that changes whenever a measurement of speed comes in; 0 without any."""
-        try:
-            return (self.folder / layout.SPEED).stat().st_mtime_ns
-        except OSError:
-            return 0
+        return version_of(self.folder / layout.SPEED)
 
     def sweep_version(self) -> int:
         """A number that changes whenever `sweep` or `predictions` does."""
-        try:
-            return (self.folder / layout.SWEEP).stat().st_mtime_ns
-        except OSError:
-            return 0
+        return version_of(self.folder / layout.SWEEP)
 
     def kernels(self) -> list[np.ndarray]:
         """The trained kernels, float32 of shape (inputs, units), hidden layers first, output layer last.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import CancelledError
 from core.files import make_folder, os_errors_as, remove, write_text
-from core.runs.records import parse_record
+from core.runs.records import read_record
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,8 @@ class Work:
 
 def read_work(path: Path) -> Work | None:
     """What a file says of work; None if there is none, or it says what cannot be."""
-    try:
-        work = parse_record(Work, path)
-    except (OSError, ValueError):
+    work = read_record(Work, path)
+    if work is None:
         return None
     possible = 0 <= work.done <= work.total and work.total and work.epoch <= work.epochs and 0 <= work.val_accuracy <= 1
     return work if possible else None

@@ -29,7 +29,7 @@ def asked(monkeypatch):
     """What is asked of processes in the background, none of which is started."""
     asked = []
     monkeypatch.setattr(jobs, "start_scoring", lambda run, *flags: None)
-    for name in ("start_training", "start_recovery", "start_measuring", "ensure_pictures"):
+    for name in ("start_training", "start_measuring", "ensure_pictures"):
         monkeypatch.setattr(jobs, name, lambda *what, name=name, **more: asked.append((name, *what)))
     return asked
 
@@ -95,7 +95,7 @@ def test_failed_fine_tuning_is_tried_again(run, asked):
     app = opened("pruning", run=run.id, state="trained on")
     assert app.button(key=f"go_on_{child.id}").label == "Train again"
     press(app, f"go_on_{child.id}")
-    assert asked == [("start_recovery", child, config)]
+    assert asked == [("start_training", child, config)]
 
 
 def test_a_failed_entry_of_the_queue_is_dismissed(cache, run):

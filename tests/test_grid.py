@@ -204,7 +204,7 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     flags = [*tiny(0).to_flags(), *for_the_app]
     jobs.start_training(run, tiny(0))
     jobs.start_training(run, tiny(0), replace=True)
-    jobs.start_recovery(trained_on, recovery)
+    jobs.start_training(trained_on, recovery)
     queue.start(3)
     background.start_scoring(complete, [(Criterion("weight"), [0.25])])
     # Once the one that was started has ended, another one is.

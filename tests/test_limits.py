@@ -63,7 +63,7 @@ def test_nothing_but_scores_is_written_where_the_server_only_shows(shown):
         lambda: runs.write_run(shown, SMALL).__enter__(),
         lambda: jobs.start_training(left, TINY),
         lambda: jobs.start_training(shown, SMALL, True),
-        lambda: jobs.start_recovery(runs.open_run(recovery.run_id, shown.root), recovery),
+        lambda: jobs.start_training(runs.open_run(recovery.run_id, shown.root), recovery),
         lambda: jobs.start_export(shown, "x.onnx", ["--format=onnx"]),
         lambda: jobs.start_measuring(shown, Criterion("weight"), [0.5]),
         lambda: jobs.stop_work(shown, jobs.SPEED),

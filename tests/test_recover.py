@@ -556,7 +556,7 @@ def test_it_is_started_in_a_process_of_its_own_and_can_be_cancelled(cache, train
     shutil.copytree(trained_run.folder, cache / trained_run.id)
     config = recovery(epochs=10_000)
     run = runs.open_run(config.run_id)
-    jobs.start_recovery(run, config)
+    jobs.start_training(run, config)
     assert run.config() == config
     assert run.is_training()
     assert run.training().pid != os.getpid()

@@ -139,7 +139,7 @@ def test_the_wall_is_given_what_the_network_trained_on_says(parent):
 @pytest.mark.parametrize(("how", "start"), [("finetune", "repaired"), ("gradual", "dense"), ("rewind", "dense")])
 def test_the_button_starts_exactly_what_is_chosen(parent, monkeypatch, how, start):
     started = []
-    monkeypatch.setattr(jobs, "start_recovery", lambda run, config: started.append((run.id, config)))
+    monkeypatch.setattr(jobs, "start_training", lambda run, config: started.append((run.id, config)))
     app = opened(method="unit")
     assert not [part for part in app.get("bidi_component") if part.proto.component_name == "instrument"]
     app.selectbox(key="train_on_how").set_value(how).run()
@@ -169,7 +169,7 @@ def test_a_failed_start_is_said(parent, monkeypatch):
     def fail(run, config):
         raise jobs.processes.JobError("No room.")
 
-    monkeypatch.setattr(jobs, "start_recovery", fail)
+    monkeypatch.setattr(jobs, "start_training", fail)
     app = opened(method="unit")
     app.button(key="train_on").click().run()
     assert [error.value.split(" :small")[0] for error in app.error] == ["No room."]

@@ -57,31 +57,18 @@ class Outcome:
     pid: int
 
 
-def start_training(run: Run, config: TrainingConfig, replace: bool = False) -> None:
+def start_training(run: Run, config: Config, replace: bool = False) -> None:
     """Train a run in a process of its own, by the same command that a person types.
 
     Returns as soon as the run's state is in the cache. If the run is being trained already, nothing is
     started. The process goes on whatever happens to this one.
 
-    Raises:
-        JobError: if the process ends before it has begun to train.
-    """
-    _start(run, config, replace)
-
-
-def start_recovery(run: Run, config: RecoveryConfig, replace: bool = False) -> None:
-    """As `start_training`, for a network that is pruned and trained on; its parent has to be in the same cache.
+    Args:
+        config: of one that is pruned and trained on the parent has to be in the same cache.
 
     Raises:
         JobError: if the process ends before it has begun to train.
-
-    Example:
-        `start_recovery(open_run(config.run_id), config)`
     """
-    _start(run, config, replace)
-
-
-def _start(run: Run, config: Config, replace: bool) -> None:
     if run.is_training():
         return
     before = run.training()
@@ -224,19 +211,11 @@ def ensure_pictures(run: Run) -> None:
     limits.check_may_change(f"draw the figures of run {run.id}")
     limits.check_disk(run.root, f"the figures of run {run.id}")
     limits.check_size(run.config(), "opened")
-    process = _rework(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _, errors = process.communicate()
-    if process.returncode or not run.is_drawn():
-        raise JobError(_failure(process.returncode, errors) or last_line(errors))
-
-
-def _rework(run: Run, *flags: str, **options: object) -> subprocess.Popen:
-    """The command on a run that is complete: never trains."""
     config = run.config()
-    command = ["-m", config.COMMAND, "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     # The parent of one that was trained on may be gone, and is not needed.
     chosen = [] if isinstance(config, RecoveryConfig) else config.to_flags()
-    return _python([*command, *chosen, *flags], run.root, **options)
+    command = ["-m", config.COMMAND, "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
+    _wait_for([*command, *chosen], run.root, run.is_drawn)
 
 
 def prepare_dataset(name: str, root: Path) -> None:
@@ -248,7 +227,7 @@ def prepare_dataset(name: str, root: Path) -> None:
     lock = layout.lock(Path(os.path.realpath(root)), name, "dataset")
     with os_errors_as(f"write to {root}"), lock_at(lock):
         if not is_cached(name, root):
-            _decode(name, root)
+            _wait_for(["-m", "core.datasets", name], root, lambda: is_cached(name, root))
 
 
 def prepare_in_background(name: str, root: Path) -> None:
@@ -262,16 +241,11 @@ def prepare_in_background(name: str, root: Path) -> None:
     _behind(prepare)
 
 
-def _decode(name: str, root: Path) -> None:
-    process = _python(
-        ["-m", "core.datasets", name],
-        cache=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _wait_for(arguments: list[str], cache: Path, is_done: Callable[[], bool]) -> None:
+    """Run Python to its end; raise JobError, which says why, if what it is for is not done then."""
+    process = _python(arguments, cache, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate()
-    if process.returncode or not is_cached(name, root):
+    if process.returncode or not is_done():
         raise JobError(_failure(process.returncode, errors) or last_line(errors))
 
 

@@ -102,7 +102,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
                     key="train_on",
                     disabled=run.is_training(),
                 ):
-                    actions.attempt(run, jobs.start_recovery, run, config)
+                    actions.attempt(run, jobs.start_training, run, config)
                     st.rerun()
         st.caption(
             "With labels, and weights with what the dense network answers, too. What is zero stays zero, and the "
@@ -142,7 +142,7 @@ def show_early_end(child: runs.Run) -> None:
             icon=":material/play_arrow:" if kept else ":material/replay:",
             key=f"go_on_{child.id}",
             on_click=actions.attempt,
-            args=(child, jobs.start_recovery, child, config),
+            args=(child, jobs.start_training, child, config),
         )
         actions.button(
             "Discard",

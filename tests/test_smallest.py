@@ -353,12 +353,15 @@ def test_the_page_tells_why_the_last_attempt_failed(own_run, monkeypatch):
 
 
 def test_the_page_follows_the_making(own_run, monkeypatch):
-    far = runs.Work(1.5, 2, most_bytes=1_200, epoch=3, epochs=6, bytes=1_234, val_accuracy=0.9)
+    far = runs.Work(1.5, 3, most_bytes=1_200, epoch=4, epochs=6, bytes=1_234, val_accuracy=0.9)
     monkeypatch.setattr(jobs, "work_on", lambda run, what: far)
     stopped = []
     monkeypatch.setattr(jobs, "stop_work", lambda *what: stopped.append(what))
     app = page(own_run)
     assert not app.exception
+    (bar,) = app.get("progress")
+    said = "Network 2 of 3, at most 1,200 bytes · epoch 4 of 6 · now 1,234 bytes, 90.00% on validation images"
+    assert bar.proto.text == said
     assert app.button(key="tiny_make").disabled
     app.button(key="tiny_stop").click().run()
     assert stopped == [(own_run, jobs.SMALLEST)]

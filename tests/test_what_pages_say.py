@@ -1,11 +1,14 @@
 """Pages read as a person reads them: what stands beside which number, and which curve has which name."""
 
+import io
 import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+import zxingcpp
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
@@ -13,14 +16,14 @@ from core.analysis.drawing import answers
 from core.config import K_VALUES
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
-from core.exports import report
+from core.exports import figures, report
 from core.kernels import compact, live_units
 from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.pruning import METHODS, prune, rank
-from core.runs import SmallestFile, layout
+from core.runs import Phase, SmallestFile, TrainingState, layout
 from core.settings import PROJECT
 from core.sweep import Criterion
-from pages.shared import footprints
+from pages.shared import downloads, footprints, frame, progress
 from tests.conftest import SMALL
 from tests.reading import chart, figure, html_tables, metrics, number, table_with
 
@@ -53,8 +56,25 @@ def opened(page, *folds, **query):
     return app
 
 
+def as_read(element):
+    """Without what only keeps text from being taken for Markdown."""
+    return re.sub(r"\\(?=\W)|\u2060", "", element.value)
+
+
 def captions(app):
     return " ".join(element.value for element in app.caption)
+
+
+@pytest.mark.parametrize(("method", "state"), [("weight", "as pruned"), ("unit", "repaired")])
+def test_what_is_in_view_is_named(run, method, state):
+    about = {"run": run.id, "method": method, "state": state, "k": "0.5"}
+    end = {"as pruned": ".", "repaired": "; repaired."}[state]
+    assert as_read(opened("overview", **about).caption[0]) == (
+        f"**{SMALL.describe()}, seed 0**: a network of 6,640 weights, trained here on {SMALL.spec.title}. "
+        f"Move the slider: the smallest {method}s go first{end}"
+    )
+    heading = as_read(opened("present", **about).markdown[0])
+    assert heading == f"**{SMALL.describe()}, seed 0** · {method} pruning, {state}"
 
 
 def test_pruning(run, test_images):
@@ -166,6 +186,13 @@ def test_training(run):
         assert drawn.traces["Training"].line["dash"] == "dot"
 
 
+def test_a_training_in_progress():
+    state = TrainingState(Phase.TRAINING, epoch=3, epochs=20, batch=4, batches=50)
+    assert progress.describe(state, jobs.Progress(0.1, 65)) == "Epoch 3 of 20, batch 4 of 50 · about 1 min 5 s left"
+    state = TrainingState(Phase.SCORING, scored=7, to_score=206)
+    assert progress.describe(state, jobs.Progress(0.9, None)) == "Pruning and scoring: 7 of 206 done"
+
+
 def test_runs(run):
     row = table_with(opened("runs"), "Run").iloc[0]
     result, config = run.result(), run.config()
@@ -243,8 +270,19 @@ def test_comparison(run):
         ("worst class", "sparsity", "Test accuracy of the worst class", "worst_class", "sparsity"),
     ],
 )
-def test_compared_curves(run, y, x, title, column, along):
+def test_compared_curves(run, monkeypatch, y, x, title, column, along):
+    pictures, offered = {}, {}
+    monkeypatch.setattr(figures, "picture_bytes", lambda curves, x, y, kind: pictures.update({kind: (curves, x, y)}))
+    monkeypatch.setattr(downloads, "download", lambda label, make, name, _: offered.update({name: make}))
     drawn = chart(opened("comparison", runs=[run.id], k_vals="0.5,0.9", y=y, x=x), "comparison")
+    for kind in ("png", "svg"):
+        offered[f"optdigits-1-runs-{column}.{kind}"]()
+        curves, across, up = pictures[kind]
+        lines = {curve.name: curve for curve in curves}
+        assert lines.keys() == drawn.traces.keys() - {""}  # the names of bands
+        for name in ("Weight pruning", "Unit pruning"):
+            assert drawn.points(name) == dict(zip(lines[name].x, lines[name].y, strict=True))
+        assert ([across.title], [up.title]) == ([drawn.x[0].replace("<br>", " ")], drawn.y)
     assert drawn.y == [title]
     if along != "sparsity":
         words = {"sparsity_hidden": "Part of the hidden weights that is zero", "multiply_adds": "Multiply-adds of one"}
@@ -371,7 +409,7 @@ def test_smallest(run, monkeypatch):
             most_bytes=5_000,
             epochs=8,
             seed=4,
-            bytes=4_321,
+            bytes=2_345,
             weights=765,
             val_accuracy=0.92,
             test_accuracy=0.95,
@@ -379,8 +417,10 @@ def test_smallest(run, monkeypatch):
             source="",
         ),
     ]
+    offered = {}
     monkeypatch.setattr(runs, "smallest_files", lambda run: made)
-    monkeypatch.setattr(runs, "read_smallest", lambda run, made: b"file")
+    monkeypatch.setattr(runs, "read_smallest", lambda run, made: f"file of {made.bytes}".encode())
+    monkeypatch.setattr(frame, "download", lambda label, make, name, *_, **__: offered.update({name: (label, make())}))
     app = opened("smallest", run=run.id)
     large = 4 * sum(kernel.size for kernel in run.kernels())
     for each, row in zip(made, table_with(app, "Bytes").to_dict("records"), strict=True):
@@ -394,11 +434,15 @@ def test_smallest(run, monkeypatch):
             "Seed": each.seed,
             "Seconds": each.seconds,
         }
-    assert app.selectbox(key="tiny_file").options == ["1,234 bytes, 70.00%", "4,321 bytes, 95.00%"]
+    assert app.selectbox(key="tiny_file").options == ["1,234 bytes, 70.00%", "2,345 bytes, 95.00%"]
+    assert offered[f"{run.id}-2345.tiny"] == ("Network, 2,345 bytes", b"file of 2345")
+    label, picture = offered[f"{run.id}-2345.png"]
+    assert label == "QR code"
+    assert zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)))[0].bytes == b"file of 2345"
     drawn = chart(app, "tiny_front")
     assert (drawn.x, drawn.y) == (["Whole file in bytes"], ["Test accuracy"])
     (line,) = drawn.traces
-    assert drawn.points(line) == {1_234: 0.7, 4_321: 0.95}
+    assert drawn.points(line) == {1_234: 0.7, 2_345: 0.95}
     assert f"large network {run.result().test_accuracy:.2%}" in drawn.titles
     assert f"the {large:,} bytes of the large network's weights" in captions(app)
 

@@ -8,7 +8,7 @@ layer. So each matrix stands on the left of its product, where a sparse one has 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -111,7 +111,7 @@ class Network:
         """The shape of the signal that enters each layer, then that of the output."""
         found = [self.shape]
         for layer in self.layers:
-            found.append(_shape_behind(layer, found[-1]))
+            found.append(shape_behind(layer, found[-1]))
         return found
 
     @property
@@ -145,6 +145,27 @@ class Network:
         """Images of shape (n, inputs) as the signal that enters the first layer, shape (…, n)."""
         signal = np.ascontiguousarray(images.T)
         return signal if len(self.shape) == 1 else signal.reshape(*self.shape, len(images))
+
+    @property
+    def classes(self) -> int:
+        """How many outputs it has."""
+        return math.prod(self.shapes[-1])
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by its name in files: kernel_0, and bias_0 where the first layer has one, kernel_1, …"""
+        named = {}
+        for index, layer in enumerate(self.layers):
+            named |= {f"kernel_{index}": layer.matrix}
+            named |= {} if layer.bias is None else {f"bias_{index}": layer.bias}
+        return named
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> "Network":
+        """The same chain with the arrays of these names."""
+        indices = range(len(self.layers))
+        return self.with_matrices(
+            [arrays[f"kernel_{index}"] for index in indices], [arrays.get(f"bias_{index}") for index in indices]
+        )
 
     def with_matrices(self, matrices: Kernels, biases: Sequence[np.ndarray | None] | None = None) -> "Network":
         """The same chain with other matrices of these shapes, and other biases if they are given."""
@@ -309,6 +330,14 @@ def slopes_of_inputs(layer: Layer, slopes: np.ndarray, shape: tuple[int, ...]) -
     return signal[top : top + shape[0], left : left + shape[1]]
 
 
+def shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the signal behind a layer that one of this shape enters, images left out."""
+    units = layer.matrix.shape[1]
+    if layer.window is None or len(shape) != 3:
+        return (units,)
+    return (*(length // layer.pool for length in layer.window.places(shape[:2])), units)
+
+
 def balance(network: Network | Kernels) -> Network:
     """Scale what comes into each hidden unit up or down, and what goes out of it the other way, by the same factor.
 
@@ -347,13 +376,6 @@ def _product(matrix: np.ndarray, sparse: bool) -> np.ndarray | csr_array:
     """The matrix transposed, (units, rows), as whatever multiplies faster."""
     few = sparse and np.count_nonzero(matrix) <= _SPARSE_BELOW * matrix.size
     return csr_array(matrix.T) if few else matrix.T
-
-
-def _shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    units = layer.matrix.shape[1]
-    if layer.window is None or len(shape) != 3:
-        return (units,)
-    return (*(length // layer.pool for length in layer.window.places(shape[:2])), units)
 
 
 def _check_layer(number: int, layer: Layer, shape: tuple[int, ...]) -> None:

@@ -160,12 +160,15 @@ def test_a_linked_run_is_not_read(full, outside, monkeypatch):
     assert "symbolic link" in damaged.reason
 
 
-@pytest.mark.parametrize("name", [layout.CONFIG, layout.STATE, layout.KERNELS, layout.SWEEP, layout.HISTORY])
+@pytest.mark.parametrize(
+    "name", [layout.CONFIG, layout.STATE, layout.NETWORK, layout.KERNELS, layout.SWEEP, layout.HISTORY]
+)
 def test_a_linked_file_of_a_run_is_not_read(full, tmp_path, name):
     (full.folder / name).rename(tmp_path / name)
     (full.folder / name).symlink_to(tmp_path / name)
     reads = {
         layout.CONFIG: full.config,
+        layout.NETWORK: full.layers,
         layout.KERNELS: full.kernels,
         layout.SWEEP: full.sweep,
         layout.HISTORY: full.history,
@@ -454,6 +457,25 @@ CONFIGS = {
     "a parent elsewhere": text(json.dumps({"parent": "../../etc", "training": SMALL.to_dict()})),
     "its own parent": text(json.dumps({"parent": SMALL.run_id, "training": SMALL.to_dict()})),
 }
+DENSE = {"kind": "dense", "units": 10, "bias": False, "activation": "linear"}
+WINDOW = {"height": 3, "width": 3, "padding": "same", "stride": 1}
+CONVOLUTION = DENSE | {"kind": "convolution", "window": WINDOW, "pool": 1}
+LAYERS = {
+    "no layers": changed(layers=[]),
+    "layers are text": changed(layers="dense"),
+    "a layer is text": changed(layers=["dense"]),
+    "layers without units": changed(layers=[{"kind": "dense"}]),
+    "half a unit": changed(layers=[DENSE | {"units": 0.5}]),
+    "huge": changed(shape=[HUGE], layers=[DENSE]),
+    "many": changed(layers=[DENSE] * 50_000),
+    "wide": changed(layers=[DENSE | {"units": 10**6, "activation": "relu"}] * 9 + [DENSE]),
+    "other images": changed(shape=[7, 7], layers=[DENSE]),
+    "other classes": changed(layers=[DENSE | {"units": 9}]),
+    "unknown activation": changed(layers=[DENSE | {"activation": []}]),
+    "a window without an image": changed(layers=[CONVOLUTION]),
+    "no stride": changed(shape=[8, 8, 1], layers=[CONVOLUTION | {"window": WINDOW | {"stride": 0}}]),
+    "a pool of nothing": changed(shape=[8, 8, 1], layers=[CONVOLUTION | {"pool": 0}]),
+}
 ARRAYS = {
     "bomb": replace_by(bomb),
     "4 TB header": archived({f"kernel_{index}.npy": npy_header((10**6, 10**6)) for index in range(3)}),
@@ -493,6 +515,7 @@ TABLES = {
 KINDS = {
     layout.CONFIG: RECORDS | CONFIGS,
     layout.STATE: RECORDS | STATES,
+    layout.NETWORK: RECORDS | LAYERS,
     layout.NOTES: RECORDS | {"texts": text('{"name": "\\ud800<b>", "note": 7}')},
     layout.KERNELS: ARRAYS,
     layout.ACTIVATIONS: ARRAYS,
@@ -515,6 +538,7 @@ def read_all(run: runs.Run) -> list[str]:
         run.config,
         run.result,
         run.training,
+        run.layers,
         run.kernels,
         run.activations,
         run.sweep,

@@ -54,7 +54,10 @@ def test_a_score_is_that_of_the_network_that_is_kept(run, method):
     rows = repaired(method).select(run.sweep())
     assert rows.sparsity.tolist() == [0.5, 0.8, 0.9]
     for row in rows.itertuples():
-        small, pruned = run.network(repaired(method).key(row.sparsity)), prune(run.kernels(), method, row.sparsity)
+        small, pruned = (
+            run.network(repaired(method).key(row.sparsity)).matrices,
+            prune(run.kernels(), method, row.sparsity),
+        )
         counts = [[np.count_nonzero(kernel) for kernel in kernels[:-1]] for kernels in (small, pruned)]
         if method == "unit":
             counts = [[int(kernel.any(axis=0).sum()) for kernel in kernels[:-1]] for kernels in (small, pruned)]
@@ -211,7 +214,7 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
     assert told["measured"] == {"key": "0.8", "accuracy": row.accuracy, "loss": row.loss}
     pruned = Criterion(method).select(run.sweep()).set_index("sparsity").accuracy
     assert told["beside"] == {"name": "as pruned", "accuracy": {str(Sparsity(k)): value for k, value in pruned.items()}}
-    small = run.network(repaired(method).key(0.8))
+    small = run.network(repaired(method).key(0.8)).matrices
     for layer, kernel in enumerate(small[:-1]):
         values = np.abs(kernel[kernel != 0]) if method == "weight" else np.linalg.norm(kernel[:, kernel.any(0)], axis=0)
         kept = told["recovered"]["0.8"]

@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 from core.config import TrainingConfig
 from core.errors import CancelledError, NotAllowedError, RunBusyError, RunError, RunIdError
 from core.jobs import progress
+from core.network import Layer, Network, Window, as_network
 from core.runs import (
     Phase,
     Run,
@@ -30,6 +32,7 @@ from core.runs import (
     write_run,
 )
 from core.runs.checkpoint import Checkpoint
+from core.runs.formats import layers_to_json
 from core.runs.layout import SWEEP
 from tests.made_up import history_of
 
@@ -232,7 +235,7 @@ def test_nothing_is_kept_with_a_run_while_it_is_being_replaced(run, monkeypatch)
         assert sorted(run.folder.rglob("*")) == before
     assert run.network("weight,admm,layer,0,repair,0.5") is None
     run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
-    for kernel, kept in zip(run.network("weight,admm,layer,0,repair,0.5"), KERNELS, strict=True):
+    for kernel, kept in zip(run.network("weight,admm,layer,0,repair,0.5").matrices, KERNELS, strict=True):
         np.testing.assert_array_equal(kernel, kept)
 
 
@@ -539,24 +542,73 @@ def test_every_column_of_the_table_says_what_is_so(run):
 
 
 def test_why_a_run_cannot_be_read_is_said_by_the_first_file_that_is_wrong(run):
-    state, config = (run.folder / name for name in (layout.STATE, layout.CONFIG))
-    said = state.read_text()
+    state, config, network = (run.folder / name for name in (layout.STATE, layout.CONFIG, layout.NETWORK))
+    said, other = state.read_text(), json.dumps(layers_to_json(as_network([np.ones((63, 3))])))
     assert damage(run) is None
     for change, reason in (
         (lambda: state.write_text(json.dumps(json.loads(said) | {"test_loss": -1})), "one/state.json is damaged: test"),
         (state.unlink, "one has no state.json."),
         (state.mkdir, "one/state.json cannot be read: "),
+        (lambda: (state.rmdir(), state.write_text(said)), None),
+        (lambda: network.write_text("{}"), "one/network.json is damaged: it does not hold the layers of a network"),
+        (lambda: network.write_text(other), "one/network.json is damaged: it is for 63 pixels and 3 classes."),
         (lambda: config.write_text("[]"), "one/config.json is damaged: it is not a JSON object."),
         (config.unlink, "one has no config.json."),
         (lambda: shutil.move(run.folder, run.part), "one.part has no config.json."),
         (lambda: (shutil.rmtree(run.part), run.part.write_text("")), "one.part is not a folder."),
     ):
         change()
-        assert damage(run).startswith(reason)
+        found = damage(run)
+        assert found is None if reason is None else found.startswith(reason)
+        assert (run.id in {*runs_table().run}) == (reason is None)
     with run.lock():
         assert damage(run) == "one.part is not a folder."
     run.part.unlink()
     assert damage(run) is None
+
+
+def test_a_run_keeps_its_layers(cache):
+    """Of whatever kind they are, with their biases; of a repaired network, too."""
+    random = np.random.default_rng(2)
+    window = Window(3, 3, "same", 2)
+    network = Network(
+        (
+            Layer(random.random((9, 4), np.float32), random.random(4, np.float32), "relu", window, 2),
+            Layer(random.random((16, 6), np.float32), None),
+            Layer(random.random((6, 10), np.float32), random.random(10, np.float32), "linear"),
+        ),
+        (8, 8, 1),
+    )
+    run, rms = open_run("one"), [np.ones(len(matrix), np.float32) for matrix in network.matrices]
+    with write_run(run, CONFIG) as training:
+        training.write_history(pd.DataFrame({"epoch": [1], "loss": [1.0], "seconds": [0.1]}))
+        training.write_model(lambda path: path.touch(), network, rms)
+        training.commit(test_accuracy=0.5, test_loss=1.0)
+    key = "weight,admm,layer,0,repair,0.5"
+    run.keep_network(key, network, run.identity())
+    for kept in (run.network(), run.network(key)):
+        np.testing.assert_array_equal(
+            np.concatenate([array.ravel() for array in kept.arrays.values()]),
+            np.concatenate([array.ravel() for array in network.arrays.values()]),
+        )
+    for kept in (run.layers(), run.network(), run.network(key)):
+        assert kept.shape == network.shape
+        assert [replace(layer, matrix=0, bias=None) for layer in kept.layers] == [
+            replace(layer, matrix=0, bias=None) for layer in network.layers
+        ]
+        assert [*kept.arrays] == ["kernel_0", "bias_0", "kernel_1", "kernel_2", "bias_2"]
+    assert [len(values) for values in run.activations()] == [9, 16, 6]
+
+
+def test_a_run_without_its_layers_is_the_chain_that_its_configuration_says(run):
+    told = json.loads((run.folder / layout.NETWORK).read_text())
+    assert told["shape"] == [64]
+    assert [layer["units"] for layer in told["layers"]] == [4, 3, 10]
+    before = run.network()
+    (run.folder / layout.NETWORK).unlink()
+    for layer, same in zip(run.network().layers, before.layers, strict=True):
+        np.testing.assert_array_equal(layer.matrix, same.matrix)
+        assert (layer.activation, layer.bias) == (same.activation, same.bias)
 
 
 def test_state_is_plain_json(run):

@@ -100,7 +100,8 @@ def kernels(run: Run, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] 
     if criterion.recovery == TRAINED:
         child = trained_on(run, criterion.method).get(k)
         return child.kernels() if child else None
-    return run.network(criterion.key(k))
+    kept = run.network(criterion.key(k))
+    return kept and kept.matrices
 
 
 def network(run: Run, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] | None:

@@ -89,6 +89,7 @@ loss {result.test_loss:.4f}. Trained again by
 | `results.csv` | test accuracy and loss at the sparsities of the experiment |
 | `all-scores.csv` | everything scored: one row a method, ranking and sparsity, with all settings |
 | `model.keras` | the trained network, for Keras 3.3 and later: `keras.models.load_model("model.keras")` |
+| `network.json` | its layers: kind, units, activation |
 | `kernels.npz` | its kernels: arrays `kernel_0`, `kernel_1`, … of shape (inputs, units) |
 | `activations.npz` | the rms of every kernel's inputs over training images |
 | `history.csv` | loss and accuracy of every epoch |

@@ -9,6 +9,7 @@ from core.config import read_config
 from core.errors import KnownError
 from core.files import is_own_folder
 from core.runs import layout
+from core.runs.formats import read_layers
 from core.runs.records import Result, TrainingState, parse_json, parse_record
 from core.runs.run import SIGNS, Run, list_runs
 
@@ -48,18 +49,23 @@ def damage(run: Run) -> str | None:
 
 def _can_be_read(run: Run) -> bool:
     with contextlib.suppress(KnownError):
-        return run.config() is not None and (run.is_complete() or run.training() is not None)
+        if run.is_complete():
+            return run.layers() is not None
+        return run.config() is not None and run.training() is not None
     return False
 
 
 def _unreadable(folder: Path, record: type) -> str | None:
     """What is wrong with the files that say what a folder holds."""
-    for name in (layout.CONFIG, layout.STATE):
+    config = None
+    for name in (layout.CONFIG, layout.STATE, layout.NETWORK):
         try:
             if name == layout.CONFIG:
-                read_config(parse_json(folder / name))
-            else:
+                config = read_config(parse_json(folder / name))
+            elif name == layout.STATE:
                 parse_record(record, folder / name)
+            else:
+                read_layers(folder / name, config)
         except FileNotFoundError:
             return f"{folder.name} has no {name}."
         except OSError as error:

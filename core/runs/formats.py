@@ -1,33 +1,104 @@
 """How arrays and tables lie in files of a run, and what is said where one is damaged."""
 
+import dataclasses
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from core.arrays import DAMAGED, open_arrays
+from core.config import Config
 from core.errors import RunError
 from core.files import read_bytes
+from core.network import Layer, Network, Window, as_network, shape_behind
 from core.pruning import METHODS, SCOPES
 from core.runs import layout
+from core.runs.records import parse_json
 from core.sweep import RECOVERIES
 
 MOST_ROWS = 20_000
 """Of a table. The longest training has 10,000 epochs; everything that the app scores of a network makes some hundreds,
 and the longest list of sparsities with every baseline 4,000."""
+_MOST_UNITS = 10**6
+"""Of a layer, and pixels of a side of its window, in what a file says."""
 _BEFORE = {"recovery": "none", "images": 0, "epochs": 0, "seconds": 0.0}
 """Columns of a sweep that earlier versions did not write, and what their rows mean by that."""
 _MOST_LINE = 2_000
 """Characters in a line of a table; they have some hundreds."""
 
 
-def read_arrays(path: Path, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays `kernel_0`, `kernel_1`, … of an `.npz` file.
+def layers_to_json(network: Network) -> dict[str, Any]:
+    """The layers of a network without their arrays, as `read_layers` reads them."""
+    layers = [
+        {
+            "kind": "convolution" if layer.window else "dense",
+            "units": layer.matrix.shape[1],
+            "bias": layer.bias is not None,
+            "activation": layer.activation,
+            **({"window": dataclasses.asdict(layer.window), "pool": layer.pool} if layer.window else {}),
+        }
+        for layer in network.layers
+    ]
+    return {"shape": [*network.shape], "layers": layers}
+
+
+def read_layers(path: Path, config: Config) -> Network:
+    """The inverse of `layers_to_json`: a network of nothing but zeros, which take no room.
+
+    Without such a file, which earlier versions did not write, it is the chain that the configuration says.
+
+    Raises:
+        OSError, ValueError: if the file is damaged, or says something else than layers for these images.
+    """
+    try:
+        values = parse_json(path)
+    except FileNotFoundError:
+        return as_network([zeros(*shape) for shape in config.layer_shapes])
+    try:
+        shape = signal = tuple(map(_size, values["shape"]))
+        layers = []
+        for told in values["layers"]:
+            window = Window(**told["window"]) if told["kind"] == "convolution" else None
+            if window:
+                _size(window.height), _size(window.width), _size(window.stride)
+            rows = window.height * window.width * signal[-1] if window else math.prod(signal)
+            units, pool = _size(told["units"]), _size(told["pool"]) if window else 1
+            bias = zeros(units) if told["bias"] else None
+            layers.append(Layer(zeros(rows, units), bias, told["activation"], window, pool))
+            signal = shape_behind(layers[-1], signal)
+        network = Network(tuple(layers), shape)
+    except (KeyError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"it does not hold the layers of a network: {str(error)[:100]}") from None
+    if (network.inputs, network.classes) != (config.spec.inputs, len(config.spec.classes)):
+        raise ValueError(f"it is for {network.inputs:,} pixels and {network.classes:,} classes")
+    return network
+
+
+def zeros(*shape: int) -> np.ndarray:
+    """An array of zeros that takes no room, in the place of one that is not read yet."""
+    return np.broadcast_to(np.float32(0), shape)
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= _MOST_UNITS:
+        raise ValueError(f"expected a whole number from 1 to {_MOST_UNITS:,}, received {str(value)[:40]}")
+    return value
+
+
+def read_network(path: Path, layers: Network) -> Network:
+    """The network of these layers with the arrays of an `.npz` file; as `read_arrays`."""
+    return layers.with_arrays(read_arrays(path, {name: array.shape for name, array in layers.arrays.items()}))
+
+
+def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file.
 
     Args:
-        shapes: what is expected; a file that is larger than this takes is not read.
+        shapes: what is expected, by name; a file that is larger than this takes is not read.
 
     Returns:
         float32, all finite.
@@ -36,12 +107,12 @@ def read_arrays(path: Path, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarra
         RunError: if the file is missing or damaged, or holds something else.
     """
     try:
-        most = 4 * sum(int(np.prod(shape)) for shape in shapes)
+        most = 4 * sum(math.prod(shape) for shape in shapes.values())
         arrays = open_arrays(path, most, len(shapes))
         if len(arrays) != len(shapes):
             raise ValueError(f"it holds {len(arrays)} arrays; expected {len(shapes)}")
-        found = [arrays[f"kernel_{index}"] for index in range(len(arrays))]
-        for array, shape in zip(found, shapes, strict=True):
+        found = {name: arrays[name] for name in shapes}
+        for array, shape in zip(found.values(), shapes.values(), strict=True):
             if array.dtype != np.float32 or array.shape != tuple(shape):
                 raise ValueError(
                     f"expected float32 of shape {tuple(shape)}, received {array.dtype} of shape {array.shape}"

@@ -5,6 +5,7 @@
         state.json           how the training went, and the result
         history.csv          loss and accuracy of every epoch
         model.keras          the trained network
+        network.json         its layers: what is beside the kernels
         kernels.npz          its kernels, for NumPy
         activations.npz      rms of every kernel's inputs over training images
         sweep.csv            accuracy and loss of every sparsity scored so far
@@ -37,7 +38,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONFIG, STATE, HISTORY = "config.json", "state.json", "history.csv"
-MODEL, KERNELS, ACTIVATIONS, SWEEP = "model.keras", "kernels.npz", "activations.npz", "sweep.csv"
+NETWORK, MODEL, KERNELS, ACTIVATIONS, SWEEP = (
+    "network.json",
+    "model.keras",
+    "kernels.npz",
+    "activations.npz",
+    "sweep.csv",
+)
 PREDICTIONS = "predictions.npz"
 LOG, CANCEL, CHECKPOINT = "log.txt", "cancel", "checkpoint.npy"
 RESULTS, TRAINING_FIGURE, PRUNING_FIGURE = "results.csv", "loss_accuracy.png", "pruned_loss_accuracy.png"

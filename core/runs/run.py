@@ -28,10 +28,19 @@ from core.files import (
     write_text,
 )
 from core.limits import check_may_change
-from core.network import Kernels, Network, matrices_of
+from core.network import Kernels, Network, as_network
 from core.runs import layout
 from core.runs.checkpoint import config_of_checkpoint, last_epoch
-from core.runs.formats import MOST_ROWS, is_sweep, read_arrays, read_sweep, read_table, to_csv
+from core.runs.formats import (
+    MOST_ROWS,
+    is_sweep,
+    read_arrays,
+    read_layers,
+    read_network,
+    read_sweep,
+    read_table,
+    to_csv,
+)
 from core.runs.predictions import Predictions, read_predictions, write_predictions
 from core.runs.records import Phase, Result, TrainingState, parse_json, read_record, read_speed
 from core.settings import cache_root
@@ -182,18 +191,37 @@ class Run:
         except KnownError:
             return {}
 
-    def network(self, key: str) -> list[np.ndarray] | None:
-        """The kernels of the repaired network of that key (`core.sweep.Criterion.key`); None if it is not kept.
+    def layers(self) -> Network:
+        """The network with zeros for weights, which take no room: its shapes and kinds of layers.
 
         Raises:
-            RunError: if its file is damaged.
+            RunError: if the file that says so is damaged, or there is no such run.
         """
-        path = layout.repaired(self.folder, key)
-        if not path.exists():
-            return None
+        config, path = self.config(), self.folder / layout.NETWORK
         try:
-            return read_arrays(path, self.config().layer_shapes)
+            return read_layers(path, config)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"Run {self.id} cannot be read: {path} is damaged ({str(error)[:500]}). "
+                "Retrain it on the page Training, or delete it on the page Runs.",
+                "--force_train retrains it.",
+            ) from None
+
+    def network(self, key: str | None = None) -> Network | None:
+        """The trained network, or the repaired one of that key (`core.sweep.Criterion.key`); None if it is not kept.
+
+        Raises:
+            RunError: if its file is missing or damaged.
+        """
+        path = layout.repaired(self.folder, key) if key else self.folder / layout.KERNELS
+        if key and not path.exists():
+            return None
+        layers = self.layers()
+        try:
+            return read_network(path, layers)
         except RunError:
+            if not key:
+                raise
             raise RunError(
                 f"{path} of run {self.id} is damaged. Delete that file, and the network is repaired again."
             ) from None
@@ -213,9 +241,8 @@ class Run:
         with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
             if self.is_still(identity):
                 make_folder(path.parent)
-                named = {f"kernel_{index}": kernel for index, kernel in enumerate(matrices_of(network))}
                 # Most of it is zeros.
-                write_atomic(path, lambda file: np.savez_compressed(file, **named))
+                write_atomic(path, lambda file: np.savez_compressed(file, **as_network(network).arrays))
 
     def speed(self, key: str) -> dict | None:
         """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
@@ -243,12 +270,12 @@ class Run:
         return version_of(self.folder / layout.SWEEP)
 
     def kernels(self) -> list[np.ndarray]:
-        """The trained kernels, float32 of shape (inputs, units), hidden layers first, output layer last.
+        """The matrices of `network`, float32 of shape (inputs, units), hidden layers first, output layer last.
 
         Raises:
             RunError: if the file is missing or damaged.
         """
-        return read_arrays(self.folder / layout.KERNELS, self.config().layer_shapes)
+        return self.network().matrices
 
     def activations(self) -> list[np.ndarray]:
         """The rms of every kernel's inputs over training images; see `core.evaluation.rms_activations`.
@@ -256,8 +283,8 @@ class Run:
         Raises:
             RunError: if the file is missing or damaged.
         """
-        inputs = [(inputs,) for inputs, _ in self.config().layer_shapes]
-        return read_arrays(self.folder / layout.ACTIVATIONS, inputs)
+        rows = {f"kernel_{index}": (len(matrix),) for index, matrix in enumerate(self.layers().matrices)}
+        return [*read_arrays(self.folder / layout.ACTIVATIONS, rows).values()]
 
     def is_drawn(self) -> bool:
         """Whether its figures and animations are there."""

@@ -32,10 +32,10 @@ def runs_table(root: Path | None = None) -> pd.DataFrame:
     rows = []
     for run in list_runs(root):
         try:
-            config = run.config()
+            config, training, result = run.config(), run.training(), run.result()
+            _ = result and run.layers()
         except KnownError:
             continue  # see `core.runs.damaged_runs`
-        training, result = run.training(), run.result()
         if not training and not result:
             continue  # it is just being started or deleted, or damaged
         if training and not training.phase.has_ended:

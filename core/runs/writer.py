@@ -15,9 +15,10 @@ import pandas as pd
 from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
 from core.files import fsync, is_own_folder, make_folder, os_errors_as, remove, write_atomic, write_text
+from core.network import Kernels, Network, as_network
 from core.runs import layout
 from core.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from core.runs.formats import to_csv
+from core.runs.formats import layers_to_json, to_csv
 from core.runs.notes import carry_notes
 from core.runs.predictions import Predictions, write_predictions
 from core.runs.records import Phase
@@ -96,14 +97,16 @@ class RunWriter:
         remove(self.run.part / layout.CHECKPOINT)
 
     def write_model(
-        self, save: Callable[[Path], object], kernels: list[np.ndarray], activations: list[np.ndarray]
+        self, save: Callable[[Path], object], network: Network | Kernels, activations: list[np.ndarray]
     ) -> None:
         """Write the network: `save` is given a path to leave the Keras model at."""
         save(self.run.part / layout.MODEL)
         fsync(self.run.part / layout.MODEL)
-        for name, arrays in ((layout.KERNELS, kernels), (layout.ACTIVATIONS, activations)):
-            named = {f"kernel_{index}": array for index, array in enumerate(arrays)}
+        network = as_network(network)
+        rms = {f"kernel_{index}": array for index, array in enumerate(activations)}
+        for name, named in ((layout.KERNELS, network.arrays), (layout.ACTIVATIONS, rms)):
             write_atomic(self.run.part / name, lambda file, named=named: np.savez(file, **named))
+        write_text(self.run.part / layout.NETWORK, json.dumps(layers_to_json(network), indent=2))
 
     def write_sweep(self, sweep: pd.DataFrame, predictions: Predictions | None = None) -> None:
         if predictions:

@@ -578,7 +578,8 @@ def with_another_seed(run: runs.Run) -> str:
 def test_differences_are_shown_where_curves_share_seeds(full):
     app = open_page("comparison", k_vals="0.5,0.9")
     assert "Difference at the same seeds" not in [element.value for element in app.subheader]
-    app = open_page("comparison", k_vals="0.5,0.9", runs=[SMALL.run_id, with_another_seed(full)])
+    both = [SMALL.run_id, with_another_seed(full)]
+    app = open_page("comparison", k_vals="0.5,0.9", runs=both)
     assert "Difference at the same seeds" in [element.value for element in app.subheader]
     (table,) = [table for table in tables(app) if any("(n = 2)" in name for name in table)]
     assert table.k.tolist() == [0.5, 0.9]
@@ -589,6 +590,15 @@ def test_differences_are_shown_where_curves_share_seeds(full):
     assert table["unit, magnitude, as pruned (n = 2)"][1] == f"{points} ({points} to {points})"
     assert "Bands: ± one sample deviation, over networks of other seeds" in texts(app)
     assert "each network being the mean of its random orders" in texts(app)
+
+    # From another curve, and of another measure.
+    app = open_page("comparison", k_vals="0.5,0.9", y="loss", runs=both)
+    box = app.selectbox(key="reference")
+    box.set_value(tuple("unit" if part == "weight" else part for part in box.value)).run()
+    (table,) = [table for table in tables(app) if any("(n = 2)" in name for name in table)]
+    loss = {method: Criterion(method).select(full.sweep()).set_index("sparsity").loss[0.9] for method in METHODS}
+    change = f"{loss['weight'] - loss['unit']:+.4f}".replace("-", "−")
+    assert table["weight, magnitude, as pruned (n = 2)"][1] == f"{change} ({change} to {change})"
 
 
 def test_runs_that_differ_in_the_seed_only_are_one_curve(full):

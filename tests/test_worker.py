@@ -1,6 +1,7 @@
 """What is scored in the background: by one process at a time, what was touched last first, and what pages say of it."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -42,7 +43,10 @@ def unscored_run(run, root, seed):
 
 
 def work(root):
-    worker.work(root, threading.Event(), idle_seconds=0)
+    """Until nothing is asked for. Code that would never get there is ended, so that its test fails."""
+    ended, looks = threading.Event(), itertools.count()
+    ended.is_set = lambda: next(looks) > 1_000
+    worker.work(root, ended, idle_seconds=0)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import streamlit
 from hypothesis import settings
-from playwright.sync_api import Error
+from playwright.sync_api import Error, Page
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
@@ -180,7 +180,7 @@ def kernels() -> list[np.ndarray]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let `-m "not browser"` leave out what a browser is needed for."""
     for item in items:
-        if {"browser", "page"} & {*item.fixturenames}:
+        if "browser" in item.fixturenames:
             item.add_marker("browser")
 
 
@@ -191,7 +191,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = outcome.get_result()
     if report.failed:
         item.failed = True
-        if report.when == "call" and "page" in item.funcargs:
-            page = item.funcargs["page"]
+        page = item.funcargs.get("page")
+        # Some tests call one of the app's pages so.
+        if report.when == "call" and isinstance(page, Page):
             with contextlib.suppress(Error):
                 report.sections.append((f"Tab at {page.url}", page.locator("body").inner_text(timeout=5_000)))

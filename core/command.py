@@ -81,7 +81,7 @@ def chosen_path(name: str) -> Path | None:
     except (RuntimeError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         shown = text if len(text) <= 100 else f"{text[:100]}… ({len(text):,} characters)"
-        raise ConfigError(f"{name}: expected a path that this system can have. Received: {shown!r}: {why}.") from None
+        raise ConfigError(f"{name}: not a valid path. Received: {shown!r}: {why}.") from None
     return path
 
 
@@ -127,7 +127,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except flags.IllegalFlagValueError as error:
         raise _illegal(error) from None
     except flags.Error as error:
-        raise ConfigError(f"{str(error).rstrip('.')}. Say --help for what there is.") from None
+        raise ConfigError(f"{str(error).rstrip('.')}. See --help for all flags.") from None
     if len(rest) > 1:
         raise ConfigError(f"Expected only flags such as --epochs=20. Received: {' '.join(rest[1:])}.")
     return rest

@@ -47,7 +47,7 @@ class RunIdError(RunError, ValueError):
 
 
 class RunBusyError(RunError):
-    """Somebody else is training or changing this run."""
+    """Another process is training or changing this run."""
 
 
 class NotAllowedError(KnownError):
@@ -55,7 +55,7 @@ class NotAllowedError(KnownError):
 
 
 class TooManyError(NotAllowedError):
-    """As many trainings are at work as may be; later it may be done."""
+    """Too many trainings are running. Try again later."""
 
 
 class CancelledError(KnownError):

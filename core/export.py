@@ -76,7 +76,7 @@ def chosen_subject() -> Subject:
             f"Received: {values.sparsity!r}."
         )
     if k.by_layer and (values.repair or values.scope == "global"):
-        raise ConfigError("--sparsity: expected one k, as --repair and --scope=global know no other. Received several.")
+        raise ConfigError("--sparsity: --repair and --scope=global take a single k. Received several.")
     if not any(k.each):
         return Subject(run)
     chosen = (values.support, values.scope) if values.repair else (values.ranking, values.scope)

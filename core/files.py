@@ -36,9 +36,9 @@ _ADVICE = {
         (errno.EAGAIN, errno.ENOMEM),
         "Close other programs, or let this user have more memory and processes (ulimit -u, ulimit -v), and try again.",
     ),
-    errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or put in its place what it leads to.",
+    errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or replace it with its target.",
     errno.EMLINK: "Nothing outside the cache is read or changed. Remove that file.",
-    errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
+    errno.EFBIG: "The file is too large. Move it out of the cache, or allow larger files, and try again.",
     **dict.fromkeys(
         (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL),
         "Something else lies there in the place of a file or a folder. Move it away, and try again.",

@@ -37,7 +37,7 @@ def check_may_change(what: str) -> None:
     """
     if settings.is_read_only():
         raise NotAllowedError(
-            f"Cannot {what}: this is a read-only showing. Everything can be looked at and pruned; nothing is trained, "
+            f"Cannot {what}: this server is read-only. Everything can be looked at and pruned; nothing is trained, "
             f"changed or deleted. Install the project on your own machine to do so, or unset {settings.READ_ONLY}."
         )
 
@@ -50,7 +50,7 @@ def check_size(config: Config, what: str = "trained") -> None:
 
     Raises:
         NotAllowedError: if it has more weights than `NETWORK_PRUNING_MAX_WEIGHTS`.
-        ConfigError: if that is no number.
+        ConfigError: if that is not a number.
     """
     most = limit(settings.MAX_WEIGHTS)
     if config.parameter_count > most:
@@ -70,7 +70,7 @@ def check_disk(root: Path, what: str, needed: int = 0) -> None:
 
     Raises:
         DiskFullError: if less is free than that, or than `NETWORK_PRUNING_MIN_FREE_MB`.
-        ConfigError: if that is no number.
+        ConfigError: if that is not a number.
     """
     needed, free = max(needed, limit(settings.MIN_FREE_MB) * 1_000_000), free_space(root)
     if free is not None and free < needed:
@@ -89,12 +89,11 @@ def check_trainings(at_work: int) -> None:
 
     Raises:
         TooManyError: if these are as many as `NETWORK_PRUNING_MAX_TRAININGS`.
-        ConfigError: if that is no number.
+        ConfigError: if that is not a number.
     """
     most = limit(settings.MAX_TRAININGS)
     if at_work >= most:
         raise TooManyError(
-            f"As many trainings run as this server allows. Expected fewer than {most:,} at a time. "
-            f"Received: {at_work:,}. Wait until one ends, or queue this one on the Grid page, or raise "
-            f"{settings.MAX_TRAININGS}."
+            f"Too many trainings are running. Expected fewer than {most:,} at a time. Received: {at_work:,}. "
+            f"Wait until one ends, or queue this one on the Grid page, or raise {settings.MAX_TRAININGS}."
         )

@@ -216,7 +216,7 @@ class Ranks:
         ]
 
     def weights_each(self, hidden: Kernels) -> list[int]:
-        """How many weights go with each one that is pruned: itself, or all that come into a unit."""
+        """Weights removed per pruned item: one, or all that come into a unit."""
         return [1 if self.method == "weight" else len(kernel) for kernel in hidden]
 
     def _counts(self, sparsity: AnySparsity) -> list[int]:

@@ -127,7 +127,7 @@ def unscored_of(run: Run, wanted: Wanted, with_predictions: bool = False) -> Wan
     """What of the wanted a run does not hold yet.
 
     Args:
-        with_predictions: whether a score without its predictions is none, as an earlier version left them.
+        with_predictions: treat scores without predictions as missing, as an earlier version left them.
     """
     sweep = known_of(run)
     if with_predictions and len(sweep):

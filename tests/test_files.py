@@ -104,7 +104,7 @@ def test_what_the_system_says_becomes_a_sentence_with_a_way_out(tmp_path):
         errno.EDQUOT: f"Free some space, or {elsewhere}",
         errno.EACCES: f"Correct the permissions, or {elsewhere}",
         errno.EROFS: f"It can only be read: {elsewhere}",
-        errno.EFBIG: "Move away what is larger than a file can be here, or allow larger ones, and try again.",
+        errno.EFBIG: "The file is too large. Move it out of the cache, or allow larger files, and try again.",
         errno.EIO: f"Free some space or correct the permissions, or {elsewhere}",
     }.items():
         with pytest.raises(RunWriteError) as failure, files.os_errors_as("write to x"):

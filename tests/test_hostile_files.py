@@ -204,6 +204,6 @@ def test_a_run_is_not_deleted_while_somebody_adds_to_it(full):  # noqa: F811
 
 def test_scores_that_are_no_numbers_are_not_kept(full):  # noqa: F811
     before = (full.folder / layout.SWEEP).read_bytes()
-    with pytest.raises(RunError, match="its weights are so large that a loss is no number"):
+    with pytest.raises(RunError, match="the loss is not finite"):
         full.add_to_sweep(full.sweep().head(1).assign(seed=7, loss=np.nan), full.identity())
     assert (full.folder / layout.SWEEP).read_bytes() == before

@@ -217,7 +217,7 @@ def test_no_number_in_an_address_takes_the_training_page_down(cache):
 @pytest.mark.parametrize("text", ["~nosuchuser/x", "x" * 5_000, "/".join(["y" * 200] * 30)])
 def test_a_path_that_no_system_can_have_is_refused_in_a_sentence(monkeypatch, text):
     monkeypatch.setattr(command.flags, "FLAGS", {"output_dir": type("Flag", (), {"value": text})})
-    with pytest.raises(ConfigError, match="output_dir: expected a path") as caught:
+    with pytest.raises(ConfigError, match="output_dir: not a valid path") as caught:
         command.chosen_path("output_dir")
     assert len(str(caught.value)) < 400
 

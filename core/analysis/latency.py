@@ -129,7 +129,7 @@ def _must_agree(variants: Sequence[Variant], images: np.ndarray) -> None:
         changed = int(np.count_nonzero(variant.run(images).argmax(axis=1) != expected))
         if changed > len(images) / 1_000:
             raise ValueError(
-                f"{variant.network} in {variant.runtime} answers {changed} of {len(images)} images otherwise than "
+                f"{variant.network} in {variant.runtime} disagrees on {changed} of {len(images)} images with "
                 f"{small[0].network} in {small[0].runtime}; they are not the same network, so nothing was timed."
             )
 

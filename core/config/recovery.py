@@ -124,9 +124,7 @@ class RecoveryConfig:
             epochs = self.training.epochs
             within("rewind_epoch", self.rewind_epoch, 0, epochs, of=f"the parent was trained for {epochs:,}")
         if self.how == "reinit" and self.seed == self.training.seed:
-            raise ConfigError(
-                f"seed: expected another than the parent's, whose initial weights it would give. Received: {self.seed}."
-            )
+            raise ConfigError(f"seed: must differ from the parent's seed. Received: {self.seed}.")
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:

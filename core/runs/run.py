@@ -321,7 +321,7 @@ class Run:
             Whether they were added.
 
         Raises:
-            RunError: if the file cannot be written, or a score is no number.
+            RunError: if the file cannot be written, or a score is not finite.
         """
         with os_errors_as(f"write to {self.folder}"), self.lock("sweep", timeout=30):
             if not self.is_still(identity):
@@ -329,8 +329,8 @@ class Run:
             scores = merge_scores(self.sweep(), rows)
             if not is_sweep(scores):
                 raise RunError(
-                    f"Run {self.id} cannot be scored: its weights are so large that a loss is no number. Retrain it on "
-                    "the page Training, or delete it on the page Runs.",
+                    f"Run {self.id} cannot be scored: the loss is not finite. Retrain it on the page "
+                    "Training, or delete it on the page Runs.",
                     "--force_train retrains it.",
                 )
             if len(scores) > MOST_ROWS:

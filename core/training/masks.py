@@ -52,7 +52,7 @@ class TighteningMasks(Masks):
     Args:
         method: "weight" or "unit".
         kept: as for `Masks`, of the whole network.
-        weights_each: how many weights go with each one of a hidden layer that is pruned.
+        weights_each: weights removed per pruned item of a hidden layer.
         sparsity: k in the end.
         steps: after how many of them the masks are final.
     """

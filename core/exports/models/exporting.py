@@ -164,7 +164,7 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
         report: is told the stages.
 
     Raises:
-        ExportError: if nothing is left of the network, the file is not what it has to be, or a package is missing.
+        ExportError: if nothing is left of the network, the file fails verification, or a package is missing.
         RunError: if the run cannot be read, or the file not written.
 
     Example:
@@ -228,9 +228,7 @@ def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[st
     data = form.label(draft, about)
     check_about(form, data, about)
     if _score(form, data, kernels, test) != about["test_accuracy"]:
-        raise ExportError(
-            f"The file made for {form.title} scores otherwise once it says so itself; nothing was written."
-        )
+        raise ExportError(f"Adding its description changed the accuracy of the {form.title} file; nothing was written.")
     record = {
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),

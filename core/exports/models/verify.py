@@ -37,18 +37,18 @@ def answers_of(form: Format, data: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def check_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.ndarray) -> None:
-    """Hold that a file says what the pruned network says, run as it is, with all its zeros.
+    """Check that a file answers as the pruned network does, run as it is, with all its zeros.
 
     The class of every image has to be the same; where the network's own two best logits lie closer than float32 sums in
     another order differ, either will do. Every probability has to be the same to that rounding.
 
     Args:
-        answers: what the file says: probabilities of shape (n, classes).
+        answers: what the file predicts: probabilities of shape (n, classes).
         kernels: the network: arrays of shape (inputs, units).
         images: float32 of shape (n, inputs).
 
     Raises:
-        ExportError: if it says something else.
+        ExportError: if it answers differently.
     """
     # Nothing is left out of these products, so that leaving out is what is tested.
     logits = forward(kernels, images)
@@ -59,16 +59,16 @@ def check_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.n
     apart = float(np.abs(softmax(logits, axis=1) - answers).max())
     if others or not apart <= rounding / 2 + _SOFTMAX_ROUNDING:
         raise ExportError(
-            f"{_not_offered(form)} It says another class than the network of {others:,} of {len(images):,} images, and "
+            f"{_not_offered(form)} It predicts a different class for {others:,} of {len(images):,} images, and its "
             f"probabilities differ by up to {apart:.2g}."
         )
 
 
 def check_about(form: Format, data: bytes, about: dict) -> None:
-    """Hold that a file says in its metadata what it is about.
+    """Check that the metadata of a file describe it.
 
     Raises:
-        ExportError: if it says something else.
+        ExportError: if they describe something else.
     """
     try:
         said = form.read_about(data)
@@ -79,4 +79,4 @@ def check_about(form: Format, data: bytes, about: dict) -> None:
 
 
 def _not_offered(form: Format) -> str:
-    return f"The file made for {form.title} is not what it has to be, so it is not offered; nothing was written."
+    return f"The file made for {form.title} failed verification and was discarded."

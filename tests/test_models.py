@@ -319,7 +319,9 @@ def one_off(network, pixels):
 def test_what_is_not_verified_leaves_no_file(run, monkeypatch, parts):
     before = files_of(run)
     monkeypatch.setattr(exporting, "FORMATS", broken("npz", **parts))
-    with pytest.raises(ExportError, match=r"failed verification|nothing was written|Run pip install a-package-that-nobody-has"):
+    with pytest.raises(
+        ExportError, match=r"failed verification|nothing was written|pip install a-package-that-nobody-has"
+    ):
         export(Subject(run, *UNIT), "npz")
     assert files_of(run) == before
 

@@ -178,7 +178,7 @@ def test_every_point_of_the_curves_is_measured(run, asked):
 def test_every_link_leads_to_a_page(run, page):
     """Where there is no menu, a link stands as Markdown."""
     ended_early(runs.open_run("early"), SMALL)
-    app = opened(page, **({"state": "trained on"} if page in ("size", "pruning") else {}))
+    app = opened(page, **(settings_of(SMALL) if page == "training" else {"state": "trained on"}))
     found = re.findall(r"^\[[^\]]+\]\(([^)]+)\)$", "\n".join(each.value for each in app.markdown), re.MULTILINE)
     assert found or page in ("smallest", "draw", "present", "grid", "runs", "comparison")
     for address in found:

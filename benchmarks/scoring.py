@@ -19,7 +19,7 @@ from core.datasets import Split, load_dataset
 from core.evaluation import evaluate
 from core.pruning import METHODS, prune, rank
 from core.sweep import sweep
-from core.training.network import build, kernels_of
+from core.training.network import build
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -62,7 +62,7 @@ def main() -> None:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     config = TrainingConfig(dataset=dataset)
     run = runs.open_run(config.run_id)
-    kernels = run.kernels() if run.is_complete() else kernels_of(build(config))
+    kernels = run.kernels() if run.is_complete() else build(config).get_weights()
     test = load_dataset(dataset).test
     print(f"{dataset}, {'trained' if run.is_complete() else 'untrained'} kernels, {len(test.labels):,} images")
 

@@ -8,7 +8,7 @@ layer. So each matrix stands on the left of its product, where a sparse one has 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -193,6 +193,16 @@ def as_network(network: Network | Kernels) -> Network:
         )
     hidden = [Layer(kernel) for kernel in network[:-1]]
     return Network((*hidden, Layer(network[-1], activation="linear")), (shapes[0][0],))
+
+
+def zeros(*shape: int) -> np.ndarray:
+    """An array of zeros that takes no room, in the place of one that is not known yet."""
+    return np.broadcast_to(np.float32(0), shape)
+
+
+def chain(shapes: Iterable[tuple[int, int]]) -> Network:
+    """Dense layers of these shapes, (inputs, units) each, with ReLU between them; all weights are `zeros`."""
+    return as_network([zeros(*shape) for shape in shapes])
 
 
 def matrices_of(network: Network | Kernels) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ FLOORS = [
     {"core.arrays", "core.keras_file", "core.turns"},
     {"core.config"},
     {"core.network"},
-    {"core.datasets", "core.pruning", "core.limits"},
+    {"core.datasets", "core.pruning", "core.limits", "core.keras_layers"},
     {"core.kernels"},
     {"core.evaluation"},
     {"core.sweep"},
@@ -71,7 +71,7 @@ CLOSED = {
 
 PACKAGES = {
     "streamlit": {"app", "pages", "pages.shared"},
-    "keras": {"core.settings", "core.training", "core.datasets", "core.exports.models"},
+    "keras": {"core.settings", "core.keras_layers", "core.training", "core.datasets", "core.exports.models"},
     "tensorflow": {"core.training", "core.exports.models"},
     "ai_edge_litert": {"core.exports.models"},
     "onnx": {"core.exports.models"},

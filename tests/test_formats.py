@@ -61,6 +61,34 @@ def test_the_check_finds_a_network_that_is_not_the_same(kernels):
     assert not difference(kernels, lost, images).is_rounding
 
 
+@pytest.mark.parametrize("name", NUMBER_FORMATS)
+def test_every_format_gives_biases_back(name):
+    random = np.random.default_rng(3)
+    kernels = [random.normal(size=shape).astype(np.float32) for shape in ((20, 30), (30, 15), (15, 4))]
+    chain = as_network(kernels)
+    network = chain.with_matrices(kernels, [random.normal(size=30), None, random.normal(size=4)])
+    pruned = prune(network, "unit", 0.4)
+    tiny, images = compact(pruned), random.random((40, 20), np.float32)
+    back = read(NUMBER_FORMATS[name].write(tiny, True))
+    assert [layer.bias is None for layer in back.network.layers] == [
+        layer.bias is None for layer in tiny.network.layers
+    ]
+    expected = forward(pruned, images)
+    apart = np.abs(forward(back.network, images[:, back.inputs]) - expected).max()
+    assert apart < (1e-5 if NUMBER_FORMATS[name].is_exact else 0.03) * np.abs(expected).max()
+
+
+def test_a_file_with_a_bias_of_no_layer_is_damaged():
+    data = NUMBER_FORMATS["float32"].write(compact([np.ones((3, 2), np.float32)]), False)
+    with np.load(io.BytesIO(data)) as file:
+        arrays = dict(file)
+    for name, bias in (("bias_7", np.ones(2)), ("bias_0", np.ones(3)), ("bias_0", np.full(2, np.nan))):
+        changed = io.BytesIO()
+        np.savez(changed, **arrays, **{name: bias})
+        with pytest.raises(FormatError, match="cannot be read as a network"):
+            read(changed.getvalue())
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", NUMBER_FORMATS)
 @settings(max_examples=40, deadline=None)

@@ -46,7 +46,7 @@ def same(kernels, others):
 @pytest.mark.parametrize(("config", "epoch"), TRAININGS.values(), ids=TRAININGS)
 def test_a_fit_goes_on_bit_for_bit(config, epoch, data):
     from core.training.fit import fit
-    from core.training.network import build, kernels_of
+    from core.training.network import build
 
     checkpoints, model = [], build(config)
     history = fit(model, config, data, on_checkpoint=checkpoints.append)
@@ -60,7 +60,7 @@ def test_a_fit_goes_on_bit_for_bit(config, epoch, data):
     steps = []
     later = fit(again, config, data, steps.append, checkpoint=checkpoints[epoch - 1])
     assert steps[0].epoch == epoch + 1
-    assert same(kernels_of(again), kernels_of(model))
+    assert same(again.get_weights(), model.get_weights())
     np.testing.assert_array_equal(later.drop(columns="seconds"), history.drop(columns="seconds"))
 
 
@@ -72,7 +72,9 @@ def test_training_on_goes_on_bit_for_bit(choices, trained_run, data):
     checkpoints, parent = [], trained_run.kernels()
     whole = recover(config, parent, data, on_checkpoint=checkpoints.append)
     steps, checkpoint = [], checkpoints[config.epochs // 2 - 1]
-    assert same(recover(config, parent, data, steps.append, checkpoint=checkpoint).kernels, whole.kernels)
+    assert same(
+        recover(config, parent, data, steps.append, checkpoint=checkpoint).network.matrices, whole.network.matrices
+    )
     assert steps[0].epoch == checkpoint.epoch + 1 == config.epochs // 2 + 1
 
 
@@ -116,12 +118,12 @@ def interrupted(cache, part):
 def whole(data):
     """The kernels of a training that nobody interrupted."""
     from core.training.fit import fit
-    from core.training.network import build, kernels_of
+    from core.training.network import build
 
     model = build(SHORT)
     with step_by_step():
         fit(model, SHORT, data)
-    return kernels_of(model)
+    return model.get_weights()
 
 
 def test_an_interrupted_run_goes_on_and_says_so(cache, whole, capsys):

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from core import jobs, runs
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
-from core.errors import ExportError
+from core.errors import ExportError, KnownError
 from core.evaluation import evaluate, logits, predict
 from core.exports import archive
 from core.exports.models import (
@@ -33,7 +33,7 @@ from core.exports.models import (
     runtimes,
 )
 from core.kernels import compact
-from core.network import as_network, balance
+from core.network import Layer, Network, Window, as_network, balance
 from core.pruning import prune
 from core.runs import layout
 from core.settings import PROJECT
@@ -203,7 +203,7 @@ def test_a_tenth_of_the_units_of_the_default_network_is_a_twentieth_of_the_file(
     check_same(FORMATS["keras"], answers, small, images)
     assert np.array_equal(answers.argmax(axis=1), predict(small, images))
     # What sizes are compared with is the file of the dense network as Keras itself writes it.
-    assert keras.dense_size([kernel.shape for kernel in kernels]) > len(dense)
+    assert keras.dense_size(as_network(kernels)) > len(dense)
 
 
 @pytest.mark.parametrize("form", ["keras", "tflite", "onnx", "npz"])
@@ -233,6 +233,40 @@ def test_two_classes_that_are_as_good_may_change_places(run, test_images):
     answers = answers_of(FORMATS["npz"], FORMATS["npz"].convert(compact(twins), 64), test_images.images)
     assert (answers.argmax(axis=1) != predict(small, test_images.images)).any()
     check_same(FORMATS["npz"], answers, small, test_images.images)
+
+
+def biased(random, *layers):
+    """Layers with biases, of matrices of these shapes and more arguments; the last one linear."""
+    made = [
+        Layer(random.normal(size=shape).astype(np.float32), random.normal(size=shape[1]).astype(np.float32), **more)
+        for shape, more in layers
+    ]
+    return [*made[:-1], dataclasses.replace(made[-1], activation="linear")]
+
+
+@pytest.mark.parametrize("form", ["keras", "tflite", "onnx", "npz"])
+def test_a_file_holds_the_biases(form):
+    random = np.random.default_rng(5)
+    network = Network(tuple(biased(random, ((64, 20), {}), ((20, 15), {}), ((15, 10), {}))), (64,))
+    images = random.random((50, 64), np.float32)
+    pruned = prune(network, "unit", 0.5)
+    answers = answers_of(FORMATS[form], FORMATS[form].convert(compact(pruned), 64), images)
+    check_same(FORMATS[form], answers, pruned, images)
+
+
+@pytest.mark.parametrize("form", ["keras", "tflite", "onnx", "npz"])
+def test_a_file_holds_a_convolution_or_it_is_refused(form):
+    random = np.random.default_rng(6)
+    first = {"window": Window(3, 3, "same", 2), "pool": 2}
+    layers = biased(random, ((9, 6), first), ((24, 4), {"window": Window(2, 2)}), ((4, 12), {}), ((12, 10), {}))
+    network, images = Network(tuple(layers), (8, 8, 1)), random.random((50, 64), np.float32)
+    pruned = prune(network, "unit", 0.5)
+    if form in ("onnx", "npz"):
+        with pytest.raises(KnownError, match=r"A convolution cannot be written .* yet\."):
+            FORMATS[form].convert(compact(pruned), 64)
+    else:
+        answers = answers_of(FORMATS[form], FORMATS[form].convert(compact(pruned), 64), images)
+        check_same(FORMATS[form], answers, pruned, images)
 
 
 def test_a_file_is_named_and_asked_for_by_what_is_in_it(trained_run):

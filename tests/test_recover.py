@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from core.errors import CancelledError, KnownError
 from core.evaluation import evaluate
 from core.exports.archive import archive
 from core.exports.report import report
+from core.network import as_network, chain
 from core.pruning import METHODS, prune, prune_count
 from core.runs import Phase, layout
 from core.scoring import experiment
@@ -212,7 +214,7 @@ def zeros(kernel, method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("how", HOWS)
 def test_exactly_as_much_is_zero_as_pruning_zeroes(recovered, parent, how, method):
-    kernels = recovered(how=how, method=method).kernels
+    kernels = recovered(how=how, method=method).network.matrices
     assert [kernel.shape for kernel in kernels] == [kernel.shape for kernel in parent]
     assert {kernel.dtype for kernel in kernels} == {np.dtype(np.float32)}
     for kernel in kernels[:-1]:
@@ -231,7 +233,7 @@ def softmax(outputs):
 @pytest.mark.parametrize("method", METHODS)
 def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_networks_answers(data, method):
     """Against the same written out in NumPy; every epoch is one step over all images, so that no order decides."""
-    from core.training.network import build, kernels_of
+    from core.training.network import build
     from core.training.recover import recover
 
     training = TrainingConfig(
@@ -241,7 +243,7 @@ def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_netwo
     choices = {"method": method, "sparsity": 0.5, "start": "dense", "epochs": 6}
     config = RecoveryConfig(training, "x", learning_rate=0.05, distillation=0.3, **choices)
     # Louder than they begin, so that the softened answers are not all alike.
-    parent = [3 * kernel for kernel in kernels_of(build(training))]
+    parent = [3 * kernel for kernel in build(training).get_weights()]
     done = recover(config, parent, data)
 
     labels, images = data.train.labels, data.train.images.astype(float)
@@ -274,7 +276,7 @@ def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_netwo
         assert row.val_loss == pytest.approx(valid.loss, abs=2e-3)
         assert row.val_accuracy == pytest.approx(valid.accuracy, abs=0.007)
         assert row.sparsity == pytest.approx(0.5)
-    for kernel, by_hand in zip(done.kernels, kernels, strict=True):
+    for kernel, by_hand in zip(done.network.matrices, kernels, strict=True):
         np.testing.assert_allclose(kernel, by_hand, atol=5e-3)
 
 
@@ -300,7 +302,7 @@ def test_masks_take_the_smallest_of_then_and_what_was_pruned_first_stays_pruned(
 
     kept = [each < np.sort(each, axis=None)[-each.size // 4] for each in scores()]
     masks = TighteningMasks(method, kept, inputs, sparsity=0.75, steps=4)
-    masks.set_model(layered(SMALL, sizes[1:-1], masks.constraints))
+    masks.set_model(layered(chain(pairwise(sizes)), SMALL, masks.constraints))
     masks.model.set_weights(weights)
     whole = sum(mask.size * each for mask, each in zip(kept, inputs, strict=True))
     first = [int((~mask).sum()) for mask in kept]
@@ -335,7 +337,7 @@ def test_what_is_kept_is_the_best_epoch_at_full_sparsity(recovered, data, how, m
     full = history[history.sparsity == history.sparsity.iloc[-1]]
     assert (len(full) < len(history)) == (how == "gradual")
     # The network that trained, without what is dead in it, is the one that is handed back.
-    assert evaluate(done.kernels, *valid).accuracy == pytest.approx(full.val_accuracy.max(), abs=1e-6)
+    assert evaluate(done.network, *valid).accuracy == pytest.approx(full.val_accuracy.max(), abs=1e-6)
 
 
 def test_an_epoch_that_is_not_pruned_to_the_end_is_never_kept(recovered, data):
@@ -343,7 +345,7 @@ def test_an_epoch_that_is_not_pruned_to_the_end_is_never_kept(recovered, data):
     full = done.history.sparsity == done.history.sparsity.iloc[-1]
     assert done.history.val_accuracy[~full].max() > done.history.val_accuracy[full].max()
     valid = [part[: SMALL.num_valid] for part in (data.train.images, data.train.labels)]
-    assert evaluate(done.kernels, *valid).accuracy == pytest.approx(done.history.val_accuracy[full].max(), abs=1e-6)
+    assert evaluate(done.network, *valid).accuracy == pytest.approx(done.history.val_accuracy[full].max(), abs=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -355,7 +357,7 @@ def test_masks_only_tighten_and_hold_at_every_step(parent, data, method):
     kept = [np.ones(kernel.shape if method == "weight" else kernel.shape[1], bool) for kernel in parent[:-1]]
     each = [1 if method == "weight" else len(kernel) for kernel in parent[:-1]]
     masks = TighteningMasks(method, kept, each, K, steps=25)
-    model = compiled(layered(SMALL, SMALL.hidden_units, masks.constraints), SMALL, 0.01)
+    model = compiled(layered(chain(SMALL.layer_shapes), SMALL, masks.constraints), SMALL, 0.01)
     model.set_weights(parent)
     seen = [kept]
 
@@ -380,7 +382,7 @@ def test_equal_settings_give_equal_kernels(parent, data, recovered, method):
     from core.training.recover import recover
 
     again = recover(recovery(method=method), parent, data)
-    for kernel, same in zip(recovered(method=method).kernels, again.kernels, strict=True):
+    for kernel, same in zip(recovered(method=method).network.matrices, again.network.matrices, strict=True):
         np.testing.assert_array_equal(kernel, same)
 
 
@@ -388,43 +390,43 @@ def test_it_learns(recovered, data, parent):
     test = data.test.images, data.test.labels
     for method in METHODS:
         begun = evaluate(prune(parent, method, K), *test).accuracy
-        assert evaluate(recovered(method=method).kernels, *test).accuracy > begun + 0.1
+        assert evaluate(recovered(method=method).network, *test).accuracy > begun + 0.1
 
 
 def test_rewind_goes_back_to_the_weights_of_that_epoch(parent, data, trained_run):
-    from core.training.network import build, kernels_of
+    from core.training.network import build
     from core.training.recover import start_of
 
     pruned = prune(parent, "weight", K)
     mask = [kernel != 0 for kernel in pruned[:-1]] + [True]
     kept_epoch = trained_run.result().kept_epoch
-    for epoch, weights in ((0, kernels_of(build(SMALL))), (kept_epoch, parent)):
-        start = start_of(recovery(how="rewind", rewind_epoch=epoch), parent, data).kernels
+    for epoch, weights in ((0, build(SMALL).get_weights()), (kept_epoch, parent)):
+        start = start_of(recovery(how="rewind", rewind_epoch=epoch), as_network(parent), data).network.matrices
         for kernel, expected, kept in zip(start, weights, mask, strict=True):
             np.testing.assert_array_equal(kernel, np.where(kept, expected, 0))
-    fresh = start_of(recovery(how="reinit"), parent, data).kernels
+    fresh = start_of(recovery(how="reinit"), as_network(parent), data).network.matrices
     assert all(np.array_equal(a != 0, b != 0) for a, b in zip(fresh[:-1], pruned[:-1], strict=True))
-    initial = kernels_of(build(SMALL))
+    initial = build(SMALL).get_weights()
     assert not any(np.any((a == b) & (a != 0)) for a, b in zip(fresh, initial, strict=True))
 
 
 def test_finetune_begins_as_pruned_or_as_repaired(parent, data):
     from core.training.recover import start_of
 
-    as_pruned = start_of(recovery(start="dense"), parent, data)
-    for kernel, expected in zip(as_pruned.kernels, prune(parent, "weight", K), strict=True):
+    as_pruned = start_of(recovery(start="dense"), as_network(parent), data)
+    for kernel, expected in zip(as_pruned.network.matrices, prune(parent, "weight", K), strict=True):
         np.testing.assert_array_equal(kernel, expected)
     assert as_pruned.images == as_pruned.seconds == 0
-    repaired = start_of(recovery(), parent, data)
+    repaired = start_of(recovery(), as_network(parent), data)
     assert repaired.images == len(data.train.images) - SMALL.num_valid
     assert repaired.seconds > 0
     test = data.test.images, data.test.labels
-    assert evaluate(repaired.kernels, *test).accuracy > evaluate(as_pruned.kernels, *test).accuracy
+    assert evaluate(repaired.network, *test).accuracy > evaluate(as_pruned.network, *test).accuracy
     # What is kept at zero is single weights, or whole units, whatever single weights of a unit came to.
-    for kept, kernel in zip(repaired.kept, repaired.kernels, strict=False):
+    for kept, kernel in zip(repaired.kept, repaired.network.matrices, strict=False):
         np.testing.assert_array_equal(kept, kernel != 0)
-    units = start_of(recovery(method="unit"), parent, data)
-    for kept, kernel in zip(units.kept, units.kernels, strict=False):
+    units = start_of(recovery(method="unit"), as_network(parent), data)
+    for kept, kernel in zip(units.kept, units.network.matrices, strict=False):
         np.testing.assert_array_equal(kept, (kernel != 0).any(axis=0))
 
 
@@ -587,3 +589,23 @@ def test_it_can_be_cancelled_between_two_batches(cache, trained_run, monkeypatch
     assert state.phase == Phase.CANCELLED
     assert state.batch >= 1
     assert not run.is_complete()
+
+
+@pytest.mark.parametrize("how", ["finetune", "gradual"])
+@pytest.mark.parametrize("method", METHODS)
+def test_biases_are_trained_and_go_with_their_units(parent, data, how, method):
+    from core.training.recover import recover
+
+    random, chain = np.random.default_rng(4), as_network(parent)
+    biases = [random.normal(size=kernel.shape[1]).astype(np.float32) / 10 for kernel in parent]
+    network = chain.with_matrices(parent, biases)
+    trained = recover(recovery(method=method, how=how, epochs=2), network, data).network
+    for layer, dense in zip(trained.layers[:-1], network.layers, strict=False):
+        zero = layer.matrix == 0
+        pruned = zero.all(axis=0) if method == "unit" else zero
+        assert np.count_nonzero(pruned) == prune_count(pruned.size, K)
+        assert (layer.bias != dense.bias).any()
+        if method == "unit":
+            np.testing.assert_array_equal(layer.bias[pruned], 0)
+    test = data.test.images, data.test.labels
+    assert evaluate(trained, *test).accuracy > evaluate(prune(network, method, K), *test).accuracy

@@ -36,9 +36,9 @@ def data():
 
 
 def initial(config: TrainingConfig) -> list[np.ndarray]:
-    from core.training.network import build, kernels_of
+    from core.training.network import build
 
-    return kernels_of(build(config))
+    return build(config).get_weights()
 
 
 def adam_by_hand(config: TrainingConfig, data) -> tuple[pd.DataFrame, list[list[np.ndarray]]]:
@@ -74,7 +74,7 @@ def adam_by_hand(config: TrainingConfig, data) -> tuple[pd.DataFrame, list[list[
 @pytest.mark.parametrize("config", [PLAIN, PENALISED], ids=["plain", "penalised"])
 def test_training_is_adam_over_the_images_that_are_not_held_out(data, config, keep_best):
     from core.training.fit import fit
-    from core.training.network import build, kernels_of
+    from core.training.network import build
 
     config = dataclasses.replace(config, keep_best=keep_best)
     expected, after = adam_by_hand(config, data)
@@ -86,21 +86,21 @@ def test_training_is_adam_over_the_images_that_are_not_held_out(data, config, ke
         np.testing.assert_allclose(history[name], expected[name], atol=tolerance, err_msg=name)
     best = int(history.val_accuracy.idxmax())
     assert history.val_accuracy.max() > history.val_accuracy.iloc[-1] + 0.01
-    for kernel, by_hand in zip(kernels_of(model), after[best if keep_best else -1], strict=True):
+    for kernel, by_hand in zip(model.get_weights(), after[best if keep_best else -1], strict=True):
         np.testing.assert_allclose(kernel, by_hand, atol=5e-3)
 
 
 def test_of_equally_good_epochs_the_first_is_kept(data):
     """The one that a run then names; steps so small that no prediction changes."""
     from core.training.fit import fit
-    from core.training.network import build, kernels_of
+    from core.training.network import build
 
     config = dataclasses.replace(PLAIN, learning_rate=1e-6, epochs=3)
     _, after = adam_by_hand(config, data)
     model = build(config)
     history = fit(model, config, data)
     assert history.val_accuracy.nunique() == 1
-    np.testing.assert_allclose(kernels_of(model)[1], after[0][1], atol=2e-7)
+    np.testing.assert_allclose(model.get_weights()[1], after[0][1], atol=2e-7)
 
 
 def test_the_penalty_is_on_the_hidden_kernels_only():

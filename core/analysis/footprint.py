@@ -73,9 +73,7 @@ def files(network: Compacted, images: np.ndarray, labels: np.ndarray) -> Iterato
 
 def _accuracy(network: Compacted, images: np.ndarray, labels: np.ndarray) -> float:
     # The pixels that are left are put back among the others: a copy of all images would be ten times as large.
-    first = np.zeros((images.shape[1], network.kernels[0].shape[1]), np.float32)
-    first[network.inputs] = network.kernels[0]
-    return evaluate([first, *network.kernels[1:]], images, labels).accuracy
+    return evaluate(network.whole(images.shape[1]), images, labels).accuracy
 
 
 def in_words(rows: pd.DataFrame, counts: pd.DataFrame, criterion: Criterion) -> list[str]:

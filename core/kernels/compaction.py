@@ -29,6 +29,15 @@ class Compacted:
         """Its matrices: (live inputs, live units), hidden layers first, output layer last."""
         return self.network.matrices
 
+    def whole(self, pixels: int) -> Network:
+        """The network for images with all their pixels: a row of zeros for each that it does not read."""
+        first = self.network.layers[0]
+        if first.window:
+            return self.network
+        matrix = np.zeros((pixels, first.matrix.shape[1]), np.float32)
+        matrix[self.inputs] = first.matrix
+        return Network((replace(first, matrix=matrix), *self.network.layers[1:]), (pixels,))
+
     @property
     def parameters(self) -> int:
         """How many weights can influence an output."""

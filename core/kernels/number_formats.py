@@ -7,7 +7,9 @@ first kernel looks at, so that the network still takes whole images. The kernels
 - the same in int8, with `scale_0`, … float32 of shape (units,): the weight is `kernel * scale`;
 - `counts_0`, `stream_0` and `scale_0`, …: that int8, written by a range coder; `core.kernels.coding` reads it;
 - `data_0`, `indices_0`, `indptr_0` and `shape_0`, …: compressed sparse rows (CSR) of (inputs, units), as
-  `scipy.sparse.csr_array((data, indices, indptr), shape)` takes them.
+  `scipy.sparse.csr_array((data, indices, indptr), shape)` takes them;
+
+and with each, of layers that have one, `bias_0`, … float32 of shape (units,).
 """
 
 import io
@@ -20,11 +22,12 @@ import numpy as np
 from core.errors import FormatError
 from core.kernels import coding
 from core.kernels.compaction import Compacted
-from core.network import Kernels, as_network, balance
+from core.network import Kernels, Network, as_network, balance
 
 Arrays = dict[str, np.ndarray]
 _SCALED, _PLAIN, _SPARSE = ("kernel", "scale"), ("kernel",), ("data", "indices", "indptr", "shape")
 _CODED = ("counts", "stream", "scale")
+_BIAS = "bias_"
 _PARTS = (_SCALED, _PLAIN, _SPARSE, _CODED)
 """The names of a layer's arrays, by how it is written; each is followed by the layer's number."""
 
@@ -69,7 +72,11 @@ def read(data: bytes) -> Compacted:
             arrays = {name: file[name] for name in file.files}
             if len(arrays) != len(file.files):
                 raise ValueError("two of its arrays have the same name")
-        network = Compacted(as_network(_kernels(arrays)), arrays["inputs"].astype(np.int64))
+        biases = {name: arrays.pop(name) for name in [*arrays] if name.startswith(_BIAS)}
+        chain = as_network(_kernels(arrays))
+        network = Compacted(chain.with_arrays(chain.arrays | biases), arrays["inputs"].astype(np.int64))
+        if biases.keys() - network.network.arrays.keys():
+            raise ValueError("it holds a bias of no layer")
     # Whatever a damaged archive makes zipfile, zlib and NumPy raise: the list would be long, and is not documented.
     except Exception as error:
         raise _damaged(error) from None
@@ -78,7 +85,10 @@ def read(data: bytes) -> Compacted:
 
 
 def _dense(kind: type) -> Callable[[Compacted], Arrays]:
-    return lambda network: {f"kernel_{index}": kernel.astype(kind) for index, kernel in enumerate(network.kernels)}
+    return lambda network: (
+        {f"kernel_{index}": kernel.astype(kind) for index, kernel in enumerate(network.kernels)}
+        | _biases(network.network)
+    )
 
 
 def _int8(network: Compacted) -> Arrays:
@@ -86,14 +96,14 @@ def _int8(network: Compacted) -> Arrays:
 
     Of a network that is balanced, so that no unit's inputs differ too much to share a scale.
     """
-    arrays = {}
-    for index, kernel in enumerate(balance(network.network).matrices):
+    balanced, arrays = balance(network.network), {}
+    for index, kernel in enumerate(balanced.matrices):
         scale = np.abs(kernel).max(axis=0, initial=0).astype(np.float32) / np.float32(127)
         # A unit of nothing but zeros has no largest weight; any scale will do.
         scale[scale == 0] = 1
         arrays[f"kernel_{index}"] = np.rint(kernel / scale).clip(-127, 127).astype(np.int8)
         arrays[f"scale_{index}"] = scale
-    return arrays
+    return arrays | _biases(balanced)
 
 
 def _coded(network: Compacted) -> Arrays:
@@ -103,7 +113,7 @@ def _coded(network: Compacted) -> Arrays:
         for name, array in coding.encode(arrays[f"kernel_{index}"]).items():
             coded[f"{name}_{index}"] = array if name == "stream" else _smallest(array)
         coded[f"scale_{index}"] = arrays[f"scale_{index}"]
-    return coded
+    return coded | {name: array for name, array in arrays.items() if name.startswith(_BIAS)}
 
 
 def _sparse(network: Compacted) -> Arrays:
@@ -116,7 +126,11 @@ def _sparse(network: Compacted) -> Arrays:
         arrays[f"indices_{index}"] = _smallest(columns)
         arrays[f"indptr_{index}"] = _smallest(ends)
         arrays[f"shape_{index}"] = _smallest(np.array(kernel.shape))
-    return arrays
+    return arrays | _biases(network.network)
+
+
+def _biases(network: Network) -> Arrays:
+    return {name: array for name, array in network.arrays.items() if name.startswith(_BIAS)}
 
 
 def _smallest(numbers: np.ndarray) -> np.ndarray:
@@ -125,6 +139,8 @@ def _smallest(numbers: np.ndarray) -> np.ndarray:
 
 def _npz(arrays_of: Callable[[Compacted], Arrays]) -> Callable[[Compacted, bool], bytes]:
     def write(network: Compacted, compressed: bool) -> bytes:
+        if any(layer.window for layer in network.network.layers):
+            raise FormatError("A convolution cannot be written as an .npz file yet. Export this network to Keras.")
         file = io.BytesIO()
         save = np.savez_compressed if compressed else np.savez
         # The pixels last: a damaged directory that has lost its end has lost them, too, and not just a layer.
@@ -166,7 +182,8 @@ def _check(network: Compacted) -> None:
     kernels, inputs = network.kernels, network.inputs
     fits = (
         len(kernels) > 0
-        and all(kernel.ndim == 2 and np.isfinite(kernel).all() for kernel in kernels)
+        and all(np.isfinite(array).all() for array in network.network.arrays.values())
+        and all(kernel.ndim == 2 for kernel in kernels)
         and all(first.shape[1] == second.shape[0] for first, second in pairwise(kernels))
         and inputs.shape == kernels[0].shape[:1]
         and (np.diff(inputs) > 0).all()

@@ -14,7 +14,7 @@ from core.arrays import DAMAGED, open_arrays
 from core.config import Config
 from core.errors import RunError
 from core.files import read_bytes
-from core.network import Layer, Network, Window, as_network, shape_behind
+from core.network import Layer, Network, Window, chain, shape_behind, zeros
 from core.pruning import METHODS, SCOPES
 from core.runs import layout
 from core.runs.records import parse_json
@@ -57,7 +57,7 @@ def read_layers(path: Path, config: Config) -> Network:
     try:
         values = parse_json(path)
     except FileNotFoundError:
-        return as_network([zeros(*shape) for shape in config.layer_shapes])
+        return chain(config.layer_shapes)
     try:
         shape = signal = tuple(map(_size, values["shape"]))
         layers = []
@@ -76,11 +76,6 @@ def read_layers(path: Path, config: Config) -> Network:
     if (network.inputs, network.classes) != (config.spec.inputs, len(config.spec.classes)):
         raise ValueError(f"it is for {network.inputs:,} pixels and {network.classes:,} classes")
     return network
-
-
-def zeros(*shape: int) -> np.ndarray:
-    """An array of zeros that takes no room, in the place of one that is not read yet."""
-    return np.broadcast_to(np.float32(0), shape)
 
 
 def _size(value: Any) -> int:

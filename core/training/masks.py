@@ -80,17 +80,17 @@ class TighteningMasks(Masks):
             self.sparsity = self._sparsity()
 
     def _tighten(self) -> None:
-        weights = self.model.get_weights()
+        variables = [layer.kernel for layer in self.model.layers if layer.weights]
+        kernels = [np.asarray(variable) for variable in variables]
         for layer, (kept, count) in enumerate(zip(self.kept, self._counts(), strict=True)):
-            scores = magnitude(weights[layer], self._method)
+            scores = magnitude(kernels[layer], self._method)
             if self._method == "unit":
                 # A unit counts by what comes in and by what goes out, both as they are now.
-                scores = scores * magnitude(weights[layer + 1].T, "unit")
+                scores = scores * magnitude(kernels[layer + 1].T, "unit")
             # What is pruned comes after all that is kept, though that may be zero.
             kept &= largest(np.where(kept, scores, -1), kept.size - count)
-            weights[layer] = weights[layer] * kept
+            variables[layer].assign(kernels[layer] * kept)
             self.constraints[layer].mask.assign(kept)
-        self.model.set_weights(weights)
 
     def _counts(self) -> list[int]:
         """How many of each hidden layer are to be pruned now; never fewer than before."""

@@ -1,13 +1,15 @@
-"""The Keras network: build it, and take its kernels."""
+"""The Keras network: build it, compile it, save it."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
 from core.config import Config, TrainingConfig
 from core.keras_file import portable
+from core.keras_layers import layers_of
+from core.network import Network, chain
 
 
 def build(config: TrainingConfig) -> keras.Model:
@@ -17,35 +19,40 @@ def build(config: TrainingConfig) -> keras.Model:
     depend on the configuration alone.
     """
     keras.utils.set_random_seed(config.seed)
-    return compiled(layered(config, config.hidden_units), config, config.learning_rate)
+    return compiled(layered(layers_before(config), config), config, config.learning_rate)
+
+
+def layers_before(config: Config) -> Network:
+    """The network that a configuration asks for, before it has any weights."""
+    return chain(config.layer_shapes)
 
 
 def layered(
+    network: Network,
     config: Config,
-    hidden_units: Sequence[int],
     constraints: Sequence[keras.constraints.Constraint] = (),
-    inputs: int | None = None,
     output: str | None = "softmax",
 ) -> keras.Model:
-    """The network before it is compiled, of any widths.
+    """A network before it is compiled, with initial weights.
 
     Args:
         constraints: one for each hidden kernel, if any.
-        inputs: how many pixels it looks at; None for all.
         output: the activation of the output layer; None for none.
     """
-    layers = [
-        keras.layers.Dense(
-            units,
-            activation="relu",
-            use_bias=False,
-            kernel_regularizer=_penalty(config),
-            kernel_constraint=constraints[index] if constraints else None,
-        )
-        for index, units in enumerate(hidden_units)
-    ]
-    layers.append(keras.layers.Dense(len(config.spec.classes), activation=output, use_bias=False))
-    return keras.Sequential([keras.Input((inputs or config.spec.inputs,)), *layers], name="network")
+
+    def options(index: int) -> dict[str, Any]:
+        if index == len(network.layers) - 1:
+            return {}
+        constraint = constraints[index] if constraints else None
+        # With a unit goes its bias.
+        of_units = constraint if constraint and len(constraint.mask.shape) == 1 else None
+        return {
+            "kernel_regularizer": _penalty(config),
+            "kernel_constraint": constraint,
+            "bias_constraint": of_units,
+        }
+
+    return keras.Sequential([keras.Input((network.inputs,)), *layers_of(network, output, options)], name="network")
 
 
 def compiled(
@@ -75,11 +82,6 @@ def save(model: keras.Model, path: Path) -> None:
     """
     model.save(path)
     path.write_bytes(portable(path.read_bytes()))
-
-
-def kernels_of(model: keras.Model) -> list[np.ndarray]:
-    """The kernels as float32 arrays of shape (inputs, units), in the order of the layers."""
-    return [np.asarray(weights, np.float32) for weights in model.get_weights()]
 
 
 def _penalty(config: Config) -> keras.regularizers.Regularizer | None:

@@ -18,7 +18,7 @@ the dense parent answers; see `core.training.distillation`.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import keras
@@ -28,16 +28,16 @@ import pandas as pd
 from core.config import RecoveryConfig, TrainingConfig
 from core.datasets import Dataset
 from core.errors import KnownError
-from core.kernels import Repairer
-from core.kernels.compaction import live_units
+from core.keras_layers import set_weights, with_weights
+from core.kernels import Repairer, compact, live_units
 from core.kernels.layer import none_zero
-from core.network import Kernels
+from core.network import Kernels, Layer, Network, as_network
 from core.pruning import prune_count, rank
 from core.runs import Checkpoint
 from core.training import distillation
 from core.training.fit import Step, fit
 from core.training.masks import Masks, TighteningMasks, part_zero
-from core.training.network import build, compiled, kernels_of, layered
+from core.training.network import build, compiled, layered, layers_before
 
 RAMP = 2 / 3
 """The part of all steps after which a gradual mask is final."""
@@ -48,12 +48,12 @@ class Start:
     """A pruned network before it is trained on.
 
     Attributes:
-        kernels: float32, of the shapes of the dense ones.
+        network: float32, of the shapes of the dense one.
         kept: what is not pruned, boolean: of the shape of each hidden kernel for "weight", (units,) for "unit".
         images, seconds: what a repair has seen and taken; 0 if there was none.
     """
 
-    kernels: list[np.ndarray]
+    network: Network
     kept: list[np.ndarray]
     images: int = 0
     seconds: float = 0.0
@@ -64,20 +64,20 @@ class Recovered:
     """A pruned network that was trained on.
 
     Attributes:
-        kernels: float32, of the shapes of the dense ones. In each hidden kernel as many weights, or columns, are zero
-            as `core.pruning.prune` zeroes.
+        network: float32, of the shapes of the dense one. In each hidden kernel as many weights, or columns, are zero as
+            `core.pruning.prune` zeroes.
         history: as `core.training.fit.fit` gives it.
         start: what it began with.
     """
 
-    kernels: list[np.ndarray]
+    network: Network
     history: pd.DataFrame
     start: Start
 
 
 def recover(
     config: RecoveryConfig,
-    kernels: Kernels,
+    network: Network | Kernels,
     data: Dataset,
     on_batch: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
@@ -88,22 +88,24 @@ def recover(
 
     Args:
         config: how.
-        kernels: of the parent, arrays of shape (inputs, units), hidden layers first, output layer last; only read.
+        network: the parent's, or arrays of shape (inputs, units), hidden layers first, output layer last; only read.
         data: the dataset it was trained on.
         on_batch, on_epoch, on_checkpoint, checkpoint: see `core.training.fit.fit`.
 
     Example:
-        `recover(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.kernels(), data).kernels`
+        `recover(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.network(), data).network`
     """
-    start = start_of(config, kernels, data)
+    network = as_network(network)
+    start = start_of(config, network, data)
     steps = config.epochs * config.batches
-    each = rank(kernels, config.method).weights_each(kernels[:-1])
+    each = rank(network, config.method).weights_each(network.matrices[:-1])
+    units = [matrix.shape[1] for matrix in network.matrices]
     if config.how == "gradual":
         masks = TighteningMasks(config.method, start.kept, each, config.sparsity, math.ceil(RAMP * steps))
-        live = [np.ones(size, bool) for size in (*map(len, kernels), kernels[-1].shape[1])]
+        small, live = start.network, [np.ones(size, bool) for size in (network.inputs, *units)]
     else:
         # What cannot influence an output cannot learn either, and need not take part.
-        live = live_units(start.kernels)
+        small, live = compact(start.network).network, live_units(start.network)
         if not all(units.any() for units in live):
             raise KnownError(
                 f"Nothing is left to train at k = {config.sparsity:g}: no path leads from a pixel to an output. Choose "
@@ -112,23 +114,35 @@ def recover(
         sizes = [kept.size for kept in start.kept]
         pruned = [prune_count(size, config.sparsity) for size in sizes]
         masks = Masks(_narrow_masks(start.kept, live), part_zero(pruned, sizes, each))
-    places = [np.ix_(rows, columns) for rows, columns in pairwise(live)]
     keras.utils.set_random_seed(config.seed)
-    widths = [int(units.sum()) for units in live[1:-1]]
-    model = layered(config, widths, masks.constraints, inputs=int(live[0].sum()), output=None)
+    model = layered(small, config, masks.constraints, output=None)
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     model = compiled(model, config, schedule, distillation.Distillation(config.distillation), distillation.metrics())
-    model.set_weights([kernel[place] for kernel, place in zip(start.kernels, places, strict=True)])
-    targets = distillation.targets_of(kernels, data.train.images, data.train.labels)
+    set_weights(model, small)
+    targets = distillation.targets_of(network, data.train.images, data.train.labels)
     pixels = None if live[0].all() else live[0]
     history = fit(model, config, data, on_batch, on_epoch, masks, pixels, targets, on_checkpoint, checkpoint)
-    trained = [kernel.copy() for kernel in start.kernels]
-    for kernel, place, values in zip(trained, places, kernels_of(model), strict=True):
-        kernel[place] = values
-    for layer, kept in enumerate(masks.kept if config.how == "gradual" else start.kept):
-        kept = np.broadcast_to(kept, trained[layer].shape)
-        trained[layer] = none_zero(np.where(kept, trained[layer], np.float32(0)), kept)
-    return Recovered(trained, history, start)
+    kept = [*(masks.kept if config.how == "gradual" else start.kept), True]
+    layers = [
+        _put_back(layer, trained, np.ix_(rows, units), mask)
+        for layer, trained, (rows, units), mask in zip(
+            start.network.layers, with_weights(small, model).layers, pairwise(live), kept, strict=True
+        )
+    ]
+    return Recovered(replace(start.network, layers=tuple(layers)), history, start)
+
+
+def _put_back(layer: Layer, trained: Layer, place: tuple[np.ndarray, ...], kept: np.ndarray | bool) -> Layer:
+    """A layer with what was trained of it; what is not kept is zero, and so is what dead units say, as it is folded."""
+    matrix, (_, units) = layer.matrix.copy(), place
+    matrix[place] = trained.matrix
+    kept = np.broadcast_to(kept, matrix.shape)
+    bias = layer.bias
+    if bias is not None:
+        bias = np.zeros_like(bias)
+        bias[units[0]] = trained.bias
+        bias *= kept.any(axis=0)
+    return replace(layer, matrix=none_zero(np.where(kept, matrix, np.float32(0)), kept), bias=bias)
 
 
 def _narrow_masks(kept: Sequence[np.ndarray], live: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -138,21 +152,20 @@ def _narrow_masks(kept: Sequence[np.ndarray], live: Sequence[np.ndarray]) -> lis
     ]
 
 
-def start_of(config: RecoveryConfig, kernels: Kernels, data: Dataset) -> Start:
+def start_of(config: RecoveryConfig, network: Network, data: Dataset) -> Start:
     """What is trained on: the network with its first mask, see `recover`."""
     sparsity = config.sparsity
     if config.how == "gradual":
         sparsity = start_sparsity(config)
     if config.start == "repaired":
-        repaired = Repairer(kernels, data.train.images[config.num_valid :]).repair(config.method, sparsity)
+        repaired = Repairer(network, data.train.images[config.num_valid :]).repair(config.method, sparsity)
         nonzero = [kernel != 0 for kernel in repaired.kernels[:-1]]
         kept = [mask.any(axis=0) for mask in nonzero] if config.method == "unit" else nonzero
-        return Start(repaired.kernels, kept, repaired.images, round(repaired.seconds, 3))
-    ranks = rank(kernels, config.method)
+        return Start(repaired.network, kept, repaired.images, round(repaired.seconds, 3))
+    ranks = rank(network, config.method)
     kept = [each >= count for each, count in zip(ranks.ranks, ranks.pruned(sparsity), strict=True)]
-    weights = initial_kernels(config, data) if config.how in ("rewind", "reinit") else kernels
-    hidden = [np.where(mask, kernel, np.float32(0)) for mask, kernel in zip(kept, weights[:-1], strict=True)]
-    return Start([*hidden, np.array(weights[-1])], kept)
+    weights = initial_network(config, data) if config.how in ("rewind", "reinit") else network
+    return Start(ranks.prune(weights, sparsity), kept)
 
 
 def start_sparsity(config: RecoveryConfig) -> float:
@@ -160,17 +173,18 @@ def start_sparsity(config: RecoveryConfig) -> float:
     return round(1 - math.sqrt(1 - config.sparsity), 3) if config.start == "repaired" else 0.0
 
 
-def initial_kernels(config: RecoveryConfig, data: Dataset) -> list[np.ndarray]:
+def initial_network(config: RecoveryConfig, data: Dataset) -> Network:
     """What rewind and reinit return to: the parent's weights after `rewind_epoch` epochs, or those of another seed.
 
     They are made again as the parent's training made them, which the same machine repeats exactly.
     """
     if config.how == "reinit":
-        return kernels_of(build(dataclasses.replace(config.training, seed=config.seed)))
-    model = build(config.training)
-    if config.rewind_epoch:
-        fit(model, dataclasses.replace(config.training, epochs=config.rewind_epoch, keep_best=False), data)
-    return kernels_of(model)
+        model = build(dataclasses.replace(config.training, seed=config.seed))
+    else:
+        model = build(config.training)
+        if config.rewind_epoch:
+            fit(model, dataclasses.replace(config.training, epochs=config.rewind_epoch, keep_best=False), data)
+    return with_weights(layers_before(config), model)
 
 
 def small_control(config: RecoveryConfig) -> TrainingConfig:

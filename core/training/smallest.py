@@ -36,7 +36,7 @@ from core.evaluation import predict
 from core.kernels import repair
 from core.kernels.decoder import frequencies, waves
 from core.kernels.smallest import EPOCHS, SmallestNetwork, costs, encode
-from core.network import Kernels
+from core.network import Kernels, Network, as_network
 from core.training.distillation import Distillation, targets_of
 
 RADIUS = 10
@@ -77,7 +77,7 @@ class Smallest:
 
 
 def smallest(
-    kernels: Kernels,
+    network: Network | Kernels,
     data: Dataset,
     num_valid: int,
     most_bytes: int,
@@ -88,7 +88,7 @@ def smallest(
     """Make a network of at most so many bytes.
 
     Args:
-        kernels: of the large network, arrays of shape (inputs, units), hidden layers first, output layer last.
+        network: the large one, or arrays of shape (inputs, units), hidden layers first, output layer last.
         data: the dataset it was trained on; test images are not looked at.
         num_valid: how many of the first training images are for validation only; at least 1.
         most_bytes: the size of the whole file at most.
@@ -100,7 +100,7 @@ def smallest(
         KnownError: if no epoch had a file so small.
 
     Example:
-        `smallest(run.kernels(), load_dataset("digits"), 10_000, 4_096).file`
+        `smallest(run.network(), load_dataset("digits"), 10_000, 4_096).file`
     """
     keras.utils.set_random_seed(seed)
     random = np.random.default_rng(seed)
@@ -109,18 +109,19 @@ def smallest(
     side = data.spec.side
     radius = min(RADIUS, side)
     rows, columns = frequencies(side, radius)
-    start = _start(kernels, images, most_bytes, random, waves(side, rows, columns))
+    network = as_network(network)
+    start = _start(network, images, most_bytes, random, waves(side, rows, columns))
     learner = _Learner(start, most_bytes, epochs, len(images))
-    targets = targets_of(kernels, images, labels)
+    targets = targets_of(network, images, labels)
     best, best_accuracy, history = None, -1.0, []
     for epoch in range(1, epochs + 1):
         began = time.perf_counter()
         loss = learner.epoch(_moved(images, side, rows, columns, random), targets, random)
-        network = learner.network(side, radius)
-        file = encode(network)
-        accuracy = float(np.mean(predict(network.kernels, val_images) == val_labels))
+        small = learner.network(side, radius)
+        file = encode(small)
+        accuracy = float(np.mean(predict(small.kernels, val_images) == val_labels))
         if len(file) <= most_bytes and accuracy > best_accuracy:
-            best, best_accuracy = (network, file), accuracy
+            best, best_accuracy = (small, file), accuracy
         aim = AIM * most_bytes * (1 + max(0, 1 - epoch / (SETTLED * epochs)))
         learner.press(len(file) / aim)
         seconds = round(time.perf_counter() - began, 3)
@@ -143,14 +144,14 @@ def hidden_units(most_bytes: int) -> tuple[int, int]:
 
 
 def _start(
-    kernels: Kernels, images: np.ndarray, most_bytes: int, random: np.random.Generator, basis: np.ndarray
+    network: Network, images: np.ndarray, most_bytes: int, random: np.random.Generator, basis: np.ndarray
 ) -> list[np.ndarray]:
     """The weights before training, in steps between whole numbers; the first ones are those of chosen units."""
-    widths = (basis.shape[1], *hidden_units(most_bytes), kernels[-1].shape[1])
+    widths = (basis.shape[1], *hidden_units(most_bytes), network.classes)
     start = [random.normal(size=shape).astype(np.float32) for shape in pairwise(widths)]
-    large = kernels[0].shape[1]
-    if len(kernels) > 1 and large > widths[1]:
-        chosen = repair(kernels, images[:REPAIR_IMAGES], "unit", 1 - widths[1] / large)[0]
+    large = network.matrices[0].shape[1]
+    if len(network.layers) > 1 and large > widths[1]:
+        chosen = repair(network, images[:REPAIR_IMAGES], "unit", 1 - widths[1] / large).matrices[0]
         chosen = chosen[:, chosen.any(axis=0)][:, : widths[1]]
         # The strengths of the waves that come closest to each unit's weights.
         strengths = np.linalg.lstsq(basis, chosen, rcond=None)[0]

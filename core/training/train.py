@@ -69,19 +69,20 @@ def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
     data = load_dataset(config.dataset, run.root)
     # Keras takes seconds to import, so a mistake in what came before is told first.
-    from core.training.network import kernels_of, save
+    from core.keras_layers import with_weights
+    from core.training.network import layers_before, save
 
     model, history, more = (_recovered if isinstance(config, RecoveryConfig) else _fitted)(writer, config, data)
-    kernels = kernels_of(model)
-    activations = rms_activations(kernels, data.train.images[:_ACTIVATION_IMAGES])
-    writer.write_model(partial(save, model), kernels, activations)
+    network = with_weights(layers_before(config), model)
+    activations = rms_activations(network, data.train.images[:_ACTIVATION_IMAGES])
+    writer.write_model(partial(save, model), network, activations)
 
     test = data.test
-    dense = evaluate(kernels, test.images, test.labels)
+    dense = evaluate(network, test.images, test.labels)
     scores = []
     to_score = count(unscored(pd.DataFrame(), wanted))
     with progress_bar("Pruning and scoring", to_score, "score") as bar:
-        for step in score_bench(bench_of(kernels, config, data), wanted):
+        for step in score_bench(bench_of(network, config, data), wanted):
             scores.append(step.scored)
             bar.update()
             writer.update(Phase.SCORING, scored=step.done, to_score=step.total)
@@ -120,17 +121,17 @@ def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted
 
 def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
     parent = open_run(config.parent, writer.run.root)
-    identity, kernels = parent.identity(), parent.kernels()
+    identity, network = parent.identity(), parent.network()
+    from core.keras_layers import set_weights
     from core.training.network import build
     from core.training.recover import recover
 
     began = time.perf_counter()
-    with _reporting(writer, config, _origin(config, data, kernels)) as report:
-        recovered = recover(config, kernels, data, report.batch, report.epoch, report.checkpoint, report.kept)
+    with _reporting(writer, config, _origin(config, data, network.arrays.values())) as report:
+        recovered = recover(config, network, data, report.batch, report.epoch, report.checkpoint, report.kept)
     seconds = round(report.seconds_before + time.perf_counter() - began, 3)
     # Without masks, and of the parent's shape, so that it opens as every other network does.
-    model = build(config.training)
-    model.set_weights(recovered.kernels)
+    model = set_weights(build(config.training), recovered.network)
     start = recovered.start
     took = {"training_seconds": seconds, "repair_images": start.images, "repair_seconds": start.seconds}
     return model, recovered.history, took | {"parent_identity": identity}

@@ -15,7 +15,7 @@ from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, check_about, check_same
 from core.files import make_folder, os_errors_as, read_bytes, write_atomic, write_text
 from core.kernels import DEFAULT_SUPPORT, Compacted, compact
-from core.network import Kernels
+from core.network import Network, as_network
 from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
@@ -130,10 +130,10 @@ class Exported:
 
 def find(subject: Subject, form: str) -> Exported | None:
     """The file that is kept with the run; None if it is damaged or of an earlier version."""
-    path, config = layout.exported(subject.run.folder, subject.kept_name(form)), subject.run.config()
+    path = layout.exported(subject.run.folder, subject.kept_name(form))
     try:
         exported = Exported(path=path, **parse_json(layout.export_record(path)))
-        _check_record(exported, _EXPORT_BYTES_A_WEIGHT * config.parameter_count + _EXPORT_BYTES_BESIDE if config else 0)
+        _check_record(exported, _EXPORT_BYTES_A_WEIGHT * subject.run.layers().weights + _EXPORT_BYTES_BESIDE)
         if exported.version != FORMATS[form].version:
             return None
         exported.read()
@@ -179,8 +179,7 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
     FORMATS[form].check()
     identity = run.identity()
     report(STAGES[0])
-    kernels = _kernels(subject, report)
-    record, data = _make(subject, FORMATS[form], kernels, report)
+    record, data = _make(subject, FORMATS[form], _network(subject, report), report)
     with os_errors_as(f"write to {run.folder}"), run.lock("sweep", timeout=30):
         if not run.is_still(identity):
             raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
@@ -191,26 +190,25 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
     return Exported(path=path, **record)
 
 
-def _kernels(subject: Subject, report: Callable[[str], object]) -> Kernels:
+def _network(subject: Subject, report: Callable[[str], object]) -> Network:
     """The network, with everything dead in it; one that is to be repaired and is not yet, is."""
     run, criterion = subject.run, subject.criterion
     if criterion is None:
-        return run.kernels()
+        return run.network()
     if criterion.recovery == "repair" and run.network(criterion.key(subject.sparsity)) is None:
         report(STAGES[1])
         wanted = repaired_curve(criterion.method, criterion.ranking, criterion.scope, [subject.sparsity.value])
         for _ in score_run(run, wanted):
             pass
-    return recovered.network(run, criterion, subject.sparsity)
+    return as_network(recovered.network(run, criterion, subject.sparsity))
 
 
-def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[str], object]) -> tuple[dict, bytes]:
+def _make(subject: Subject, form: Format, network: Network, report: Callable[[str], object]) -> tuple[dict, bytes]:
     """What is written down of a file, and its bytes, once they are verified."""
-    small = compact(kernels)
+    small = compact(network)
     _check_alive(small, subject)
-    pixels = len(kernels[0])
     report(STAGES[2])
-    draft = form.convert(small, pixels)
+    draft = form.convert(small, network.inputs)
     report(STAGES[3])
     config = subject.run.config()
     test = load_dataset(config.dataset, subject.run.root).test
@@ -223,27 +221,27 @@ def _make(subject: Subject, form: Format, kernels: Kernels, report: Callable[[st
         **{name: value for name, value in criterion.items() if name in ("method", "ranking", "scope")},
         "parameters": small.parameters,
         "test_images": len(test.labels),
-        "test_accuracy": _score(form, draft, kernels, test),
+        "test_accuracy": _score(form, draft, network, test),
     }
     data = form.label(draft, about)
     check_about(form, data, about)
-    if _score(form, data, kernels, test) != about["test_accuracy"]:
+    if _score(form, data, network, test) != about["test_accuracy"]:
         raise ExportError(f"Adding its description changed the accuracy of the {form.title} file; nothing was written.")
     record = {
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "dense_bytes": keras.dense_size(config.layer_shapes),
+        "dense_bytes": keras.dense_size(subject.run.layers()),
         "about": about,
         "version": form.version,
     }
     return record, data
 
 
-def _score(form: Format, data: bytes, kernels: Kernels, test: Split) -> float:
+def _score(form: Format, data: bytes, network: Network, test: Split) -> float:
     """The accuracy of a file, by its own reader, once it is held to say what the network says."""
     answers = answers_of(form, data, test.images)
     if form.is_exact:
-        check_same(form, answers, kernels, test.images)
+        check_same(form, answers, network, test.images)
     return float((answers.argmax(axis=1) == test.labels).mean())
 
 

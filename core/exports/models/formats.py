@@ -156,7 +156,7 @@ signal = images[:, file["inputs"]]
 for i in range({layers}):
     parts = [file[f"{{part}}_{{i}}"] for part in ("data", "indices", "indptr")]
     layer = csr_array(tuple(parts), shape=file[f"shape_{{i}}"])
-    signal = np.maximum(signal, 0) @ layer
+    signal = np.maximum(signal, 0) @ layer + file.get(f"bias_{{i}}", 0)
 classes = signal.argmax(axis=1)
 """.strip(),
     ),

@@ -4,15 +4,16 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.keras_file import portable
+from core.keras_layers import layers_of, set_weights
 from core.kernels import Compacted
-from core.network import Kernels
+from core.network import Network
 from core.settings import load_keras
 
 if TYPE_CHECKING:
@@ -22,18 +23,17 @@ _METADATA, _ABOUT = "metadata.json", "about"
 _BATCH = 1_000
 
 
-def build(kernels: Kernels) -> "keras.Model":
-    """Kernels as a Keras model from images, shape (n, inputs), to the probabilities of the classes."""
+def build(network: Network) -> "keras.Model":
+    """A network as a Keras model from images, shape (n, inputs), to the probabilities of the classes."""
     keras = load_keras()
 
-    layers = [
-        keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
-        for index, kernel in enumerate(kernels[:-1], start=1)
-    ]
-    layers.append(keras.layers.Dense(kernels[-1].shape[1], activation="softmax", use_bias=False, name="class"))
-    model = keras.Sequential([keras.Input((len(kernels[0]),), name="image"), *layers], name="small_network")
-    model.set_weights(kernels)
-    return model
+    layers = [keras.Input((network.inputs,), name="image"), *layers_of(network, "softmax", named(network))]
+    return set_weights(keras.Sequential(layers, name="small_network"), network)
+
+
+def named(network: Network) -> Callable[[int], dict[str, str]]:
+    """What the layers are called in files."""
+    return lambda index: {"name": f"layer_{index + 1}" if index < len(network.layers) - 1 else "class"}
 
 
 def saved(model: "keras.Model") -> bytes:
@@ -44,13 +44,12 @@ def saved(model: "keras.Model") -> bytes:
         return path.read_bytes()
 
 
-def dense_size(shapes: Sequence[tuple[int, int]]) -> int:
+def dense_size(layers: Network) -> int:
     """Bytes of the Keras file of a dense network as Keras writes it, in float32 and without an optimizer.
 
-    Args:
-        shapes: (inputs, units) of its kernels. Keras does not compress, so the size depends on nothing else.
+    Keras does not compress, so the size depends on nothing but the shapes of its layers.
     """
-    return len(saved(build([np.zeros(shape, np.float32) for shape in shapes])))
+    return len(saved(build(layers)))
 
 
 def convert(network: Compacted, pixels: int) -> bytes:
@@ -58,9 +57,7 @@ def convert(network: Compacted, pixels: int) -> bytes:
 
     The first layer has a row of zeros for each pixel that is not looked at, as no layer of Keras 3.3 chooses pixels.
     """
-    first = np.zeros((pixels, network.kernels[0].shape[1]), np.float32)
-    first[network.inputs] = network.kernels[0]
-    return _packed(portable(saved(build([first, *network.kernels[1:]]))), {})
+    return _packed(portable(saved(build(network.whole(pixels)))), {})
 
 
 def label(data: bytes, about: dict) -> bytes:

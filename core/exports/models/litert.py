@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.exports.models.keras import named
+from core.keras_layers import layers_of, set_weights
 from core.kernels import Compacted
 from core.network import balance
 from core.settings import load_keras, quiet_keras
@@ -45,14 +47,9 @@ def _build(network: Compacted, pixels: int) -> "keras.Model":
     # An operation of Keras that a file holds as it holds a layer.
     chosen = len(network.inputs) < pixels
     signal = keras.ops.take(image, network.inputs.tolist(), axis=1) if chosen else image
-    for index, kernel in enumerate(network.kernels[:-1], start=1):
-        layer = keras.layers.Dense(kernel.shape[1], activation="relu", use_bias=False, name=f"layer_{index}")
+    for layer in layers_of(network.network, "softmax", named(network.network)):
         signal = layer(signal)
-    classes = network.kernels[-1].shape[1]
-    output = keras.layers.Dense(classes, activation="softmax", use_bias=False, name="class")(signal)
-    model = keras.Model(image, output, name="small_network")
-    model.set_weights(network.kernels)
-    return model
+    return set_weights(keras.Model(image, signal, name="small_network"), network.network)
 
 
 def _exported(network: Compacted, pixels: int, **options: Any) -> bytes:

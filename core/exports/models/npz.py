@@ -39,11 +39,10 @@ def answer(path: Path, images: np.ndarray) -> np.ndarray:
     arrays = _read(path)
     count = sum(name.startswith("shape_") for name in arrays)
     parts = [[arrays[f"{part}_{index}"] for part in ("data", "indices", "indptr", "shape")] for index in range(count)]
-    layers = [csr_array((data, indices, ends), shape) for data, indices, ends, shape in parts]
     signal = images[:, arrays["inputs"]]
-    for layer in layers[:-1]:
-        signal = np.maximum(signal @ layer, 0)
-    return softmax(signal @ layers[-1], axis=1)
+    for index, (data, indices, ends, shape) in enumerate(parts):
+        signal = np.maximum(signal, 0) @ csr_array((data, indices, ends), shape) + arrays.get(f"bias_{index}", 0)
+    return softmax(signal, axis=1)
 
 
 def _read(file: Path | io.BytesIO) -> dict[str, np.ndarray]:

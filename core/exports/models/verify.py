@@ -9,7 +9,7 @@ from scipy.special import softmax
 from core.errors import ExportError
 from core.exports.models.formats import Format
 from core.kernels.compaction import ROUNDING
-from core.network import Kernels, forward
+from core.network import Kernels, Network, forward
 
 _SOFTMAX_ROUNDING = 2e-7
 
@@ -36,7 +36,7 @@ def answers_of(form: Format, data: bytes, images: np.ndarray) -> np.ndarray:
     return answers
 
 
-def check_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.ndarray) -> None:
+def check_same(form: Format, answers: np.ndarray, network: Network | Kernels, images: np.ndarray) -> None:
     """Check that a file answers as the pruned network does, run as it is, with all its zeros.
 
     The class of every image has to be the same; where the network's own two best logits lie closer than float32 sums in
@@ -44,14 +44,14 @@ def check_same(form: Format, answers: np.ndarray, kernels: Kernels, images: np.n
 
     Args:
         answers: what the file predicts: probabilities of shape (n, classes).
-        kernels: the network: arrays of shape (inputs, units).
+        network: a network, or arrays of shape (inputs, units).
         images: float32 of shape (n, inputs).
 
     Raises:
         ExportError: if it answers differently.
     """
     # Nothing is left out of these products, so that leaving out is what is tested.
-    logits = forward(kernels, images)
+    logits = forward(network, images)
     rounding = ROUNDING * np.abs(logits).max()
     chosen = logits[np.arange(len(logits)), answers.argmax(axis=1)]
     others = int(np.count_nonzero(logits.max(axis=1) - chosen > rounding))

@@ -19,7 +19,7 @@ from core import runs
 from core.config import Config, RecoveryConfig, TrainingConfig
 from core.pruning import METHODS
 from core.runs import Run
-from core.scoring import Wanted, experiment, repaired_curve, score_run
+from core.scoring import Wanted, experiment, score_run
 from core.sweep import Criterion
 from core.training.recover import small_control
 from core.training.train import train_run
@@ -46,7 +46,7 @@ def accuracy_of(run: Run, criterion: Criterion, k: float) -> float:
 def measure(training: TrainingConfig, method: str, k: float, controls: bool) -> dict[str, float]:
     """Test accuracies in percent of one network at one k, by column of the table."""
     parent = made(training, experiment([0.0, k]))
-    repaired = repaired_curve(method, "admm", "layer", [k])
+    repaired = [(Criterion(method).repaired, [k])]
     list(score_run(parent, repaired))
     config = RecoveryConfig(training, parent.id, method=method, sparsity=k)
     child = made(config, experiment([0.0]))

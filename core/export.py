@@ -14,7 +14,7 @@ from core.kernels import DEFAULT_SUPPORT, SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import layout, open_run
 from core.settings import cache_root
-from core.sweep import Criterion
+from core.state import BY_KEY
 from core.terminal import echo
 
 _WAIT_SECONDS = 1800
@@ -79,8 +79,8 @@ def chosen_subject() -> Subject:
         raise ConfigError("--sparsity: --repair and --scope=global take a single k. Received several.")
     if not any(k.each):
         return Subject(run)
-    chosen = (values.support, values.scope) if values.repair else (values.ranking, values.scope)
-    return Subject(run, Criterion(values.method, *chosen, recovery="repair" if values.repair else "none"), k)
+    state = BY_KEY["repair" if values.repair else "none"]
+    return Subject(run, state.chosen(values.flag_values_dict()), k)
 
 
 def summary(exported: Exported, subject: Subject) -> str:

@@ -11,9 +11,10 @@ from core.errors import RunError
 from core.kernels import DEFAULT_SUPPORT, SUPPORTS
 from core.pruning import METHODS, SCOPES
 from core.runs import open_run
-from core.scoring import repaired_curve, score_run, steps_of, unscored_of
+from core.scoring import score_run, steps_of, unscored_of
 from core.settings import cache_root
-from core.sweep import REPAIR_STOPS, Criterion
+from core.state import Repaired, kind_of
+from core.sweep import REPAIR_STOPS
 from core.terminal import echo, progress_bar
 
 
@@ -48,16 +49,14 @@ def main(_: list[str]) -> None:
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to repair. Train it first.")
     if values.asked:
-        asked = [(criterion, [k]) for criterion, k in requests.steps(run) if criterion.recovery == "repair"]
+        asked = [(criterion, [k]) for criterion, k in requests.steps(run) if kind_of(criterion).is_repair]
         for _ in score_run(run, asked):
             pass
         return
     sparsities = configuration.parse_k_values(values.sparsity, "sparsity")
-    pruned, ((criterion, _),) = (
-        Criterion(values.method, scope=values.scope),
-        repaired := repaired_curve(values.method, values.support, values.scope, sparsities),
-    )
-    wanted = [(pruned, sparsities), *repaired]
+    criterion = Repaired.chosen(values.flag_values_dict())
+    pruned = criterion.as_pruned
+    wanted = [(pruned, sparsities), (criterion, sorted(sparsities, reverse=True))]
     missing = unscored_of(run, wanted)
     with progress_bar("Repairing", len(list(steps_of(missing))), "network") as bar:
         for _ in score_run(run, wanted):

@@ -6,7 +6,7 @@ Commands, background jobs and pages all come here; nobody else prunes, repairs a
 import contextlib
 import dataclasses
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from core.errors import RunError, RunWriteError
 from core.network import Kernels, Network
 from core.pruning import METHODS, SHUFFLED
 from core.runs import Predictions, Run
-from core.sweep import RANDOM_SEEDS, REPAIR_STOPS, STOPS, Bench, Criterion, Scored, known_sparsities
+from core.sweep import RANDOM_SEEDS, STOPS, Bench, Criterion, Scored, known_sparsities
 
 Wanted = Sequence[tuple[Criterion, Sequence[float]]]
 """Criteria and the sparsities to score them at, most urgent first."""
@@ -72,23 +72,6 @@ def fine_curve() -> Wanted:
     others = [("activation", "layer"), ("magnitude", "global"), ("activation", "global")]
     ends = [*K_VALUES, 1.0]
     return [*stops, *((Criterion(method, *other), ends) for other in others for method in METHODS), *baseline(ends)]
-
-
-def repaired_curve(method: str, support: str, scope: str, sparsities: Sequence[float] = REPAIR_STOPS) -> Wanted:
-    """Repaired networks at every position of the slider, those of the original experiment first."""
-    criterion = Criterion(method, support, scope, recovery="repair")
-    first = sorted(set(sparsities) & set(K_VALUES), reverse=True)
-    return [(criterion, [*first, *(k for k in sparsities if k not in first)])]
-
-
-def slider_scores(ways: Collection[tuple[str, str, str]]) -> Wanted:
-    """What the slider scores of some ways to prune, each a ranking, a scope and a recovery; each score once."""
-    repaired = [
-        step for method in METHODS for support, scope, _ in ways for step in repaired_curve(method, support, scope)
-    ]
-    every = [*fine_curve(), *repaired]
-    shown = [(each, ks) for each, ks in every if (each.ranking, each.scope, each.recovery) in ways]
-    return unscored(pd.DataFrame(), shown)
 
 
 def unscored(sweep: pd.DataFrame, wanted: Wanted) -> Wanted:
@@ -249,7 +232,7 @@ def _write(run: Run, scores: Sequence[Scored], identity: str | None) -> None:
         raise RunError(f"Run {run.id} was deleted or replaced while it was being scored. Score it again.")
     for scored in scores:
         # Repair takes seconds, so what it made is kept.
-        if scored.row["recovery"] == "repair":
+        if scored.network is not None:
             run.keep_network(_key_of(scored), scored.network, identity)
     if scores:
         run.add_to_sweep(pd.DataFrame([scored.row for scored in scores]), identity, predictions_of(scores))

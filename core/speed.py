@@ -14,7 +14,6 @@ from core import command, turns
 from core import config as configuration
 from core.analysis import latency
 from core.analysis.footprint import NETWORKS
-from core.analysis.recovered import TRAINED, network, source
 from core.datasets import load_dataset
 from core.errors import RunError
 from core.exports.models import runtimes
@@ -24,6 +23,7 @@ from core.network import Kernels
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
+from core.state import BY_KEY, STATES, state_of
 from core.sweep import Criterion
 from core.terminal import echo, progress_bar
 
@@ -43,7 +43,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "recovery",
         "none",
-        ("none", "repair", TRAINED),
+        [state.keys[0] for state in STATES.values()],
         "The network as pruned, repaired or trained on. One that was repaired or trained on has to be there.",
     )
     flags.DEFINE_enum("ranking", "magnitude", RANKINGS, "What goes first in a network that is only pruned.")
@@ -65,6 +65,7 @@ def main(_: list[str]) -> None:
     run = open_run(values.run, command.chosen_path("output_dir"))
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
+    criterion = BY_KEY[values.recovery].chosen(values.flag_values_dict())
     sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
     stopped = "The measurement was stopped; what was measured until then is kept."
     work = turns.Work(str(run.root), run.id, turns.SPEED, time.time())
@@ -80,21 +81,12 @@ def main(_: list[str]) -> None:
                 tell(Work(index, len(sparsities)))
                 time.sleep(WAIT_SECONDS)
             with progress_bar("Measuring", 1, "network") as bar:
-                for step in measured(run, chosen_criterion(), k, values.threads):
+                for step in measured(run, criterion, k, values.threads):
                     bar.update(step.done / step.total - bar.n)
                     tell(Work(index + step.done / step.total, len(sparsities)))
                     table = step.table
-            echo(f"{chosen_criterion().method} pruning, k = {k}\n{readable(table)}\n")
+            echo(f"{values.method} pruning, k = {k}\n{readable(table)}\n")
     echo(f"{latency.machine()}; {values.threads} thread{'' if values.threads == 1 else 's'} each.")
-
-
-def chosen_criterion() -> Criterion:
-    """The criterion that the flags say."""
-    values = flags.FLAGS
-    if values.recovery == TRAINED:
-        return Criterion(values.method, recovery=TRAINED)
-    ranking = values.ranking if values.recovery == "none" else values.support
-    return Criterion(values.method, ranking, values.scope, recovery=values.recovery)
 
 
 def chosen_sparsities(text: str, layers: int) -> list[Sparsity]:
@@ -119,13 +111,12 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
     Raises:
         RunError: if there is no such network, or the run cannot be read or written.
     """
-    identity, of = run.identity(), source(run, criterion, k)
-    pruned = network(run, criterion, k)
+    identity, state = run.identity(), state_of(run, criterion)
+    of, pruned = state.version(k), state.network(k)
     if pruned is None:
-        made, make = ("repaired", "Repair it") if criterion.recovery == "repair" else ("trained on", "Train it on")
         raise RunError(
-            f"Run {run.id} has no network that was {made} by {criterion.method} pruning at k = {k}. {make} at "
-            "this k first."
+            f"Run {run.id} has no network that was {state.words} by {criterion.method} pruning at k = {k}. "
+            f"{'Repair it' if state.is_repair else 'Train it on'} at this k first."
         )
     config = run.config()
     images = load_dataset(config.dataset, run.root).test.images

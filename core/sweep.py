@@ -42,11 +42,6 @@ RANDOM_SEEDS = (0, 1, 2)
 """The seeds of the random rankings whose mean and spread are the baseline."""
 
 
-def default_ranking(recovery: str) -> str:
-    """The ranking that goes without saying."""
-    return DEFAULT_SUPPORT if recovery == "repair" else "magnitude"
-
-
 @dataclass(frozen=True)
 class Criterion:
     """What decides which weights or units go, and what happens to the others: how a row of a sweep was made.
@@ -78,6 +73,11 @@ class Criterion:
         """Repaired networks of the same method and scope, with the support that is the default."""
         return Criterion(self.method, DEFAULT_SUPPORT, self.scope, recovery="repair")
 
+    @property
+    def beside(self) -> "Criterion":
+        """What it is compared with at the same k: as pruned with repaired, everything else with as pruned."""
+        return self.repaired if self == self.as_pruned else self.as_pruned
+
     def rank(self, network: Network | Kernels, activations: Sequence[np.ndarray] | None = None) -> Ranks:
         """Put a network's weights or units in this order."""
         return rank(network, self.method, self.ranking, self.scope, activations, self.seed)
@@ -91,7 +91,7 @@ class Criterion:
     def prefix(self) -> str:
         """How the keys of this criterion begin, before k."""
         named = [self.method, self.ranking, self.scope, str(self.seed)]
-        return ",".join([*named, *([] if self.recovery == "none" else [self.recovery]), ""])
+        return ",".join([*named, *([] if self == self.as_pruned else [self.recovery]), ""])
 
     @classmethod
     def parse(cls, key: str) -> tuple["Criterion", float]:
@@ -112,11 +112,6 @@ class Criterion:
             return table
         same = np.logical_and.reduce([table[name] == value for name, value in dataclasses.asdict(self).items()])
         return table[same].sort_values("sparsity")
-
-    def missing(self, table: pd.DataFrame, sparsities: Iterable[float]) -> list[float]:
-        """Which of the sparsities a sweep does not know yet."""
-        known = known_sparsities(table).get(self, set())
-        return [sparsity for sparsity in sparsities if sparsity not in known]
 
 
 def known_sparsities(table: pd.DataFrame) -> dict[Criterion, set[float]]:
@@ -226,9 +221,7 @@ class Bench:
         seconds that winning back cost (images without labels for repair).
         """
         for k in sparsities:
-            began = time.perf_counter()
-            small, images = self._small(criterion, k)
-            seconds = 0.0 if criterion.recovery == "none" else time.perf_counter() - began
+            small, images, seconds = self._small(criterion, k)
             chosen_on = self.validation if criterion.ranking not in CHANCE else None
             beside = self.pool.submit(evaluate, small, *chosen_on) if chosen_on and self.pool else None
             result = examine(small, self.images, self.labels)
@@ -250,14 +243,15 @@ class Bench:
                 "epochs": 0,
                 "seconds": round(seconds, 3),
             }
-            yield Scored(row, result.predictions, small if criterion.recovery == "repair" else None)
+            yield Scored(row, result.predictions, small if images else None)
 
-    def _small(self, criterion: Criterion, k: float) -> tuple[Network, int]:
-        """A network made of the dense one, and how many images that took."""
-        if criterion.recovery == "none":
-            return self._ranks(criterion).prune(as_network(self.network), k), 0
+    def _small(self, criterion: Criterion, k: float) -> tuple[Network, int, float]:
+        """A network made of the dense one, and how many images and seconds it took to repair it."""
+        if criterion == criterion.as_pruned:
+            return self._ranks(criterion).prune(as_network(self.network), k), 0, 0.0
+        began = time.perf_counter()
         repaired = self._repairer.repair(criterion.method, k, support=criterion.ranking, scope=criterion.scope)
-        return repaired.network, repaired.images
+        return repaired.network, repaired.images, time.perf_counter() - began
 
     def _ranks(self, criterion: Criterion) -> Ranks:
         if criterion not in self._ranked:

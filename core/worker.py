@@ -25,6 +25,7 @@ from core.jobs import prepare_dataset
 from core.runs import Run, layout
 from core.scoring import Step, score_steps, steps_of, unscored_of
 from core.settings import cache_root
+from core.state import kind_of
 from core.turns import SCORES, Turn, Work, machine, take_what_is_left
 
 POLL_SECONDS = 0.1
@@ -141,7 +142,7 @@ class _Worker:
                 done += asked
                 return
             criterion, k = step
-            if not self._takes(run, criterion.key(k) if criterion.recovery == "repair" else SCORES):
+            if not self._takes(run, criterion.key(k) if kind_of(criterion).is_repair else SCORES):
                 return
             tried.add(step)
             yield step

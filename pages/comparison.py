@@ -11,9 +11,9 @@ from core.charts import interactive
 from core.charts.curves import PUBLISHED, X_AXES, Y_AXES, Axis, Curve, comparison_curves, x_axis
 from core.config import DATASETS, K_VALUES
 from core.errors import KnownError
-from core.kernels import DEFAULT_SUPPORT
 from core.pruning import CHANCE, METHODS, SHUFFLED
-from core.sweep import RECOVERIES, Criterion
+from core.state import BY_KEY, STATES, State, kind_of
+from core.sweep import Criterion
 from pages.shared import background, choice, downloads, footprints, frame, networks, progress
 from pages.shared.comparison_tables import show_differences, show_knees, show_results
 
@@ -24,7 +24,8 @@ CRITERIA = {
     "activation": ("activation", "layer"),
     "activation, global": ("activation", "global"),
 }
-STATES = ("as pruned", "repaired", "trained on")
+LINES = ("solid with circles", "long dashes with diamonds", "dotted, or the symbol alone")
+"""`core.charts.curves.LOOKS` in words."""
 REFRESH_SECONDS = 3.0
 
 
@@ -123,16 +124,24 @@ def choose_criteria() -> list[tuple[str, str]]:
     return [CRITERIA[name] for name in chosen or ["magnitude"]]
 
 
-def choose_states() -> list[str]:
+def choose_states() -> list[type[State]]:
+    default = [*STATES][:1]
     chosen = frame.some_of(
         "State",
         list(STATES),
-        default=["as pruned"],
+        default=default,
         key="states",
         help="as pruned: nothing was done after pruning. repaired: other weights stay, with other values, found "
         "without labels and without training. trained on: has seen labels again. Each is a curve of its own.",
     )
-    return chosen or ["as pruned"]
+    return [STATES[name] for name in chosen or default]
+
+
+def criteria_of(state: type[State], orders: list[tuple[str, str]]) -> list[Criterion]:
+    """The criteria of a state that stand for the chosen orders, each a ranking and a scope, as far as it has them."""
+    own = [(ranking if state.is_instant else state.rankings[0], scope) for ranking, scope in orders]
+    each = dict.fromkeys(own if state.options else [(state.rankings[0], "layer")])
+    return [Criterion(method, *order, recovery=key) for key in state.keys for order in each for method in METHODS]
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -160,11 +169,13 @@ def wait_for(coming: dict[str, str], lacking: background.Lacking, *request: list
 
 
 def gather(
-    run_id: str, criteria: list[tuple[str, str]], states: list[str], sparsities: list[float], x: str
+    run_id: str, criteria: list[Criterion], with_children: bool, sparsities: list[float], x: str
 ) -> pd.DataFrame:
-    """The sweep of a run with all that can be shown of it at once, and its children that were trained on.
+    """The sweep of a run with all that can be shown of it at once.
 
     Args:
+        criteria: of networks that are only pruned.
+        with_children: whether those that were trained on are looked for.
         x: the name of the axis; what only it needs is found out only for it.
 
     Raises:
@@ -172,20 +183,12 @@ def gather(
     """
     run = runs.open_run(run_id)
     # What the dense network reaches on validation images is what knees are measured from.
-    wanted = scoring.experiment([0.0])
-    if "as pruned" in states:
-        wanted = [
-            *wanted,
-            *((Criterion(method, *criterion), sparsities) for criterion in criteria for method in METHODS),
-        ]
-    table = progress.scored(run, wanted)
+    table = progress.scored(run, [*scoring.experiment([0.0]), *((criterion, sparsities) for criterion in criteria)])
     if x == "multiply-adds":
         table = table.assign(multiply_adds=footprints.multiply_adds(run, table[table.sparsity.isin(sparsities)]))
     if x == "speed":
         table = table.assign(faster=footprints.faster(run, table))
-    if "trained on" not in states:
-        return table
-    children = comparison.rows_of_children(run)
+    children = comparison.rows_of_children(run) if with_children else ()
     return pd.concat([table, children], ignore_index=True) if len(children) else table
 
 
@@ -210,9 +213,9 @@ def explain(folded: pd.DataFrame, curves: list[Curve], with_published: bool) -> 
     if with_published:
         said.append("Thin dashes: the published results of the original experiment.")
     ranked = folded[~folded.ranking.isin(CHANCE)]
-    looks = {"none": "solid with circles: as pruned", "repair": "long dashes with diamonds: repaired"}
-    if len(shown := [how for how in RECOVERIES if how in {*ranked.recovery}]) > 1:
-        lines = dict.fromkeys(looks.get(how, "dotted, or the symbol alone: trained on") for how in shown)
+    if len({*ranked.recovery}) > 1:
+        shown = {BY_KEY[how].words for how in ranked.recovery}
+        lines = [f"{line}: {words}" for line, words in zip(LINES, STATES, strict=True) if words in shown]
         said.append(f"Lines {'; '.join(lines)}.")
     if any(curve.spread for curve in curves):
         bands = []
@@ -266,18 +269,20 @@ with k_list:
 with st.container(horizontal=True, gap="medium"):
     x, y = choose_axes()
 with st.container(horizontal=True, gap="medium"):
-    criteria = choose_criteria()
+    orders = choose_criteria()
     states = choose_states()
 
+criteria = [criterion for state in states for criterion in criteria_of(state, orders)]
+pruned = [criterion for criterion in criteria if kind_of(criterion).is_instant]
+repairs = [criterion for criterion in criteria if kind_of(criterion).is_repair]
+trained = [criterion.recovery for criterion in criteria if not kind_of(criterion).is_at_any_k]
 sweeps = {}
 for run_id in chosen:
     try:
-        sweeps[run_id] = gather(run_id, criteria, states, sparsities, x)
+        sweeps[run_id] = gather(run_id, pruned, bool(trained), sparsities, x)
     except KnownError as error:
         frame.error_box(error, f"{run_id} cannot be shown")
-shuffled = [ranking for ranking, scope in criteria if scope == "global" and "as pruned" in states]
-scopes = list(dict.fromkeys(scope for _, scope in criteria)) if "repaired" in states else []
-repairs = [Criterion(method, scope=scope).repaired for scope in scopes for method in METHODS]
+shuffled = [ranking for ranking, scope in orders if scope == "global" and pruned]
 request = [list(sweeps), sparsities, shuffled, repairs]
 lacking = background.complete(*request)
 if coming or lacking:
@@ -286,13 +291,11 @@ if not sweeps:
     st.caption("Choose at least one run.")
     st.stop()
 
-ways = [(*criterion, "none") for criterion in criteria if "as pruned" in states]
-ways += [(DEFAULT_SUPPORT, scope, "repair") for scope in scopes]
-ways += [("magnitude", "layer", how) for how in comparison.TRAINED if "trained on" in states]
+ways = [*dict.fromkeys((criterion.ranking, criterion.scope, criterion.recovery) for criterion in criteria)]
 baselines = [("random", "layer", "none")]
 baselines += [(name, "global", "none") for name, ranking in SHUFFLED.items() if ranking in shuffled]
 everything = comparison.long_table([runs.open_run(run_id) for run_id in sweeps], sweeps)
-if "trained on" in states and not everything.recovery.isin(comparison.TRAINED).any():
+if trained and not everything.recovery.isin(trained).any():
     st.caption("None of these networks has been trained on after pruning yet.")
 table = comparison.select_criteria(everything, [*ways, *baselines], sparsities)
 folded = comparison.fold_seeds(table)
@@ -308,7 +311,8 @@ if not any(curve.symbol for curve in curves):
     st.info("At these sparsities nothing remains, which has no place on this axis. Choose a smaller k, or sparsity.")
 show_chart(curves, *axes)
 st.caption(explain(folded, curves, reference is not None and x == "sparsity" and y in PUBLISHED))
-wanted = scoring.slider_scores(ways)
+wanted = [step for each in criteria for step in kind_of(each).wanted(each) if step[0] == each]
+wanted = scoring.unscored(pd.DataFrame(), wanted)
 missing = sum(scoring.count(scoring.unscored(sweep, wanted)) for sweep in sweeps.values())
 at_all = comparison.select_criteria(everything, ways, everything.k.unique())
 show_knees(at_all, sparsities, missing, len(sweeps) * scoring.count(wanted))

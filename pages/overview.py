@@ -3,8 +3,8 @@
 import streamlit as st
 
 from core import runs
-from core.analysis.recovered import TRAINED
 from core.errors import KnownError
+from core.state import kind_of
 from pages.shared import choice, frame, in_view, instrument, networks
 
 STEPS = {
@@ -25,10 +25,10 @@ def show(run: runs.Run) -> None:
     networks.test_split(network.config.dataset)
     in_view.look_at(run)
     criterion = in_view.criterion(in_view.chosen())
-    if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
+    if len(networks.state(network, criterion).stops) < 2:
         criterion = criterion.as_pruned
     config, first = network.config, "weights" if criterion.method == "weight" else "units"
-    state = "" if criterion.recovery == "none" else f"; {in_view.state_name(criterion)}"
+    state = "" if kind_of(criterion).is_instant else f"; {kind_of(criterion).words}"
     st.caption(
         f"**{frame.plain(choice.run_labels([run.id])[run.id])}**: a network of {config.parameter_count:,} weights, "
         f"trained here on {config.spec.title}. Move the slider: the smallest {first} go first{state}."

@@ -4,6 +4,7 @@ import streamlit as st
 
 from core import runs
 from core.errors import KnownError, RunError
+from core.state import kind_of
 from pages.shared import choice, frame, in_view, instrument, networks
 
 try:
@@ -14,8 +15,7 @@ try:
     network = networks.load_run(runs.open_run(run_id))
     networks.test_split(network.config.dataset)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        state = in_view.state_name(criterion)
-        st.markdown(f"**{choice.label(network.config)}** · {criterion.method} pruning, {state}")
+        st.markdown(f"**{choice.label(network.config)}** · {criterion.method} pruning, {kind_of(criterion).words}")
         frame.link_to("pruning", "Back to Pruning", in_view.query())
     instrument.show(network, criterion, view="present")
 except KnownError as error:

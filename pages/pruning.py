@@ -9,7 +9,6 @@ import streamlit as st
 
 from core.analysis import inspection
 from core.analysis.distributions import layer_names
-from core.analysis.recovered import TRAINED
 from core.charts import interactive
 from core.config import K_VALUES
 from core.errors import KnownError
@@ -163,7 +162,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
-    if criterion.recovery == TRAINED and not trained.show(network, criterion.method):
+    if not trained.show(network, criterion):
         st.stop()
     instrument.show(network, criterion, details=DETAILS)
 except KnownError as error:
@@ -173,8 +172,7 @@ except KnownError as error:
 
 st.space("small")
 k = instrument.address_k(network, criterion)
-if criterion.recovery == TRAINED:
-    trained.link_to_own_page(network, criterion.method, k)
+trained.link_to_own_page(network, criterion, k)
 with st.expander("Class by class", icon=":material/category:", key="classes", on_change="rerun") as classes:
     if classes.open:
         show_classes(network, criterion, k)

@@ -5,7 +5,6 @@ import streamlit as st
 
 from core import jobs, turns
 from core.analysis import footprint, latency
-from core.analysis.recovered import TRAINED, parent_of
 from core.charts import footprints as figures
 from core.errors import KnownError
 from core.pruning import Sparsity
@@ -31,7 +30,7 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
     """The slider. The address is the truth; it may also name a k between the slider's positions, or one
     for each layer, as the Pruning page does."""
     k = instrument.address_k(network, criterion)
-    stops = networks.stops(network, criterion)
+    stops = networks.state(network, criterion).stops
     # With one k for each layer it stands at their mean, until it is moved.
     at = min(stops, key=lambda stop: abs(stop - np.mean(k.each))) if k.by_layer else k.value
     st.session_state.size_k = str(Sparsity(at))
@@ -52,7 +51,7 @@ def choose_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def wait_for_repair(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
-    if network.run.network_version(criterion.key(k)):
+    if networks.state(network, criterion).version(k):
         st.rerun()
     if not background.request(network, criterion, k, scores=False, repair=True):
         background.touch([network.run], criterion, k)
@@ -180,7 +179,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
-    if criterion.recovery == TRAINED and len(networks.stops(network, criterion)) < 2:
+    if len(networks.state(network, criterion).stops) < 2:
         st.info("No network of this run was trained on by this method yet.", icon=":material/exercise:")
         frame.link_to("pruning", "Train it on", in_view.query())
         st.stop()
@@ -197,7 +196,7 @@ try:
             icon=":material/error:",
         )
         st.stop()
-    if parent_of(run):
+    if hasattr(network.config, "parent"):
         st.caption("This network was trained on. What is called dense below is the whole of it, with its zeros.")
     size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, k))
     show_files(found, criterion, network.dense.accuracy)

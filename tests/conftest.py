@@ -140,7 +140,6 @@ def nothing_in_the_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Pages that are looked at in a test have nothing scored or repaired, unless the test says so, and what other
     processes of this machine do is none of their business."""
     monkeypatch.setattr(jobs, "start_scoring", lambda run, wanted: None)
-    monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: None)
     monkeypatch.setattr(turns, "folder", lambda cache: tmp_path / "turns")
 
 

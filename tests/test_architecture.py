@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from core.settings import PROJECT
+from core.state import STATES
 
 FLOORS = [
     {"core.settings", "core.errors"},
@@ -23,7 +24,7 @@ FLOORS = [
     {"core.sweep"},
     {"core.runs"},
     {"core.links", "core.scoring"},
-    {"core.requests"},
+    {"core.requests", "core.state"},
     {"core.training", "core.jobs", "core.analysis"},
     {"core.charts"},
     {"core.exports", "core.exports.models"},
@@ -229,3 +230,50 @@ def test_what_a_package_offers_is_there(place):
     assert [name for name in names if not hasattr(package, name)] == []
     # A module of that name could not be imported as one.
     assert {path.stem for path in place.parent.glob("*.py")} & {*names} == set()
+
+
+def test_hardly_anything_asks_for_a_state_by_its_name():
+    """Outside `core.state` a state is asked for what it has, not for what it is: at most twelve times in all otherwise.
+
+    Counted are: one of its three classes by name, other than to import it; a comparison of something called `recovery`
+    or `state` with a text, or of anything with what is `as_pruned`; and a key of a state or its words as a key of a
+    dictionary, in square brackets, or given as `recovery`. What a training begins with, and how it goes on, are
+    hyper-parameters and not states.
+    """
+    classes = {state.__name__ for state in STATES.values()}
+    names = {name for state in STATES.values() for name in (state.keys[0], state.words)}
+
+    def texts(node):
+        return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+    def called(side):
+        return (
+            getattr(side, "id", None)
+            or getattr(side, "attr", None)
+            or getattr(getattr(side, "slice", None), "value", None)
+        )
+
+    def asks(node):
+        if isinstance(node, ast.Name):
+            return node.id in classes
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            of_state = {"recovery", "state"} & {*map(called, sides)}
+            return bool(of_state and any(map(texts, sides))) or "as_pruned" in map(called, sides)
+        if isinstance(node, ast.Dict):
+            return any(texts(key) & names for key in node.keys if key is not None)
+        if isinstance(node, ast.keyword):
+            return node.arg == "recovery" and bool(texts(node.value))
+        return (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Constant | ast.IfExp)
+            and bool(texts(node.slice) & names)
+        )
+
+    found = []
+    for path, tree in TREES.items():
+        imported = {name for name, _ in imports(path) if name.startswith("core.state.")}
+        for node in ast.walk(tree) if module_of(path) != "core.state" else ():
+            if asks(node) and (not isinstance(node, ast.Name) or f"core.state.{node.id}" in imported):
+                found.append(f"{path.relative_to(PROJECT)}: {ast.unparse(node)[:100]}")
+    assert len(found) <= 12, "\n".join(found)

@@ -39,8 +39,7 @@ def opened(page, **query):
 @pytest.fixture
 def really(monkeypatch):
     """Pages really ask, but no process is started."""
-    for name in ("start_scoring", "start_repair"):
-        monkeypatch.setattr(jobs, name, getattr(background, name))
+    monkeypatch.setattr(jobs, "start_scoring", background.start_scoring)
     monkeypatch.setattr(background, "start_worker", lambda root: None)
 
 

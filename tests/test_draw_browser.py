@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from core.analysis.drawing import answers
+from core.analysis import drawing
 from core.datasets import load_dataset
 from core.evaluation import predict
-from core.pruning import METHODS, Sparsity, prune, rank
+from core.pruning import METHODS, Sparsity, prune
 from core.sweep import STOPS
 from tests.browsing import Line, needs_chromium, settled, visit
 
@@ -74,7 +74,7 @@ def test_a_test_image_is_read_as_exactly_that_image(trained_server, trained_run,
     page.get_by_label("Test image of 4").click()
     board(page, "complete")
     image = test.images[index]
-    rows = answers(kernels, rank(kernels, method), image, STOPS)
+    rows = drawing.read((prune(kernels, method, k) for k in STOPS), image)
     assert shown(page, "dense") == as_shown(rows[0])
     assert shown(page, "pruned") == as_shown(rows[50])
     for network, network_kernels in (("dense", kernels), ("pruned", prune(kernels, method, 0.5))):

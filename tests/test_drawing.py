@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from core.analysis.drawing import answers, as_dataset, from_text, in_frame, to_text
+from core.analysis.drawing import as_dataset, from_text, in_frame, read, to_text
 from core.analysis.photographs import ink_of
 from core.config import DATASETS
 from core.datasets import load_dataset
 from core.evaluation import logits, predict
-from core.pruning import METHODS, prune, rank
+from core.pruning import METHODS, prune
 from core.sweep import STOPS
 
 DIGITS, FASHION, UCI = (DATASETS[name] for name in ("digits", "fashion", "optdigits"))
@@ -189,7 +189,7 @@ def test_a_frame_of_another_size_is_refused(shape):
 @pytest.mark.parametrize("method", METHODS)
 def test_answers_are_the_softmax_of_what_pruning_leaves(kernels, method):
     image = np.random.default_rng(1).random(20, np.float32)
-    rows = answers(kernels, rank(kernels, method), image, STOPS)
+    rows = read((prune(kernels, method, k) for k in STOPS), image)
     assert rows.shape == (len(STOPS), 10)
     assert rows.dtype == np.float64
     assert rows.sum(axis=1) == pytest.approx(1)
@@ -201,14 +201,14 @@ def test_answers_are_the_softmax_of_what_pruning_leaves(kernels, method):
 
 
 def test_large_outputs_do_not_overflow(kernels):
-    rows = answers([1000 * kernel for kernel in kernels], rank(kernels, "weight"), np.ones(20, np.float32), [0, 0.5])
+    rows = read([[1000 * kernel for kernel in prune(kernels, "weight", k)] for k in (0, 0.5)], np.ones(20, np.float32))
     assert np.isfinite(rows).all()
 
 
 @pytest.mark.parametrize("image", [np.zeros(21, np.float32), np.zeros((1, 20), np.float32)])
 def test_an_image_of_another_size_is_refused(kernels, image):
     with pytest.raises(ValueError, match=r"one image of shape \(20,\)"):
-        answers(kernels, rank(kernels, "weight"), image, [0])
+        read([kernels], image)
 
 
 def photograph(ink: np.ndarray, corner: float, softness: float) -> np.ndarray:

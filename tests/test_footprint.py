@@ -19,7 +19,6 @@ from absl import flags
 
 from core import command, jobs, runs, scoring, speed
 from core.analysis import comparison, footprint, latency
-from core.analysis.recovered import TRAINED
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
 from core.errors import JobError
@@ -30,6 +29,7 @@ from core.kernels.number_formats import NUMBER_FORMATS, read, whole
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.speed import chosen_sparsities, measured, readable, variants
+from core.state import trained_by
 from core.sweep import Criterion
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -443,7 +443,9 @@ def test_on_a_terminal_a_bar_grows_with_the_measurement(full, monkeypatch):
     screen.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", screen)
     chosen = {"method": "unit", "recovery": "none", "ranking": "magnitude", "scope": "layer", "threads": 1}
-    monkeypatch.setattr(flags, "FLAGS", SimpleNamespace(run=full.id, sparsity="0.9", **chosen))
+    monkeypatch.setattr(
+        flags, "FLAGS", SimpleNamespace(run=full.id, sparsity="0.9", **chosen, flag_values_dict=lambda: chosen)
+    )
     monkeypatch.setattr(command, "chosen_path", lambda name: full.root)
     speed.main([])
     drawn = [each for each in re.split(r"[\r\n]", screen.getvalue()) if each.startswith("Measuring")]
@@ -499,7 +501,7 @@ def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):
     config = dataclasses.replace(recovery_of(full), method="unit", sparsity=0.5)
     monkeypatch.setattr(runs.Run, "config", lambda run, own=runs.Run.config: config if run == child else own(run))
     monkeypatch.setattr(RecoveryConfig, "layer_shapes", full.config().layer_shapes, raising=False)
-    key = Criterion("unit", recovery=TRAINED).key(0.5)
+    key = trained_by("unit").key(0.5)
     last(measured(full, Criterion("unit"), 0.5))
     record = json.loads(layout.speed(full.folder, Criterion("unit").key(0.5)).read_text())
     record["rows"] = [row | {"one_faster": 3.0} for row in record["rows"] if row["network"] == "compacted"]

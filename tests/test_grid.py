@@ -22,7 +22,7 @@ from core.grid import expand
 from core.jobs import background, exports, open_queue, processes
 from core.runs import Phase, layout, write_run
 from core.settings import PROJECT, SCHEDULER
-from core.sweep import REPAIR_STOPS, Criterion
+from core.sweep import Criterion
 from tests.commands import end_work, run_command
 from tests.conftest import SMALL
 
@@ -209,13 +209,13 @@ def test_what_is_started_is_what_a_person_would_type(queue, started, trained_run
     background.start_scoring(complete, [(Criterion("weight"), [0.25])])
     # Once the one that was started has ended, another one is.
     processes._workers[queue.root].wait()
-    background.start_repair(complete, criterion, 0.5)
+    background.start_scoring(complete, [(criterion, [0.5])])
     jobs.start_export(complete, "x.onnx", ["--format=onnx"])
     jobs.start_measuring(complete, Criterion("weight", scope="global"), [0.5, (0.25, 0.75)])
     jobs.start_measuring(complete, criterion, [0.125])
     jobs.start_smallest(complete, [4096, 1024], 7, 3)
-    chosen = [f"--run={complete.id}", "--method=weight", "--recovery=none", "--ranking=magnitude", "--scope=global"]
-    repaired = [f"--run={complete.id}", "--method=unit", "--recovery=repair", "--support=admm", "--scope=layer"]
+    chosen = [f"--run={complete.id}", "--recovery=none", "--method=weight", "--ranking=magnitude", "--scope=global"]
+    repaired = [f"--run={complete.id}", "--recovery=repair", "--method=unit", "--support=admm", "--scope=layer"]
     assert [arguments[1:] for arguments, _ in started] == [
         ["core.train", of_run, cache, *flags],
         ["core.train", of_run, cache, *flags, "--force_train"],
@@ -265,7 +265,7 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
             held.enter_context(complete.lock(what))
         held.enter_context(lock_at(layout.worker_lock(queue.root, turns.machine())))
         background.start_scoring(complete, [(Criterion("weight"), [0.25])])
-        background.start_repair(complete, Criterion("weight", "admm", recovery="repair"), 0.5, curve=True)
+        background.start_scoring(complete, [(Criterion("weight").repaired, [0.5])])
         jobs.start_export(complete, "x.onnx", [])
         jobs.start_measuring(complete, Criterion("weight"), [0.5])
         jobs.start_smallest(complete, [1024], 1, 0)
@@ -282,7 +282,7 @@ def test_nothing_is_started_beside_one_that_is_at_it(queue, started, trained_run
         assert jobs.trainings_at_work(queue.root) == 1
     assert jobs.exporting(complete, "x.onnx") is None
     assert jobs.work_on(complete, jobs.SMALLEST) is jobs.work_on(complete, jobs.SPEED) is None
-    assert {k for _, k in requests.steps(complete)} == {0.25, *REPAIR_STOPS}
+    assert {k for _, k in requests.steps(complete)} == {0.25, 0.5}
     jobs.stop_work(complete, jobs.SPEED)
     jobs.stop_work(complete, jobs.SMALLEST)
     asked = layout.asked(queue.root, complete.id)

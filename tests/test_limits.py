@@ -183,12 +183,11 @@ def test_a_training_that_could_fill_the_disk_is_refused(cache, monkeypatch):
 def test_no_repair_begins_on_a_disk_that_is_almost_full(cache, trained_cache, monkeypatch):
     shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
     run, before = runs.open_run(SMALL.run_id), files(cache)
-    for name in ("start_scoring", "start_repair"):
-        monkeypatch.setattr(jobs, name, getattr(background, name))
+    monkeypatch.setattr(jobs, "start_scoring", background.start_scoring)
     monkeypatch.setattr(processes, "logged", lambda *_, **__: pytest.fail("A process was started."))
     monkeypatch.setattr(limits, "free_space", lambda path: 99_999_999)
     with pytest.raises(DiskFullError, match=f"too full for a repair of run {run.id}"):
-        jobs.start_repair(run, Criterion("weight", "admm", recovery="repair"), 0.123)
+        jobs.start_scoring(run, [(Criterion("weight", "admm", recovery="repair"), [0.123])])
     for page in ("pruning", "size", "present"):
         app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
         for name, value in {"run": run.id, "state": "repaired", "k": "0.123"}.items():

@@ -8,15 +8,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, repair, runs
-from core.analysis import recovered
 from core.datasets import load_dataset
 from core.errors import ConfigError, RunError
 from core.evaluation import evaluate, predict
 from core.pruning import METHODS, Sparsity, prune
 from core.requests import ask
 from core.runs import layout
-from core.scoring import fine_curve, score_run, unscored_of
+from core.scoring import fine_curve, score_run, steps_of, unscored_of
 from core.settings import PROJECT
+from core.state import Repaired, state_of
 from core.sweep import REPAIR_STOPS, STOPS, Criterion
 from pages.shared import networks
 from tests.browsing import confirmed, metric, needs_chromium, serving, visit
@@ -64,7 +64,7 @@ def test_a_score_is_that_of_the_network_that_is_kept(run, method):
         assert counts[0] == counts[1]
         score = evaluate(small, test.images, test.labels)
         assert (score.accuracy, score.loss) == pytest.approx((row.accuracy, row.loss))
-        kept = recovered.predictions(run, repaired(method))[repaired(method).key(row.sparsity)]
+        kept = state_of(run, repaired(method)).predictions()[f"{row.sparsity:g}"]
         assert np.array_equal(kept, predict(small, test.images))
         assert (row.images, row.epochs) == (1437 - 200, 0)
         assert row.seconds > 0
@@ -73,30 +73,32 @@ def test_a_score_is_that_of_the_network_that_is_kept(run, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_recovered_begins_at_the_dense_network(run, method):
     test = load_dataset("optdigits", run.root).test
-    criterion = repaired(method)
-    found = recovered.predictions(run, criterion)
-    assert found.keys() == {criterion.key(k) for k in (0.0, 0.5, 0.8, 0.9)}
+    state, pruned = state_of(run, repaired(method)), state_of(run, Criterion(method))
+    found = state.predictions()
+    assert found.keys() == {"0", "0.5", "0.8", "0.9"}
+    assert [*state.at_stops()] == ["0", "0.5", "0.8", "0.9"]
     dense = predict(run.kernels(), test.images)
-    assert np.array_equal(found[criterion.key(0.0)], dense)
-    assert recovered.predictions(run, Criterion(method)).keys() == run.predictions().keys()
+    assert np.array_equal(found["0"], dense)
+    assert [*pruned.at_stops()] == [str(Sparsity(k)) for k in STOPS]
     # The networks themselves, and what tells each from an earlier one of the same name.
     for k in (0, 0.0, 0.9):
-        assert np.array_equal(predict(recovered.network(run, criterion, k), test.images), found[criterion.key(k)])
-    assert recovered.network(run, criterion, 0.7) is None
-    assert recovered.source(run, criterion, 0.7) is None
-    assert recovered.source(run, criterion, 0) == recovered.source(run, Criterion(method), 0.9) == run.identity()
-    before = recovered.source(run, criterion, 0.9)
+        assert np.array_equal(predict(state.network(k), test.images), found[str(Sparsity(k))])
+    assert state.network(0.7) is None
+    assert state.version(0.7) is None
+    assert state.version(0) == pruned.version(0.9) == run.identity()
+    before = state.version(0.9)
     assert before.startswith(run.identity())
     assert before != run.identity()
-    assert before == recovered.source(run, criterion, 0.9)
-    assert recovered.scores(run, criterion).sparsity.tolist() == [0.5, 0.8, 0.9]
-    assert recovered.stops(run, criterion) == REPAIR_STOPS
-    assert recovered.stops(run, Criterion(method)) == STOPS
-    pruned = recovered.network(run, Criterion(method, "activation"), [0.5, 0.9])
-    expected = Criterion(method, "activation").rank(run.kernels(), run.activations()).prune(run.kernels(), [0.5, 0.9])
-    assert all(np.array_equal(one, other) for one, other in zip(pruned, expected, strict=True))
+    assert before == state.version(0.9)
+    assert state.scores().sparsity.tolist() == [0.5, 0.8, 0.9]
+    assert state.stops == REPAIR_STOPS
+    assert pruned.stops == STOPS
+    criterion = Criterion(method, "activation")
+    small = state_of(run, criterion).network([0.5, 0.9])
+    expected = criterion.rank(run.kernels(), run.activations()).prune(run.kernels(), [0.5, 0.9])
+    assert all(np.array_equal(one, other) for one, other in zip(small, expected, strict=True))
     (run.folder / layout.PREDICTIONS).unlink()
-    assert recovered.predictions(run, criterion) == {}
+    assert state.predictions() == {}
 
 
 def test_what_is_repaired_is_never_taken_for_what_is_pruned(run, trained_run):
@@ -134,7 +136,9 @@ def test_the_command_says_what_came_out_and_what_it_lacks(run, monkeypatch, caps
     def said(**values) -> str:
         chosen = {"run": run.id, "asked": False, "method": "unit", "support": "admm", "scope": "layer"}
         chosen |= {"sparsity": "0.9,0.5"} | values
-        monkeypatch.setattr(repair, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen)))
+        monkeypatch.setattr(
+            repair, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen, flag_values_dict=lambda: chosen))
+        )
         monkeypatch.setattr(repair.command, "chosen_path", {"output_dir": run.root}.get)
         repair.main([])
         return capsys.readouterr().out
@@ -192,7 +196,7 @@ def test_scores_of_a_replaced_run_are_not_kept(run):
 def opened(monkeypatch, folds=(), page="pruning", **query):
     """The Pruning page, or another one, and what it asked to be repaired."""
     asked = []
-    monkeypatch.setattr(jobs, "start_repair", lambda run, *what, **more: asked.append((*what, *more.values())))
+    monkeypatch.setattr(jobs, "start_scoring", lambda run, wanted: asked.extend(steps_of(wanted)))
     app = AppTest.from_file(PROJECT / "pages" / f"{page}.py", default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
@@ -201,7 +205,7 @@ def opened(monkeypatch, folds=(), page="pruning", **query):
     app.run()
     assert not app.exception, app.exception
     assert not app.error
-    return app, asked
+    return app, [step for step in asked if step[0].recovery == "repair"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -226,18 +230,18 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
 @pytest.mark.parametrize("method", METHODS)
 def test_the_page_asks_for_what_it_lacks(run, monkeypatch, method):
     _, asked = opened(monkeypatch, run=run.id, state="repaired", method=method, k="0.77")
-    assert asked == [(repaired(method), 0.77, True)]
+    assert asked == [(repaired(method), 0.77), *steps_of(Repaired.wanted(repaired(method)))]
 
 
 def test_a_projector_says_the_state_and_asks_for_what_it_lacks(run, monkeypatch):
     app, asked = opened(monkeypatch, page="present", run=run.id, state="repaired", k="0.77")
-    assert asked == [(repaired(), 0.77, True)]
+    assert asked == [(repaired(), 0.77), *steps_of(Repaired.wanted(repaired()))]
     assert "weight pruning, repaired" in app.markdown[0].value
 
 
 def test_as_pruned_asks_for_the_numbers_beside_it_only_once(run, monkeypatch):
     _, asked = opened(monkeypatch, run=run.id, k="0.77")
-    assert asked == [(repaired(), 0.9, True)]
+    assert asked == [(repaired(), 0.9), *steps_of(Repaired.wanted(repaired()))]
     _, asked = opened(monkeypatch, run=run.id, k="0.8")
     assert asked == []
 

@@ -23,11 +23,11 @@ from core.scoring import (
     count,
     experiment,
     fine_curve,
-    repaired_curve,
     score_bench,
     score_run,
     unscored,
 )
+from core.state import Repaired
 from core.sweep import RECOVERIES, STOPS, Bench, Criterion, random_baseline, results_table
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -65,8 +65,9 @@ def test_the_slider_gets_coarse_to_fine_and_the_rest_last():
 
 
 def test_repaired_networks_come_sparsest_first_beginning_with_the_original_experiment():
-    ((criterion, order),) = repaired_curve("unit", "magnitude", "global")
-    assert criterion == Criterion("unit", "magnitude", "global", recovery="repair")
+    repaired = Criterion("unit", "magnitude", "global", recovery="repair")
+    ((criterion, order),) = Repaired.wanted(repaired)
+    assert criterion == repaired
     assert order[: len(K_VALUES)] == sorted(K_VALUES, reverse=True)
     rest = [*(percent / 100 for percent in (55, 65, 75, 85, *range(91, 100))), 0.995, 0.999, 1.0]
     assert order[len(K_VALUES) :] == [k for k in rest if k not in K_VALUES]

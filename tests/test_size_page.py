@@ -19,6 +19,7 @@ from core.pruning import METHODS, prune
 from core.runs import layout
 from core.settings import PROJECT
 from core.speed import measured
+from core.state import Repaired
 from core.sweep import Criterion
 from pages.shared import footprints, networks, size_tables
 from tests.browsing import needs_chromium, settled, visit
@@ -172,10 +173,10 @@ def test_a_failed_measurement_says_why(full, monkeypatch):
 
 def test_a_network_that_is_not_repaired_yet_is_asked_for(full, monkeypatch):
     asked = []
-    monkeypatch.setattr(networks, "request_repair", lambda *what: asked.append(what[-2:]))
+    monkeypatch.setattr(networks, "request_scores", lambda *what: asked.extend(what[-1]))
     app = opened(method="unit", state="repaired", k="0.9")
     criterion = Criterion("unit", "admm", recovery="repair")
-    assert asked == [(criterion, 0.9)]
+    assert asked == [(criterion, [0.9]), *Repaired.wanted(criterion)]
     assert "Being repaired at this k." in said(app)
     full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.identity())
     app.run()

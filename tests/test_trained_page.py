@@ -8,13 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
-from core.analysis import recovered
 from core.config import RecoveryConfig
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.settings import PROJECT
+from core.state import children, state_of, trained_by
 from core.sweep import STOPS, Criterion
 from pages.shared import choice, networks
 from tests.browsing import confirmed, fill, metric, needs_chromium, serving, settled, visit
@@ -23,7 +23,7 @@ from tests.conftest import SMALL
 from tests.test_instrument import READ_HISTOGRAMS
 from tests.test_pages import instrument
 
-TRAINED = Criterion("weight", recovery=recovered.TRAINED)
+TRAINED = trained_by("weight")
 
 
 @pytest.fixture(scope="module")
@@ -62,46 +62,46 @@ def config_of(**choices):
 
 
 def test_the_best_on_validation_images_stands_for_its_k_and_controls_do_not(parent):
-    children = {child.config().how: child for child in recovered.children(parent)}
-    assert set(children) == {"finetune", "gradual", "reinit"}
+    found = {child.config().how: child for child in children(parent)}
+    assert set(found) == {"finetune", "gradual", "reinit"}
 
     def score(child, accuracy):
         path = child.folder / layout.SWEEP
         child.sweep().assign(val_accuracy=accuracy).to_csv(path, index=False)
 
-    score(children["reinit"], 1.0)
+    score(found["reinit"], 1.0)
     for better, worse in (("finetune", "gradual"), ("gradual", "finetune")):
-        score(children[better], 0.9)
-        score(children[worse], 0.8)
-        assert recovered.trained_on(parent, "weight") == {0.8: children[better]}
-    assert recovered.trained_on(parent, "unit") == {}
+        score(found[better], 0.9)
+        score(found[worse], 0.8)
+        assert state_of(parent, TRAINED).children == {0.8: found[better]}
+    assert state_of(parent, trained_by("unit")).children == {}
 
 
 def test_children_of_an_earlier_network_of_that_name_are_none_of_this_one(parent):
-    assert len(recovered.children(parent)) == 3
+    assert len(children(parent)) == 3
     path = parent.folder / layout.CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 99}))
-    assert recovered.children(parent) == []
+    assert children(parent) == []
 
 
 def test_what_was_trained_on_at_k_0_does_not_stand_for_the_dense_network(parent):
-    child = next(child for child in recovered.children(parent) if child.config().how == "finetune")
+    child = next(child for child in children(parent) if child.config().how == "finetune")
     path = child.folder / layout.CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sparsity": 0.0}))
-    assert recovered.trained_on(parent, "weight").keys() == {0.8}
-    assert recovered.stops(parent, TRAINED) == (0.0, 0.8)
+    assert state_of(parent, TRAINED).children.keys() == {0.8}
+    assert state_of(parent, TRAINED).stops == (0.0, 0.8)
 
 
 def test_a_training_that_has_just_ended_is_found_at_once(parent):
     network = networks.load_run(parent)
     networks.look_again()
-    for child in recovered.children(parent):
+    for child in children(parent):
         child.folder.rename(parent.root / f".{child.id}")
-    assert networks.stops(network, TRAINED) == [0.0]
+    assert networks.state(network, TRAINED).stops == (0.0,)
     for hidden in parent.root.glob(".optdigits-*"):
         hidden.rename(parent.root / hidden.name[1:])
     networks.look_again()
-    assert networks.stops(network, TRAINED) == [0.0, 0.8]
+    assert networks.state(network, TRAINED).stops == (0.0, 0.8)
 
 
 def test_a_projector_knows_no_scope_of_what_was_trained_on(parent):
@@ -112,7 +112,7 @@ def test_a_projector_knows_no_scope_of_what_was_trained_on(parent):
 def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     app = opened(k="0.9")
     told = instrument(app)
-    child = recovered.trained_on(parent, "weight")[0.8]
+    child = state_of(parent, TRAINED).children[0.8]
     test = load_dataset("optdigits").test
     score = evaluate(child.kernels(), test.images, test.labels)
     assert told["stops"] == ["0", "0.8"]
@@ -127,13 +127,14 @@ def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
 
 
 def test_the_wall_is_given_what_the_network_trained_on_says(parent):
-    child = recovered.trained_on(parent, "weight")[0.8]
+    child = state_of(parent, TRAINED).children[0.8]
     test = load_dataset("optdigits").test
-    found = recovered.predictions(parent, TRAINED)
-    assert np.array_equal(found[TRAINED.key(0.8)], predict(child.kernels(), test.images))
-    assert np.array_equal(found[TRAINED.key(0.0)], predict(parent.kernels(), test.images))
-    assert np.array_equal(recovered.kernels(parent, TRAINED, 0.8)[0], child.kernels()[0])
-    assert recovered.kernels(parent, TRAINED, 0.7) is None
+    state = state_of(parent, TRAINED)
+    found = state.predictions()
+    assert np.array_equal(found["0.8"], predict(child.kernels(), test.images))
+    assert np.array_equal(found["0"], predict(parent.kernels(), test.images))
+    assert np.array_equal(state.network(0.8)[0], child.kernels()[0])
+    assert state.network(0.7) is None
 
 
 @pytest.mark.parametrize(("how", "start"), [("finetune", "repaired"), ("gradual", "dense"), ("rewind", "dense")])
@@ -192,14 +193,10 @@ def test_a_training_that_came_to_nothing_says_why_and_can_be_discarded(parent, p
     assert not app.warning
 
 
-def test_a_network_that_was_trained_on_sends_to_its_parent(parent, family):
-    child = recovered.trained_on(parent, "weight")[0.8]
+def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
+    child = state_of(parent, TRAINED).children[0.8]
     app = opened(child.id)
     assert any("was trained on itself" in info.value for info in app.info)
-    assert recovered.parent_of(child) == parent
-    assert recovered.parent_of(parent) is None
-    # In its own cache, whichever the app uses.
-    assert recovered.parent_of(runs.open_run(child.id, family)) == runs.open_run(parent.id, family)
 
 
 def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent):
@@ -208,14 +205,14 @@ def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent
 
 
 def test_what_was_trained_on_from_an_earlier_network_is_none_of_the_new_one(parent):
-    assert len(recovered.children(parent)) == 3
+    assert len(children(parent)) == 3
     state = parent.folder / layout.STATE
     state.write_text(state.read_text().replace(parent.identity(), "2030-01-01T00:00:00.000+00:00"))
-    assert recovered.children(parent) == []
+    assert children(parent) == []
 
 
 def test_a_damaged_child_does_not_take_the_page_down(parent):
-    child = recovered.trained_on(parent, "weight")[0.8]
+    child = state_of(parent, TRAINED).children[0.8]
     (child.folder / layout.KERNELS).write_bytes(b"nothing")
     app = opened(k="0.8")
     assert len(app.error) <= 1
@@ -254,7 +251,7 @@ READ_ZEROED = """(ks) => ks.map((k) => {
 @needs_chromium
 def test_zeros_of_a_fine_tuned_network_count(family, page, tmp_path):
     """At every stop the browser says what counting the zeros of the pruned network says."""
-    child = recovered.trained_on(runs.open_run(SMALL.run_id, family), "weight")[0.8]
+    child = state_of(runs.open_run(SMALL.run_id, family), TRAINED).children[0.8]
     kernels = child.kernels()
     sizes = [kernel.size for kernel in kernels[:-1]]
     with serving(tmp_path / "cache", family) as server:

@@ -18,6 +18,7 @@ from core.datasets import load_dataset
 from core.evaluation import predict
 from core.pruning import METHODS, Sparsity, prune, rank
 from core.runs import layout
+from core.state import state_of
 from core.sweep import STOPS, Criterion
 from pages.shared import networks
 from pages.shared import wall as page_wall
@@ -40,7 +41,7 @@ def test_images(trained_run):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_kept_equals_predictions_made_anew(trained_run, test_images, method):
     kept, kernels = trained_run.predictions(), trained_run.kernels()
-    assert set(wall.known_stops(kept, Criterion(method))) == set(STOPS)
+    assert [*state_of(trained_run, Criterion(method)).at_stops()] == [str(Sparsity(k)) for k in STOPS]
     for k in [0.0, 0.995, 0.999, 1.0, *np.random.default_rng(0).choice(STOPS, 20, replace=False)]:
         anew = predict(prune(kernels, method, k), test_images.images)
         assert kept[Criterion(method).key(k)].tolist() == anew.tolist()
@@ -92,7 +93,7 @@ def test_a_file_that_holds_something_else_is_nothing(copy, arrays):
 
 def test_what_is_served_is_what_is_kept(trained_run, test_images):
     kept = trained_run.predictions()
-    header, _, body = gzip.decompress(wall.packed(kept, Criterion("unit"))).partition(b"\n")
+    header, _, body = gzip.decompress(wall.packed(state_of(trained_run, Criterion("unit")).at_stops())).partition(b"\n")
     assert header.decode().split(",") == [str(Sparsity(k)) for k in STOPS]
     rows = np.frombuffer(body, np.uint8).reshape(len(STOPS), len(test_images.labels))
     np.testing.assert_array_equal(rows[50], kept[Criterion("unit").key(0.5)])

@@ -12,14 +12,14 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from core import jobs, runs
-from core.analysis.drawing import answers
+from core.analysis import drawing
 from core.config import K_VALUES
 from core.datasets import load_dataset
 from core.evaluation import evaluate, predict
 from core.exports import figures, report
 from core.kernels import compact, live_units
 from core.kernels.number_formats import NUMBER_FORMATS, read, whole
-from core.pruning import METHODS, prune, rank
+from core.pruning import METHODS, prune
 from core.runs import Phase, SmallestFile, TrainingState, layout
 from core.settings import PROJECT
 from core.sweep import Criterion
@@ -118,7 +118,7 @@ def test_pruning(run, test_images):
 
     drawn = chart(app, "image_probabilities")
     assert (drawn.x, drawn.y) == (["Sparsity k of the hidden kernels"], ["Probability"])
-    (row,) = answers(kernels, rank(kernels, "weight"), test_images.images[3], [0.9])
+    (row,) = drawing.read([prune(kernels, "weight", 0.9)], test_images.images[3])
     names = [f"{label} (true class)" if label == labels[3] else str(label) for label in range(10)]
     assert [drawn.points(name)[0.9] for name in names] == pytest.approx(row.tolist())
     assert f"Test image 3, a {labels[3]}" in captions(app)

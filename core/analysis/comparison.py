@@ -9,18 +9,15 @@ import numpy as np
 import pandas as pd
 
 from core.analysis.latency import fastest
-from core.analysis.recovered import TRAINED as TRAINED_ON
-from core.analysis.recovered import children
 from core.errors import KnownError
 from core.kernels import compact
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
 from core.runs import Run
-from core.sweep import RECOVERIES, Criterion, default_ranking, dense_scores
+from core.state import BY_KEY, FineTuned, children, trained_by
+from core.sweep import RECOVERIES, Criterion, dense_scores
 
 MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
 """What is averaged over seeds, with its deviation."""
-TRAINED = tuple(name for name in RECOVERIES if name not in ("none", "repair"))
-"""Recoveries that saw labels again: each is a run of its own, with a parent."""
 CURVE = ["configuration", "dataset", "method", "ranking", "scope", "recovery", "state"]
 """What tells one curve from another once seeds are folded."""
 ROW = [*CURVE, "k"]
@@ -119,7 +116,7 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
     config, result, row = child.config(), child.result(), dense_scores(child.sweep())
     if result is None or not row:
         return []
-    measured = run.speed(Criterion(config.method, recovery=TRAINED_ON).key(config.sparsity))
+    measured = run.speed(trained_by(config.method).key(config.sparsity))
     default_seed = config.default_of("seed") if hasattr(config, "default_of") else config.seed
     if np.isnan(row.get("multiply_adds", np.nan)):
         row["multiply_adds"] = _multiply_adds(child, result.finished)
@@ -252,7 +249,7 @@ def select_criteria(
         return table
     ways = ["ranking", "scope", "recovery"]
     wanted = pd.MultiIndex.from_tuples(list(criteria), names=ways)
-    at = table.k.isin(list(sparsities)) | table.recovery.isin(TRAINED)
+    at = table.k.isin(list(sparsities)) | table.recovery.isin(FineTuned.keys)
     return table[pd.MultiIndex.from_frame(table[ways]).isin(wanted) & at]
 
 
@@ -276,5 +273,6 @@ def said_ranking(ranking: str, scope: str, recovery: str) -> str:
     """What chose what stays, in words; of a network that was repaired or trained on, only what is not the default."""
     if ranking in SHUFFLED:
         return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
-    parts = [] if recovery != "none" and ranking == default_ranking(recovery) else [ranking]
+    state = BY_KEY[recovery]
+    parts = [] if not state.is_instant and ranking == state.rankings[0] else [ranking]
     return ", ".join([*parts, *([scope] if scope == "global" else [])])

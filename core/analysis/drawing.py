@@ -12,7 +12,6 @@ from scipy.special import softmax
 from core.config import DATASETS, DatasetSpec
 from core.evaluation import logits
 from core.network import Kernels
-from core.pruning import Ranks
 
 _DIGIT_BOX = 20
 """The side of the box that MNIST fits every digit into."""
@@ -112,26 +111,14 @@ def from_text(text: str, spec: DatasetSpec) -> np.ndarray:
     return _image_of(np.frombuffer(pixels, np.uint8), spec)
 
 
-def answers(kernels: Kernels, ranks: Ranks, image: np.ndarray, sparsities: Iterable[float]) -> np.ndarray:
-    """How a network reads one image at every sparsity, by really pruning it each time.
-
-    Args:
-        kernels: as trained, arrays of shape (inputs, units), hidden layers first, output layer last.
-        ranks: what is pruned first.
-        image: float32 of shape (inputs,).
-        sparsities: the values of k.
+def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
+    """How each of some networks of the same shape reads one image, float32 of shape (inputs,).
 
     Returns:
-        The softmax of `core.evaluation.logits`, float64 of shape (sparsities, classes); each row adds up to 1.
+        The softmax of `core.evaluation.logits`, float64 of shape (networks, classes); each row adds up to 1.
 
     Raises:
-        ValueError: if the image does not fit the kernels, or a sparsity is not from 0 to 1.
-    """
-    return read((ranks.prune(kernels, k) for k in sparsities), image)
-
-
-def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
-    """How each of some networks of the same shape reads one image; see `answers`.
+        ValueError: if the image does not fit the networks.
 
     Example:
         `read([kernels, prune(kernels, "unit", 0.8)], test.images[0])`

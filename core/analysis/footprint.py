@@ -10,7 +10,8 @@ from core.kernels import Compacted, compact
 from core.kernels.number_formats import NUMBER_FORMATS, read
 from core.network import Kernels
 from core.runs import Run
-from core.sweep import Criterion
+from core.state import state_of
+from core.sweep import ROW_KEY, Criterion
 
 NETWORKS = {
     "dense": "dense",
@@ -131,12 +132,10 @@ def multiply_adds(run: Run, table: pd.DataFrame) -> pd.Series:
     missing = table[counted.isna()]
     if missing.empty:
         return counted
-    kernels, activations = run.kernels(), run.activations()
-    for named, rows in missing.groupby(["method", "ranking", "scope", "seed", "recovery"], sort=False):
-        criterion = Criterion(*named)
-        ranks = criterion.rank(kernels, activations) if criterion.recovery == "none" else None
+    for named, rows in missing.groupby(ROW_KEY[:-1], sort=False):
+        state = state_of(run, Criterion(*named))
         for index, k in rows.sparsity.items():
-            network = ranks.prune(kernels, k) if ranks else run.network(criterion.key(k))
+            network = state.network(k)
             if network is not None:
                 counted[index] = compact(network).multiply_adds
     return counted

@@ -3,15 +3,12 @@
 import gzip
 import io
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from core.datasets import Split
-from core.pruning import Sparsity
 from core.runs import Predictions
-from core.sweep import STOPS, Criterion
 
 
 def columns(images: int) -> int:
@@ -30,14 +27,8 @@ def picture(test: Split, side: int) -> bytes:
     return file.getvalue()
 
 
-def known_stops(predictions: Predictions, criterion: Criterion, stops: Sequence[float] = STOPS) -> list[float]:
-    """The positions of the slider whose predictions are known."""
-    return [k for k in stops if criterion.key(k) in predictions]
-
-
-def packed(predictions: Predictions, criterion: Criterion, stops: Sequence[float] = STOPS) -> bytes:
-    """The predictions at the known stops, compressed by gzip: a line with their keys, then a byte an image and stop."""
-    stops = known_stops(predictions, criterion, stops)
-    header = ",".join(str(Sparsity(k)) for k in stops).encode() + b"\n"
+def packed(predictions: Predictions) -> bytes:
+    """Predictions by the text of k, compressed by gzip: a line with all the texts, then a byte an image and k."""
     # Neighbouring stops differ in few images, so the fastest compression is enough.
-    return gzip.compress(header + b"".join(predictions[criterion.key(k)].tobytes() for k in stops), compresslevel=1)
+    rows = b"".join(row.tobytes() for row in predictions.values())
+    return gzip.compress(",".join(predictions).encode() + b"\n" + rows, compresslevel=1)

@@ -9,16 +9,19 @@ import pandas as pd
 from core.analysis.comparison import said_ranking
 from core.charts.palette import GREY, METHOD_COLORS, METHOD_NAMES, shades
 from core.pruning import CHANCE, METHODS, SHUFFLED
-from core.sweep import default_ranking
+from core.state import BY_KEY, STATES
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
 
 
-LOOKS = {"none": ("solid", "circle"), "repair": ("longdash", "diamond")}
-"""Dash and symbol of what is as pruned and of what is repaired, where both are on a chart."""
-_TRAINED_LOOKS = (("dot", "star"), ("dashdot", "cross"), ("longdashdot", "x"), ("dash", "pentagon"))
-"""Those of what was trained on, one way of it after the other."""
+_OF_STATES = (
+    [("solid", "circle")],
+    [("longdash", "diamond")],
+    [("dot", "star"), ("dashdot", "cross"), ("longdashdot", "x"), ("dash", "pentagon")],
+)
+LOOKS = dict(zip(STATES, _OF_STATES, strict=True))
+"""Dash and symbol by state, where several are on a chart: one way to come to it after the other."""
 PUBLISHED = ("accuracy", "change", "loss")
 """The measures that the published tables know."""
 
@@ -205,15 +208,15 @@ class _Naming:
     def __init__(self, lines: list[tuple]) -> None:
         self.several = len({configuration for configuration, *_ in lines}) > 1
         self.states = len({state for *_, state in lines}) > 1
-        self.rankings = len({line[1:3] for line in lines if line[3] == "none"}) > 1
+        self.rankings = len({line[1:3] for line in lines if BY_KEY[line[3]].is_instant}) > 1
 
     def of(self, line: tuple) -> str:
         configuration, ranking, scope, recovery, state = line
-        usual = (ranking, scope) == ("magnitude", "layer")
+        is_usual = BY_KEY[recovery].is_instant and (ranking, scope) == ("magnitude", "layer")
         parts = [configuration] if self.several else []
-        if recovery != "none" or not usual or self.rankings:
+        if self.rankings or not is_usual:
             parts.append(said_ranking(ranking, scope, recovery))
-        if recovery != "none" or self.states:
+        if self.states or not BY_KEY[recovery].is_instant:
             parts.append(state)
         return ", ".join(filter(None, parts))
 
@@ -227,7 +230,7 @@ class _Naming:
 def _variant(line: tuple) -> tuple:
     """What the shade tells: lines that differ only in how accuracy was won back have it in common."""
     configuration, ranking, scope, recovery, _ = line
-    return configuration, scope, None if ranking == default_ranking(recovery) else ranking
+    return configuration, scope, None if ranking == BY_KEY[recovery].rankings[0] else ranking
 
 
 def _looks(lines: list[tuple]) -> list[tuple[str, str]]:
@@ -235,11 +238,9 @@ def _looks(lines: list[tuple]) -> list[tuple[str, str]]:
     states = list(dict.fromkeys((recovery, state) for *_, recovery, state in lines))
     if len(states) < 2:
         return [(DASHES[index % len(DASHES)], SYMBOLS[index % len(SYMBOLS)]) for index in range(len(lines))]
-    trained = [each for each in states if each[0] not in LOOKS]
-    return [
-        LOOKS.get(recovery) or _TRAINED_LOOKS[trained.index((recovery, state)) % len(_TRAINED_LOOKS)]
-        for *_, recovery, state in lines
-    ]
+    looks = {words: itertools.cycle(each) for words, each in LOOKS.items()}
+    look_of = {each: next(looks[BY_KEY[each[0]].words]) for each in states}
+    return [look_of[recovery, state] for *_, recovery, state in lines]
 
 
 def _dense_control(ranked: pd.DataFrame, across: str, up: str, panels: list[str]) -> list[Curve]:

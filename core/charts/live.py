@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 from core.analysis.distributions import Distribution
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
-from core.sweep import RECOVERIES, Criterion, default_ranking
+from core.state import kind_of, trained_by
+from core.sweep import Criterion
 
 _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
 """Of figures that the page draws over: whatever the legend needs, the axes stay where they are."""
@@ -75,11 +76,11 @@ def live_curve(
             opacity=1.0 if chosen else 0.7,
             hovertemplate="%{y:.2%}",
         )
-    if trained is not None and len(trained):
+    if trained is not None and len(trained := trained[trained.sparsity > 0]):
         figure.add_scatter(
             x=trained.sparsity.tolist(),
             y=trained.accuracy.tolist(),
-            name=f"{criterion.method}, trained on",
+            name=_line_name(trained_by(criterion.method)),
             mode="markers",
             marker={"color": METHOD_COLORS[criterion.method], "size": 8, "symbol": "diamond"},
             hovertemplate="%{y:.2%}",
@@ -94,25 +95,21 @@ def live_curve(
 
 def _lines(criterion: Criterion) -> list[Criterion]:
     """What is drawn beside the chosen criterion, which comes last: what it has to be compared with."""
-    if criterion.recovery != "none":
-        others = [criterion.as_pruned, criterion.repaired]
-    else:
+    others = [criterion.as_pruned, criterion.repaired]
+    if kind_of(criterion).is_instant:
         other = "unit" if criterion.method == "weight" else "weight"
         others = [dataclasses.replace(criterion, method=other), Criterion(criterion.method), criterion.repaired]
     return [*dict.fromkeys(line for line in others if line != criterion), criterion]
 
 
 def _line_name(line: Criterion) -> str:
-    parts = [
-        line.method,
-        RECOVERIES[line.recovery],
-        *([line.ranking] if line.ranking != default_ranking(line.recovery) else []),
-    ]
+    state = kind_of(line)
+    parts = [line.method, state.words, *([line.ranking] if line.ranking != state.rankings[0] else [])]
     return ", ".join([*parts, *(["global"] if line.scope == "global" else [])])
 
 
 def _dash(line: Criterion) -> str:
-    if line.recovery != "none":
+    if not kind_of(line).is_instant:
         return "dash"
     return "solid" if line.ranking == "magnitude" and line.scope == "layer" else "dot"
 
@@ -131,7 +128,7 @@ def _histogram_grid(distributions: Sequence[Distribution], names: Sequence[str],
         figure.update_xaxes(title=_score_name(criterion), range=[0, largest], hoverformat=".3g", **_place(index))
         top = max(1, int(distribution.counts.max())) * 1.05
         scale = {"range": [0, top], "tickformat": "~s"}
-        if criterion.method == "weight" and criterion.recovery != "none":
+        if criterion.method == "weight" and not kind_of(criterion).is_instant:
             # One weight in a hundred lies scattered where there was none before: by number it would not be seen.
             scale = {"type": "log", "range": [np.log10(_LOG_FLOOR), np.log10(top)], "dtick": 1, "exponentformat": "SI"}
         title = _kind(criterion).capitalize() + (" (log)" if "type" in scale else "")
@@ -193,7 +190,7 @@ def _add_baseline(figure: go.Figure, baseline: pd.DataFrame) -> None:
 
 def _score_name(criterion: Criterion) -> str:
     """What the horizontal axis of a histogram is: the score that pruning goes by."""
-    if criterion.recovery != "none":
+    if not kind_of(criterion).is_instant:
         return {"weight": "|w|", "unit": "L2 norm"}[criterion.method] + " (last: larger)"
     return {
         ("weight", "magnitude"): "|w|",

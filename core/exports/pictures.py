@@ -12,6 +12,7 @@ from core.errors import RunError
 from core.files import make_folder, remove, write_atomic
 from core.pruning import METHODS
 from core.runs import Run, layout
+from core.scoring import experiment, unscored
 from core.sweep import Criterion, results_table
 
 
@@ -43,7 +44,7 @@ def save_all(
     result = run.ended_with()
     identity = result.finished
     kernels, sweep = run.kernels(), run.sweep()
-    if any(Criterion(method).missing(sweep, sparsities) for method in METHODS):
+    if unscored(sweep, experiment(sparsities)):
         raise RunError(f"Run {run.id} has not been scored at every sparsity of {list(sparsities)}. Score it first.")
     results = results_table(sweep, set(sparsities))
     written = []

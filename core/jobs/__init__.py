@@ -1,6 +1,6 @@
 """Processes that train, score, draw and export, and the queue of trainings that a cache waits for."""
 
-from core.jobs.background import scoring_problem, start_repair, start_scoring
+from core.jobs.background import scoring_problem, start_scoring
 from core.jobs.exports import export_problem, exporting, start_export
 from core.jobs.pace import Progress, progress, progress_of
 from core.jobs.processes import (
@@ -35,7 +35,6 @@ __all__ = [
     "start_export",
     "start_measuring",
     "start_queue",
-    "start_repair",
     "start_scoring",
     "start_smallest",
     "start_training",

@@ -3,8 +3,8 @@
 from core import limits, requests
 from core.jobs.processes import start_worker, worker_problem
 from core.runs import Run
-from core.scoring import Wanted, repaired_curve
-from core.sweep import Criterion
+from core.scoring import Wanted
+from core.state import kind_of
 
 
 def start_scoring(run: Run, wanted: Wanted) -> None:
@@ -16,16 +16,8 @@ def start_scoring(run: Run, wanted: Wanted) -> None:
         RunWriteError, JobError: if the cache cannot be written.
         DiskFullError: if the disk is almost full.
     """
-    _start(run, wanted, "scores")
-
-
-def start_repair(run: Run, criterion: Criterion, k: float, curve: bool = False) -> None:
-    """As `start_scoring`, for a repaired network: at this k, and with `curve` then at all stops of the slider."""
-    stops = repaired_curve(criterion.method, criterion.ranking, criterion.scope) if curve else ()
-    _start(run, [(criterion, [k]), *stops], "a repair")
-
-
-def _start(run: Run, wanted: Wanted, what: str) -> None:
+    # A repaired network that a page waits for comes first, by itself.
+    what = "a repair" if any(kind_of(each).is_repair and len(ks) == 1 for each, ks in wanted[:1]) else "scores"
     # What is asked of a run that was deleted would bring a part of it back.
     if run.is_complete():
         limits.check_disk(run.root, f"{what} of run {run.id}")

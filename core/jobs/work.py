@@ -9,6 +9,7 @@ from core.limits import check_may_change, check_size
 from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, Work, layout, read_work
 from core.runs.layout import SMALLEST, SPEED
+from core.state import kind_of
 from core.sweep import Criterion
 
 
@@ -25,10 +26,9 @@ def start_measuring(run: Run, criterion: Criterion, sparsities: Sequence[AnySpar
     check_may_change(f"measure the speed of run {run.id}")
     if run.is_busy(SPEED):
         return
-    named = "support" if criterion.recovery == "repair" else "ranking"
     arguments = [
-        *("-m", "core.speed", f"--run={run.id}", f"--method={criterion.method}", f"--recovery={criterion.recovery}"),
-        *(f"--{named}={criterion.ranking}", f"--scope={criterion.scope}"),
+        *("-m", "core.speed", f"--run={run.id}", f"--recovery={criterion.recovery}"),
+        *kind_of(criterion).flags(criterion),
         f"--sparsity={','.join(str(Sparsity.of(k)).replace(',', ':') for k in sparsities)}",
     ]
     _start(run, SPEED, arguments, "The measurement could not start.")

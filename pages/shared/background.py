@@ -11,6 +11,7 @@ import streamlit as st
 from core import jobs, requests, runs, scoring, turns
 from core.errors import KnownError
 from core.pruning import Sparsity
+from core.state import kind_of
 from core.sweep import Criterion
 from pages.shared import choice, frame, networks
 
@@ -52,14 +53,11 @@ def complete(
                 continue
             incomplete = bool(scoring.unscored(sweep, baseline))
             # The most pruned ones first.
-            missing = [(each, sorted(each.missing(sweep, sparsities), reverse=True)) for each in repairs]
-            missing = [(each, left) for each, left in missing if left]
+            repaired = [(each, sorted(sparsities, reverse=True)) for each in repairs]
+            missing = scoring.unscored(sweep, repaired)
             if incomplete or missing:
                 lacking.append(run)
-                wanted = [
-                    *(baseline if incomplete else ()),
-                    *((each, sorted(sparsities, reverse=True)) for each, _ in missing),
-                ]
+                wanted = [*(baseline if incomplete else ()), *(step for step in repaired if step[0] in dict(missing))]
                 refused = networks.request_scores(run.root, run.id, identity, wanted)
                 problem = problem or refused or jobs.scoring_problem(run)
             if incomplete:
@@ -81,11 +79,10 @@ def request(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, scor
     Returns:
         Why it cannot be, or the last attempt failed.
     """
-    about = network.run.root, network.run.id, network.identity
-    refused = networks.request_scores(*about, scoring.fine_curve()) if scores else None
-    if repair:
-        # What is on screen comes before the curves.
-        refused = networks.request_repair(*about, criterion, k.value) or refused
+    # What is on screen comes before the curves.
+    wanted = [(criterion, [k.value]), *kind_of(criterion).wanted(criterion)] if repair else []
+    wanted = [*wanted, *(scoring.fine_curve() if scores else ())]
+    refused = networks.request_scores(network.run.root, network.run.id, network.identity, wanted)
     if refused:
         title = f"{'The repair cannot begin' if repair else 'Nothing more can be scored here'}; it is tried again"
         st.warning(frame.plain(refused), title=title, icon=":material/info:")

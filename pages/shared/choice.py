@@ -6,18 +6,33 @@ from collections.abc import Iterable
 import streamlit as st
 
 from core import jobs, runs
-from core.analysis.recovered import TRAINED
 from core.config import PARAMETERS, Config, TrainingConfig
 from core.errors import KnownError
 from core.jobs import open_queue
-from core.pruning import METHODS
+from core.state import STATES
 from core.sweep import Criterion
 from pages.shared import actions, in_view, networks
 from pages.shared.frame import known_errors, link_to, verbatim
 from pages.shared.in_view import address_of, named_run
 
-TRAINED_BY = {method: Criterion(method, recovery=TRAINED) for method in METHODS}
-"""The criteria of networks that were trained on."""
+CHOICES = {
+    "support": (
+        "What stays",
+        "How what stays is chosen. admm: by least squares with a budget (ALPS, Meng et al. 2024). magnitude: the "
+        "largest, as pruned; faster.",
+    ),
+    "ranking": (
+        "Ranked by",
+        "What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). activation: the "
+        "smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms activation × L2 norm of "
+        "the outgoing weights. random: the baseline.",
+    ),
+    "scope": (
+        "Among",
+        "layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
+    ),
+}
+"""What a state can be chosen by: label and help."""
 MOST_LOOKED_AT = 20
 """Of so many runs, the newest, it is looked whether they are scored before one is opened by itself."""
 
@@ -147,30 +162,9 @@ def choose_criterion() -> Criterion:
         "stays is chosen and fitted anew so that each layer computes what it did; without training and without labels. "
         "trained on: trained again with labels, the zeros held at zero.",
     )
-    if state == "repaired":
-        _one_of(
-            "What stays",
-            "support",
-            values,
-            help="How what stays is chosen. admm: by least squares with a budget (ALPS, Meng et al. 2024). "
-            "magnitude: the largest, as pruned; faster.",
-        )
-    elif state == "as pruned":
-        _one_of(
-            "Ranked by",
-            "ranking",
-            values,
-            help="What goes first. magnitude: the smallest |w|, or units of smallest L2 norm (Han et al. 2015). "
-            "activation: the smallest |w| × rms of its input (Wanda, Sun et al. 2023); for units the smallest rms "
-            "activation × L2 norm of the outgoing weights. random: the baseline.",
-        )
-    if state != "trained on":
-        _one_of(
-            "Among",
-            "scope",
-            values,
-            help="layer: the fraction k of each hidden layer. global: the fraction k of all hidden layers together.",
-        )
+    for name in STATES[state].options:
+        label, about = CHOICES[name]
+        _one_of(label, name, values, help=about)
     return in_view.criterion(values)
 
 

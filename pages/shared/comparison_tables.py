@@ -6,6 +6,7 @@ import streamlit as st
 from core.analysis import comparison, knees, uncertainty
 from core.charts.curves import Axis
 from core.exports import tables
+from core.state import BY_KEY
 from pages.shared import frame
 
 
@@ -123,7 +124,7 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     st.subheader("Results")
     number = st.column_config.NumberColumn
     counts = ["zeroed", "removable", "remaining"]
-    recovered = (folded.recovery != "none").any()
+    recovered = not all(BY_KEY[key].is_instant for key in folded.recovery.unique())
     selection = st.dataframe(
         folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()).style.format(
             {"change": lambda change: frame.signed(change, 4)}

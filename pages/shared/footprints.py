@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core import runs, scoring
-from core.analysis import footprint, latency, recovered
+from core.analysis import footprint, latency
 from core.kernels import Difference, compact, difference
 from core.kernels.number_formats import whole
 from core.pruning import AnySparsity, Sparsity
@@ -42,13 +42,19 @@ def footprint_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity)
     Raises:
         RunError: if its file is damaged.
     """
-    source = networks.source(network, criterion, k)
-    return source and _footprint(network.run.root, network.run.id, network.identity, source, criterion, k, network)
+    version = networks.state(network, criterion).version(k)
+    return version and _footprint(network.run.root, network.run.id, network.identity, version, criterion, k, network)
 
 
 @st.cache_resource(max_entries=100, show_spinner="Writing every file, and reading it again…")
 def _footprint(
-    root: Path, run_id: str, identity: str, source: str, criterion: Criterion, k: Sparsity, _network: networks.LoadedRun
+    root: Path,
+    run_id: str,
+    identity: str,
+    version: str,
+    criterion: Criterion,
+    k: Sparsity,
+    _network: networks.LoadedRun,
 ) -> Footprint | None:
     pruned = networks.kernels_at(_network, criterion, k)
     if pruned is None:
@@ -71,12 +77,6 @@ def _footprint(
 def _dense_files(root: Path, run_id: str, identity: str, _network: networks.LoadedRun) -> pd.DataFrame:
     test = networks.test_split(_network.config.dataset)
     return pd.DataFrame(footprint.files(whole(_network.kernels), test.images, test.labels)).assign(network="dense")
-
-
-def stops(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
-    """Where the curves have their points."""
-    known = networks.stops(network, criterion)
-    return known if criterion.recovery == recovered.TRAINED else [k for k in CURVE_STOPS if k in known]
 
 
 Points = dict[float, tuple[str | None, list[dict]]]
@@ -102,9 +102,10 @@ def table_of(points: Points) -> pd.DataFrame:
 
 def missing(network: networks.LoadedRun, criterion: Criterion) -> list[float]:
     """Where the curves have no point yet, or that of an earlier network, in an order in which they take shape early."""
-    known, ks = curve(network, criterion), stops(network, criterion)
+    known, shown = curve(network, criterion), networks.state(network, criterion)
+    ks = [k for k in CURVE_STOPS if k in shown.stops] if shown.is_at_any_k else shown.stops
     early = dict.fromkeys([*ks[::4], *ks[::2], *ks])
-    return [k for k in early if k not in known or known[k][0] != networks.source(network, criterion, k)]
+    return [k for k in early if k not in known or known[k][0] != shown.version(k)]
 
 
 def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
@@ -115,17 +116,14 @@ def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
     """
     points = curve(network, criterion)
     for k in missing(network, criterion)[:1]:
-        source = networks.source(network, criterion, k)
+        version = networks.state(network, criterion).version(k)
         # One that cannot be read is left out, so that the others come.
-        points[k] = source, []
-        points[k] = source, _point(network, criterion, k)
+        points[k] = version, []
+        points[k] = version, _point(network, criterion, k)
 
 
 def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict]:
-    if criterion.recovery == "none":
-        pruned = networks.rank_run(network, criterion).ranks.prune(network.kernels, k)
-    else:
-        pruned = network.kernels if k == 0 else recovered.kernels(network.run, criterion, k)
+    pruned = networks.kernels_at(network, criterion, k)
     if pruned is None:
         return []
     test = networks.test_split(network.config.dataset)
@@ -141,7 +139,7 @@ def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[
 def speed_at(network: networks.LoadedRun, criterion: Criterion, k: AnySparsity) -> dict | None:
     """How fast the network at this k was when it was measured; None if it was not, or was another one then."""
     record = network.run.speed(criterion.key(k))
-    return record if record and record.get("source") == networks.source(network, criterion, k) else None
+    return record if record and record.get("source") == networks.state(network, criterion).version(k) else None
 
 
 def multiply_adds(run: runs.Run, table: pd.DataFrame) -> pd.Series:
@@ -166,7 +164,7 @@ def faster(run: runs.Run, table: pd.DataFrame) -> pd.Series:
 def speeds(network: networks.LoadedRun, criterion: Criterion) -> pd.DataFrame:
     """All that was measured of the networks at the slider's positions: see `core.analysis.latency.measure`, with k."""
     run, parts = network.run, []
-    ks = networks.stops(network, criterion) if criterion.recovery == recovered.TRAINED else STOPS
+    ks = sorted({*STOPS, *networks.state(network, criterion).stops})
     for k in ks if run.speed_version() else ():
         record = speed_at(network, criterion, k)
         if record:

@@ -9,24 +9,16 @@ import contextlib
 import streamlit as st
 
 from core import links, runs
-from core.analysis.recovered import TRAINED
 from core.config import TrainingConfig
 from core.errors import KnownError, RunIdError
-from core.kernels import DEFAULT_SUPPORT, SUPPORTS
+from core.kernels import SUPPORTS
 from core.pruning import METHODS, RANKINGS, SCOPES
+from core.state import STATES
 from core.sweep import Criterion
 from pages.shared import frame
 
-STATES = {"as pruned": "none", "repaired": "repair", "trained on": TRAINED}
-"""What a network that was pruned can be, in words, and the recovery of a criterion that means it."""
 OPTIONS = {"method": METHODS, "state": tuple(STATES), "ranking": RANKINGS, "support": SUPPORTS, "scope": SCOPES}
-DEFAULTS = {
-    "method": "weight",
-    "state": "as pruned",
-    "ranking": "magnitude",
-    "support": DEFAULT_SUPPORT,
-    "scope": "layer",
-}
+DEFAULTS = {name: options[0] for name, options in OPTIONS.items()}
 
 
 def chosen() -> dict[str, str]:
@@ -80,16 +72,7 @@ def _write(name: str, value: str) -> None:
 
 def criterion(values: dict[str, str]) -> Criterion:
     """What to prune, by which ranking, and whether and how accuracy is won back; of what is `chosen`."""
-    method, recovery = values["method"], STATES[values["state"]]
-    if recovery == TRAINED:
-        return Criterion(method, recovery=TRAINED)
-    ranking = values["support" if recovery == "repair" else "ranking"]
-    return Criterion(method, ranking, values["scope"], recovery=recovery)
-
-
-def state_name(criterion: Criterion) -> str:
-    """As pruned, repaired or trained on, in words."""
-    return next(name for name, recovery in STATES.items() if recovery == criterion.recovery)
+    return STATES[values["state"]].chosen(values)
 
 
 def run_id() -> str | None:

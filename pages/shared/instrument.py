@@ -11,12 +11,11 @@ from typing import Any
 import streamlit as st
 
 from core.analysis.distributions import layer_names
-from core.analysis.recovered import TRAINED
 from core.charts.live import CURVE_HEIGHT, HISTOGRAM_HEIGHT, histogram_rows
 from core.charts.palette import GREY, METHOD_COLORS
-from core.config import DatasetSpec
 from core.pruning import Sparsity
-from core.sweep import RECOVERIES, REPAIR_STOPS, STOPS, Criterion
+from core.state import kind_of
+from core.sweep import STOPS, Criterion
 from pages.shared import background, component, frame, in_view, networks, wall
 
 PLOTLY_PATH = "library/plotly.min.js"
@@ -48,9 +47,11 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
     """
     scores = networks.live_scores(network, criterion)
     # Scores and repairs come in the background; the slider looks for new ones while there are any to come.
-    if view == "full" and criterion.recovery == "none" and scores.complete and {*REPAIR_STOPS} - scores.beside.keys():
+    beside = networks.state(network, criterion.beside)
+    if view == "full" and scores.complete and beside.is_repair and not scores.beside.keys() >= {*beside.stops}:
         # The numbers that stand beside come at leisure, and show where the slider rests next.
-        networks.request_repair(network.run.root, network.run.id, network.identity, criterion.repaired, BESIDE_FIRST)
+        wanted = [(criterion.beside, [BESIDE_FIRST]), *beside.wanted(criterion.beside)]
+        networks.request_scores(network.run.root, network.run.id, network.identity, wanted)
     waits = _waits(criterion, _position(network, criterion, news=False)[0], scores)
     st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 
@@ -62,9 +63,9 @@ def address_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
     fits = k is not None and (separable(criterion) or not k.by_layer)
     if not fits:
         k = Sparsity(networks.live_scores(network, criterion).furthest(network.dense.accuracy - WON_BACK_DROP))
-    if criterion.recovery == TRAINED:
-        # There are only these.
-        k = Sparsity(min(networks.stops(network, criterion), key=lambda stop: abs(stop - k.value)))
+    shown = networks.state(network, criterion)
+    if not shown.is_at_any_k:
+        k = Sparsity(min(shown.stops, key=lambda stop: abs(stop - k.value)))
     if said and not fits:
         each = f", or one for each of {len(network.kernels) - 1} hidden layers" if separable(criterion) else ""
         frame.say_ignored("k", said, f"a number from 0 to 1{each}", f"k = {k}")
@@ -75,7 +76,7 @@ def address_k(network: networks.LoadedRun, criterion: Criterion) -> Sparsity:
 
 def separable(criterion: Criterion) -> bool:
     """Whether each layer can have a k of its own."""
-    return criterion.scope == "layer" and criterion.recovery == "none"
+    return criterion.scope == "layer" and kind_of(criterion).is_instant
 
 
 def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details: tuple[str, ...], waits: bool) -> None:
@@ -91,7 +92,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
         measured = st.session_state.get("measured", {})
         if (measured.get("subject"), measured.get("key")) != (about, str(k)):
             measured = None
-            if criterion.recovery != "none":
+            if not kind_of(criterion).is_instant:
                 measured = None if moving else _kept(k, scores)
             elif not moving or _is_worth_measuring(criterion, k, scores):
                 measured = {"subject": about, **_measure(network, criterion, k)}
@@ -124,7 +125,7 @@ def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details:
             st.query_params["k"] = str(k)
             if any(st.session_state.get(name) for name in details):
                 st.rerun()
-        if criterion.recovery == "repair" and any(st.session_state.get(name) for name in details):
+        if kind_of(criterion).is_repair and any(st.session_state.get(name) for name in details):
             # What the details are about may have come to be meanwhile.
             there = about, k, k in scores.known
             if st.session_state.get("details_of") != there:
@@ -151,8 +152,8 @@ def _position(network: networks.LoadedRun, criterion: Criterion, news: bool = Tr
     about = subject(network, criterion)
     k = Sparsity.parse(at.get("key", ""), len(network.kernels) - 1)
     valid = at.get("subject") == about and k is not None and (separable(criterion) or not k.by_layer)
-    if criterion.recovery == TRAINED and valid:
-        valid = k in networks.stops(network, criterion)
+    shown = networks.state(network, criterion)
+    valid = valid and (shown.is_at_any_k or k in shown.stops)
     is_news = valid and st.session_state.get("heard") != at.get("serial")
     if valid and (is_news or at["moving"] or "k" not in st.query_params):
         if news:
@@ -192,7 +193,7 @@ def _kept(k: Sparsity, scores: networks.LiveScores) -> dict | None:
 
 def _lacks_repair(criterion: Criterion, k: Sparsity, scores: networks.LiveScores) -> bool:
     """Whether the slider shows repaired networks, and there are some to come."""
-    return criterion.recovery == "repair" and not (scores.complete and k in scores.known)
+    return kind_of(criterion).is_repair and not (scores.complete and k in scores.known)
 
 
 def _waits(criterion: Criterion, k: Sparsity, scores: networks.LiveScores) -> bool:
@@ -205,17 +206,13 @@ def _by_key(values: dict[float, Any] | None) -> dict[str, Any] | None:
     return None if values is None else {str(Sparsity(k)): value for k, value in values.items()}
 
 
-def _said(criterion: Criterion, scores: networks.LiveScores, spec: DatasetSpec) -> dict[float, str]:
-    """What the line under the numbers says: by k, what winning back cost."""
-    tested = f"scored on all {spec.test_size:,} test images."
-    said = {}
-    for k, (images, epochs, seconds) in scores.cost.items():
-        if criterion.recovery == "repair":
-            said[k] = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels, and {tested}"
-        else:
-            long = f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
-            said[k] = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s, and {tested}"
-    return said
+def _said(images: int, epochs: int, seconds: float, tested: int) -> str:
+    """What winning back cost: no epochs where nothing was trained."""
+    long = f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
+    how = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels"
+    if epochs:
+        how = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s"
+    return f"{how}, and scored on all {tested:,} test images."
 
 
 def _contract(
@@ -228,7 +225,7 @@ def _contract(
     problem: str | None,
 ) -> dict:
     """Everything that the browser is told; `assets/instrument/instrument.js` reads it as `data`."""
-    ranked = networks.rank_run(network, criterion)
+    ranked, shown = networks.rank_run(network, criterion), networks.state(network, criterion)
     hidden = network.kernels[:-1]
     names = layer_names(network.kernels)
     return {
@@ -242,21 +239,19 @@ def _contract(
         "of": "of each hidden layer" if criterion.scope == "layer" else "of all hidden layers together",
         # As pruned, repaired or trained on; `beside` is the accuracy in another state by key of k, and its name.
         "state": criterion.recovery,
-        "beside": {
-            "name": RECOVERIES["repair" if criterion.recovery == "none" else "none"],
-            "accuracy": _by_key(scores.beside),
-        },
-        "said": _by_key(_said(criterion, scores, network.config.spec)),
+        "beside": {"name": kind_of(criterion.beside).words, "accuracy": _by_key(scores.beside)},
+        # What the line under the numbers says, by key of k: what winning back cost.
+        "said": _by_key({k: _said(*cost, network.config.spec.test_size) for k, cost in scores.cost.items()}),
         # How it looks: where Plotly is, colours, pixels.
         "plotly": PLOTLY_PATH,
         "colors": {"method": METHOD_COLORS[criterion.method], "pruned": GREY},
         "heights": {"histograms": HISTOGRAM_HEIGHT * histogram_rows(len(hidden)), "curve": CURVE_HEIGHT},
         # The whole scale of the slider as keys, the same in every state; and whether any other k can be asked for.
         "scale": [str(Sparsity(stop)) for stop in STOPS],
-        "any": criterion.recovery != TRAINED,
+        "any": shown.is_at_any_k,
         # Where the slider stops, as keys. For each stop of the scale and each layer: what its histogram loses, how many
         # of its weights are zero, and the smallest that survives.
-        "stops": [str(Sparsity(stop)) for stop in networks.stops(network, criterion)],
+        "stops": [str(Sparsity(stop)) for stop in shown.stops],
         "taken": ranked.taken,
         "zeroed": ranked.zeroed,
         "thresholds": ranked.thresholds,
@@ -301,7 +296,7 @@ def _scored(
 def _coming(
     network: networks.LoadedRun, criterion: Criterion, k: Sparsity, scores: networks.LiveScores, problem: str | None
 ) -> dict | None:
-    if criterion.recovery != "repair" or k in scores.known:
+    if k in scores.known or not kind_of(criterion).is_repair:
         return None
     ranks = networks.rank_run(network, criterion).ranks
     by_layer = criterion.scope == "layer"

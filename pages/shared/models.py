@@ -3,7 +3,6 @@
 import streamlit as st
 
 from core import jobs
-from core.analysis import recovered
 from core.exports.models import FORMATS, STAGES, Exported, Subject, find
 from core.pruning import Sparsity
 from core.sweep import Criterion
@@ -37,15 +36,11 @@ def show(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None
 
 def subject_of(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> Subject | None:
     """What is exported; None if it is not there: one that is to be repaired, or trained on, first."""
-    run = network.run
-    if k == 0:
-        return Subject(run)
-    if criterion.recovery == recovered.TRAINED:
-        child = recovered.trained_on(run, criterion.method).get(k)
-        return Subject(child) if child else None
-    if criterion.recovery == "repair" and not run.network_version(criterion.key(k)):
+    shown = networks.state(network, criterion)
+    if shown.version(k) is None:
         return None
-    return Subject(run, criterion, k)
+    run = shown.run_at(k)
+    return Subject(run) if k == 0 or run != network.run else Subject(run, criterion, k)
 
 
 def _at_work(subject: Subject) -> list[str]:

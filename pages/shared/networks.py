@@ -1,8 +1,7 @@
 """Trained networks and their scores as the pages need them, loaded once and shared by all sessions."""
 
 import dataclasses
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ import pandas as pd
 import streamlit as st
 
 from core import datasets, jobs, limits, log, runs, scoring
-from core.analysis import recovered, wall
 from core.analysis.distributions import Distribution, counts_within, distributions, layer_names, thresholds_at
 from core.charts import live
 from core.config import Config
 from core.errors import DatasetError, KnownError, RunError
 from core.evaluation import Examination, Score, examine
-from core.pruning import METHODS, AnySparsity, Ranks, Sparsity
+from core.pruning import AnySparsity, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
-from core.sweep import REPAIR_STOPS, STOPS, Criterion, random_baseline
+from core.state import State, kind_of, state_of, trained_by
+from core.sweep import STOPS, Criterion, random_baseline
 
 RECOVERED_REACH = {"weight": 4.0, "unit": 2.25}
 """How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
@@ -110,7 +109,7 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
     ranks = criterion.as_pruned.rank(_network.kernels, _network.activations)
-    layers = distributions(ranks, 1.0 if criterion.recovery == "none" else RECOVERED_REACH[criterion.method])
+    layers = distributions(ranks, 1.0 if kind_of(criterion).is_instant else RECOVERED_REACH[criterion.method])
     taken = [ranks.taken(k) for k in STOPS]
     zeroed = [ranks.zeroed(_network.kernels, k) for k in STOPS]
     thresholds = [thresholds_at(layers, counts) for counts in taken]
@@ -144,82 +143,57 @@ class LiveScores:
         return max((k for k, (reached, _) in self.known.items() if reached >= accuracy), default=0.0)
 
 
-def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
-    """The scores of a run, read again only when there are new ones."""
-    run = network.run
-    return _live_scores(run.root, run.id, network.identity, criterion, version(network))
+def state(network: LoadedRun, criterion: Criterion) -> State:
+    """The networks by a criterion; what was found among all runs is taken for true for a while."""
+    return _state(network.run.root, network.run.id, network.identity, criterion)
 
 
-def version(network: LoadedRun) -> str:
-    """What changes whenever scores of a run, or networks that were trained on from it, do."""
-    run = network.run
-    children = [_children(run.root, run.id, method) for method in METHODS]
-    return f"{run.sweep_version()}-{run.network_version()}-{zlib.crc32(repr(children).encode()):x}"
-
-
-@st.cache_data(ttl=CHILDREN_SECONDS, max_entries=20, show_spinner=False)
-def _children(root: Path, run_id: str, method: str) -> tuple:
-    """The k that networks were trained on at, each with the identity of its run."""
-    found = recovered.trained_on(runs.open_run(run_id, root), method)
-    return tuple((k, child.identity()) for k, child in found.items())
+@st.cache_resource(ttl=CHILDREN_SECONDS, max_entries=20, show_spinner=False)
+def _state(root: Path, run_id: str, identity: str, criterion: Criterion) -> State:
+    return state_of(runs.open_run(run_id, root), criterion)
 
 
 def look_again() -> None:
     """Forget what was found among all runs: a training has just ended."""
-    _children.clear()
+    _state.clear()
+
+
+def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
+    """The scores of a run, read again only when there are new ones."""
+    run, version = network.run, state(network, trained_by(criterion.method)).scores_version()
+    return _live_scores(run.root, run.id, network.identity, criterion, version, network)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _live_scores(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> LiveScores:
-    run = runs.open_run(run_id, root)
-    table = scoring.known_of(run)
-    trained = recovered.scores(run, Criterion(criterion.method, recovery=recovered.TRAINED))
-    rows = trained if criterion.recovery == recovered.TRAINED else criterion.select(table)
-    total, missing = 0, 0
-    if criterion.recovery == "none":
-        wanted = scoring.fine_curve()
-        total = scoring.count(scoring.unscored(pd.DataFrame(), wanted))
-        missing = scoring.count(scoring.unscored_of(run, wanted, True))
-    elif criterion.recovery == "repair":
-        total, missing = len(REPAIR_STOPS), len(criterion.missing(table, REPAIR_STOPS))
-    other = (criterion.repaired if criterion.recovery == "none" else criterion.as_pruned).select(table)
-    cost = {row.sparsity: (row.images, row.epochs, row.seconds) for row in rows.itertuples()}
-    known = {row.sparsity: [row.accuracy, row.loss] for row in rows.itertuples()}
-    if criterion.recovery == recovered.TRAINED:
-        result = run.ended_with()
-        known[0.0] = [result.test_accuracy, result.test_loss]
+def _live_scores(
+    root: Path, run_id: str, identity: str, criterion: Criterion, version: str, _network: LoadedRun
+) -> LiveScores:
+    table = scoring.known_of(_network.run)
+    shown, trained = state(_network, criterion), state(_network, trained_by(criterion.method)).scores()
+    rows, wanted = [*shown.scores().itertuples()], shown.wanted(criterion)
+    total = scoring.count(scoring.unscored(pd.DataFrame(), wanted))
+    missing = scoring.count(scoring.unscored_of(_network.run, wanted, with_predictions=shown.is_instant))
     return LiveScores(
-        known=known,
-        beside={row.sparsity: row.accuracy for row in other.itertuples()},
-        cost={} if criterion.recovery == "none" else cost,
+        known={row.sparsity: [row.accuracy, row.loss] for row in rows},
+        beside={row.sparsity: row.accuracy for row in criterion.beside.select(table).itertuples()},
+        cost={row.sparsity: (row.images, row.epochs, row.seconds) for row in rows if row.images},
         curve=live.live_curve(table, criterion, random_baseline(table, criterion.method), trained).to_plotly_json(),
         done=total - missing,
         total=total,
     )
 
 
-def stops(network: LoadedRun, criterion: Criterion) -> list[float]:
-    """The positions of the slider."""
-    run = network.run
-    return _stops(run.root, run.id, network.identity, criterion, version(network))
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> list[float]:
-    return list(recovered.stops(runs.open_run(run_id, root), criterion))
-
-
 def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
     """The keys of the slider's positions whose predictions are known, which the browser asks for itself."""
-    run = network.run
-    return _known_stops(run.root, run.id, network.identity, criterion, version(network))
+    run, shown = network.run, state(network, criterion)
+    return _known_stops(run.root, run.id, network.identity, criterion, shown.scores_version(), shown)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _known_stops(root: Path, run_id: str, identity: str, criterion: Criterion, version: str) -> list[str]:
-    run = runs.open_run(run_id, root)
-    known = wall.known_stops(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
-    return [str(Sparsity(k)) for k in known]
+def _known_stops(
+    root: Path, run_id: str, identity: str, criterion: Criterion, version: str, _shown: State
+) -> list[str]:
+    return [*_shown.at_stops()]
 
 
 def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, dict] | None:
@@ -228,37 +202,24 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, di
     `zeroed` says how many weights are zero, `bars` is the histogram of the weights, or units, that are left; one each a
     hidden layer.
     """
-    if criterion.recovery == "none":
+    run, shown = network.run, state(network, criterion)
+    if shown.is_instant:
         return None
-    run = network.run
-    sources = {k: source(network, criterion, k) for k in live_scores(network, criterion).known}
+    versions = {k: shown.version(k) for k in live_scores(network, criterion).known}
     found = {
-        k: _kept_layers(run.root, run.id, source, criterion, k, network)
-        for k, source in sources.items()
-        if source is not None
+        k: _kept_layers(run.root, run.id, version, criterion, k, network)
+        for k, version in versions.items()
+        if version is not None
     }
     return {k: layers for k, layers in found.items() if layers is not None}
 
 
-def source(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> str | None:
-    """As `core.analysis.recovered.source`; what was trained on is looked for every other second.
-
-    None if there is no such network: that there is none must not be remembered.
-    """
-    if k == 0 or criterion.recovery == "none":
-        return network.identity
-    if criterion.recovery == recovered.TRAINED:
-        return dict(_children(network.run.root, network.run.id, criterion.method)).get(k)
-    version = network.run.network_version(criterion.key(k))
-    return f"{network.identity} {version}" if version else None
-
-
 @st.cache_resource(max_entries=400, show_spinner="Reading the recovered networks…")
 def _kept_layers(
-    root: Path, run_id: str, source: str, criterion: Criterion, k: float, _network: LoadedRun
+    root: Path, run_id: str, version: str, criterion: Criterion, k: float, _network: LoadedRun
 ) -> dict | None:
     try:
-        kept = _kept(root, run_id, source, criterion, Sparsity(k), _network)
+        kept = kernels_at(_network, criterion, k)
     except RunError:
         return None  # said where it is looked at; the other ones are whole
     if kept is None:
@@ -277,26 +238,27 @@ def kernels_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> list
     Raises:
         RunError: if its file is damaged.
     """
-    if criterion.recovery == "none":
-        return rank_run(network, criterion).ranks.prune(network.kernels, k)
-    of = source(network, criterion, k)
-    return None if of is None else _kept(network.run.root, network.run.id, of, criterion, Sparsity.of(k), network)
+    # That there is no such network must not be remembered.
+    version = state(network, criterion).version(k)
+    return version and _kernels_at(network.run.root, network.run.id, version, criterion, Sparsity.of(k), network)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _kept(
-    root: Path, run_id: str, source: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
+def _kernels_at(
+    root: Path, run_id: str, version: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
 ) -> list[np.ndarray] | None:
-    if k == 0:
-        return _network.kernels
-    return recovered.kernels(runs.open_run(run_id, root), criterion, k)
+    def prune(k: Sparsity) -> list[np.ndarray]:
+        return rank_run(_network, criterion).ranks.prune(_network.kernels, k)
+
+    return state(_network, criterion).network(k, prune)
 
 
 def predicted(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> np.ndarray | None:
     """The predicted class of every test image; None if the network is not repaired, or trained on, at this k."""
-    if criterion.recovery == "none":
+    shown = state(network, criterion)
+    if shown.is_instant:
         return examined(network, criterion, k).predictions
-    return recovered.predictions(network.run, criterion).get(criterion.key(k))
+    return shown.predictions().get(str(Sparsity.of(k)))
 
 
 def examined(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> Examination:
@@ -332,18 +294,8 @@ def request_scores(root: Path, run_id: str, identity: str, wanted: Sequence) -> 
     Returns:
         Why that cannot be, if it cannot.
     """
-    return _refused(jobs.start_scoring, runs.open_run(run_id, root), wanted)
-
-
-@st.cache_resource(max_entries=100, ttl=REQUEST_SECONDS, show_spinner=False)
-def request_repair(root: Path, run_id: str, identity: str, criterion: Criterion, k: float) -> str | None:
-    """As `request_scores`, for a repaired network at that k, and then for those at the stops of the slider."""
-    return _refused(jobs.start_repair, runs.open_run(run_id, root), criterion, k, True)
-
-
-def _refused(start: Callable[..., None], run: runs.Run, *what: object) -> str | None:
     try:
-        start(run, *what)
+        jobs.start_scoring(runs.open_run(run_id, root), wanted)
     except KnownError as error:
         log.failure(error)
         return str(error)

@@ -5,12 +5,13 @@ import contextlib
 import streamlit as st
 
 from core import jobs, runs
-from core.analysis import recovered
 from core.charts import interactive
 from core.config import RECOVERY, STARTS, RecoveryConfig
 from core.errors import ConfigError, KnownError
 from core.pruning import Sparsity
 from core.runs import Phase
+from core.state import FineTuned, children, kind_of
+from core.sweep import Criterion
 from pages.shared import actions, choice, frame, networks, progress
 
 HOWS = {
@@ -23,25 +24,31 @@ DEFAULT_K, DEFAULT_EPOCHS = 0.95, 12
 REFRESH_SECONDS = 1.0
 
 
-def show(network: networks.LoadedRun, method: str) -> bool:
-    """What is being trained on from a network, what can be, and what came out.
+def show(network: networks.LoadedRun, criterion: Criterion) -> bool:
+    """What is being trained on from a network, what can be, and what came out; nothing for other criteria.
 
     Returns:
         Whether there is a network that was trained on by this method, so that the slider has somewhere to go.
     """
-    parent = recovered.parent_of(network.run)
+    if kind_of(criterion) is not FineTuned:
+        return True
+    parent = getattr(network.config, "parent", None)
     if parent is not None:
         st.info(
             f"This network was trained on itself: {frame.verbatim(network.config.recipe)}. Train its parent on "
             "instead.",
             icon=":material/info:",
         )
-        made = {"method": network.config.method, "state": "trained on", "k": str(Sparsity(network.config.sparsity))}
-        frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent.id)} | made)
+        made = {
+            "method": network.config.method,
+            "state": kind_of(criterion).words,
+            "k": str(Sparsity(network.config.sparsity)),
+        }
+        frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent)} | made)
         return False
-    running = [child for child in recovered.children(network.run) if child.is_training()]
-    ks = networks.stops(network, choice.TRAINED_BY[method])[1:]
-    chosen, ended = offer(network, method, first=not ks and not running), ended_early(network)
+    running = [child for child in children(network.run) if child.is_training()]
+    ks = networks.state(network, criterion).stops[1:]
+    chosen, ended = offer(network, criterion.method, first=not ks and not running), ended_early(network)
     for run in {*ended, *chosen}:
         actions.show_failure(run)
     for child in ended:
@@ -117,7 +124,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
 def ended_early(network: networks.LoadedRun) -> list[runs.Run]:
     """Trainings of this network that came to nothing, and were not discarded."""
     found = []
-    for child in recovered.children(network.run):
+    for child in children(network.run):
         training = child.training()
         if training and training.phase.has_ended and not child.is_complete():
             found.append(child)
@@ -186,10 +193,8 @@ def watch(ids: list[str]) -> None:
                     )
 
 
-def link_to_own_page(network: networks.LoadedRun, method: str, k: Sparsity) -> None:
-    """The way to the run of its own that the slider stands on."""
-    child = recovered.trained_on(network.run, method).get(k)
-    if child:
-        frame.link_to(
-            "pruning", "Open this network as a run of its own", {"run": choice.address_of(child.id), "k": "0"}
-        )
+def link_to_own_page(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
+    """The way to the run of its own that the slider stands on, if it does."""
+    run = networks.state(network, criterion).run_at(k)
+    if run not in (None, network.run):
+        frame.link_to("pruning", "Open this network as a run of its own", {"run": choice.address_of(run.id), "k": "0"})

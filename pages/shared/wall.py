@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from core import runs
-from core.analysis import recovered, wall
-from core.analysis.drawing import answers, read
+from core.analysis import wall
+from core.analysis.drawing import read
 from core.charts import interactive
 from core.errors import KnownError
-from core.kernels import SUPPORTS
-from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
+from core.pruning import METHODS, SCOPES, Sparsity
+from core.state import BY_KEY, state_of
 from core.sweep import Criterion
 from pages.shared import component, networks
 
@@ -48,7 +48,7 @@ def serve(request: Request) -> Response:
         criterion = _criterion(request.query_params.get("criterion", ""))
         if what == "predictions" and criterion is not None:
             headers["Content-Encoding"] = "gzip"
-            packed = wall.packed(recovered.predictions(run, criterion), criterion, recovered.stops(run, criterion))
+            packed = wall.packed(state_of(run, criterion).at_stops())
             return Response(packed, media_type="application/octet-stream", headers=headers)
     except KnownError as error:
         return PlainTextResponse(str(error), 404)
@@ -64,10 +64,11 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Spars
         tall: whether it fills the height of the screen.
     """
     spec = network.config.spec
-    known = networks.known_stops(network, criterion)
+    known, shown = networks.known_stops(network, criterion), networks.state(network, criterion)
     folder = f"wall/{network.run.id}/{quote(network.identity, safe='')}"
     # Not of the whole run: scores of other criteria come and go, and the predictions are a megabyte.
-    version = f"{zlib.crc32(','.join(known).encode()):x}" if criterion.recovery == "none" else networks.version(network)
+    versions = ",".join(f"{key} {shown.version(float(key))}" for key in known)
+    version = f"{zlib.crc32(versions.encode()):x}"
     choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
     if str(k) not in known:
@@ -86,7 +87,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Spars
             "columns": wall.columns(spec.test_size),
             "side": spec.side,
             "classes": spec.classes,
-            "stops": [str(Sparsity(stop)) for stop in networks.stops(network, criterion)],
+            "stops": [str(Sparsity(stop)) for stop in shown.stops],
             # What is predicted at a k that is no known stop, or None.
             "measured": measured,
             "picked": _picked(spec.test_size),
@@ -117,7 +118,8 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
     if image is None:
         return
     test = networks.test_split(network.config.dataset)
-    stops, rows = _probabilities(network.run.id, networks.version(network), criterion, image, network)
+    version = networks.state(network, criterion).scores_version()
+    stops, rows = _probabilities(network.run.id, network.identity, version, criterion, image, network)
     st.plotly_chart(
         interactive.class_probabilities(stops, rows, spec.classes, int(test.labels[image])),
         key="image_probabilities",
@@ -132,15 +134,12 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 @st.cache_data(max_entries=50, show_spinner="Asking the network at every sparsity…")
 def _probabilities(
-    run_id: str, version: str, criterion: Criterion, image: int, _network: networks.LoadedRun
+    run_id: str, identity: str, version: str, criterion: Criterion, image: int, _network: networks.LoadedRun
 ) -> tuple[list[float], np.ndarray]:
     """The stops at which there is a network, and the softmax of one image at each, of shape (stops, classes)."""
     pixels = networks.test_split(_network.config.dataset).images[image]
-    stops = networks.stops(_network, criterion)
-    if criterion.recovery == "none":
-        return stops, answers(_network.kernels, networks.rank_run(_network, criterion).ranks, pixels, stops)
     known, rows = [], []
-    for k in stops:
+    for k in networks.state(_network, criterion).stops:
         # One at a time: each is as large as the network.
         kernels = networks.kernels_at(_network, criterion, k)
         if kernels is not None:
@@ -159,6 +158,6 @@ def _criterion(key: str) -> Criterion | None:
         criterion, _ = Criterion.parse(key)
     except ValueError:
         return None
-    names = RANKINGS if criterion.recovery == "none" else SUPPORTS
-    known = criterion.method in METHODS and criterion.ranking in names and criterion.scope in SCOPES
-    return criterion if known and criterion.recovery in ("none", "repair", recovered.TRAINED) else None
+    state = BY_KEY.get(criterion.recovery)
+    known = state and criterion.method in METHODS and criterion.ranking in state.rankings and criterion.scope in SCOPES
+    return criterion if known and criterion.recovery == state.keys[0] else None

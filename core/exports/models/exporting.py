@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.analysis import recovered
 from core.datasets import Split, load_dataset
 from core.errors import ExportError, RunError
 from core.exports.models import keras
@@ -19,8 +18,9 @@ from core.network import Network, as_network
 from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
-from core.scoring import repaired_curve, score_run
-from core.sweep import Criterion
+from core.scoring import score_run
+from core.state import kind_of, state_of
+from core.sweep import RECOVERIES, Criterion
 
 STAGES = ("Reading the network", "Repairing it", "Converting", "Opening the file and scoring it on all test images")
 """What the making of a file goes through, in this order; what is there already is left out."""
@@ -49,8 +49,8 @@ class Subject:
     def state(self) -> str:
         """dense, as pruned, repaired or trained on."""
         if self.criterion is None:
-            return "trained on" if hasattr(self.run.config(), "parent") else "dense"
-        return {"none": "as pruned", "repair": "repaired"}[self.criterion.recovery]
+            return RECOVERIES["finetune"] if hasattr(self.run.config(), "parent") else "dense"
+        return kind_of(self.criterion).words
 
     def file_name(self, form: str) -> str:
         """What a file of it is called where it is taken to."""
@@ -71,11 +71,8 @@ class Subject:
         flags = [f"--run={self.run.id}", f"--format={form}", f"--output_dir={self.run.root.resolve()}"]
         if self.criterion is None:
             return flags
-        repaired = self.criterion.recovery == "repair"
-        chosen = [f"--support={self.criterion.ranking}", "--repair"] if repaired else []
-        chosen = chosen or [f"--ranking={self.criterion.ranking}"]
-        pruned = [f"--method={self.criterion.method}", f"--sparsity={self.sparsity}"]
-        return [*flags, *pruned, *chosen, f"--scope={self.criterion.scope}"]
+        kind = kind_of(self.criterion)
+        return [*flags, f"--sparsity={self.sparsity}", *kind.flags(self.criterion), *["--repair"] * kind.is_repair]
 
 
 _EXPORT_BYTES_A_WEIGHT, _EXPORT_BYTES_BESIDE = 8, 2**22
@@ -195,12 +192,12 @@ def _network(subject: Subject, report: Callable[[str], object]) -> Network:
     run, criterion = subject.run, subject.criterion
     if criterion is None:
         return run.network()
-    if criterion.recovery == "repair" and run.network(criterion.key(subject.sparsity)) is None:
+    state = state_of(run, criterion)
+    if state.version(subject.sparsity) is None:
         report(STAGES[1])
-        wanted = repaired_curve(criterion.method, criterion.ranking, criterion.scope, [subject.sparsity.value])
-        for _ in score_run(run, wanted):
+        for _ in score_run(run, [(criterion, [subject.sparsity.value])]):
             pass
-    return as_network(recovered.network(run, criterion, subject.sparsity))
+    return as_network(state.network(subject.sparsity))
 
 
 def _make(subject: Subject, form: Format, network: Network, report: Callable[[str], object]) -> tuple[dict, bytes]:

@@ -259,6 +259,8 @@ def test_a_table_of_what_is_not_scored_is_empty_cells(kernels):
 def test_what_is_no_k_in_an_address_is_none(text):
     assert Sparsity.parse(text, 2) is None
     assert Sparsity.parse(str(Sparsity.of([0.25, 1 / 3])), 2) == (0.25, 0.3333333333)
+    # Of more digits than a text has, only those count.
+    assert Sparsity.parse("0.33333333333333", 2) == 0.3333333333
 
 
 def test_the_same_network_pruned_by_another_criterion_is_ranked_anew(kernels):

@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import filelock
 import numpy as np
@@ -232,17 +233,10 @@ class Run:
         return version_of(path)
 
     def keep_network(self, key: str, network: Network | Kernels, identity: str | None) -> None:
-        """Keep a repaired network, unless the run has been replaced since it was made.
-
-        Raises:
-            RunError: if it cannot be written.
-        """
-        path = layout.repaired(self.folder, key)
-        with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
-            if self.is_still(identity):
-                make_folder(path.parent)
-                # Most of it is zeros.
-                write_atomic(path, lambda file: np.savez_compressed(file, **as_network(network).arrays))
+        """Keep a repaired network; see `keep`."""
+        arrays = as_network(network).arrays
+        # Most of it is zeros.
+        self.keep({layout.repaired(self.folder, key): lambda file: np.savez_compressed(file, **arrays)}, identity)
 
     def speed(self, key: str) -> dict | None:
         """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
@@ -250,16 +244,29 @@ class Run:
         return read_speed(layout.speed(self.folder, key))
 
     def keep_speed(self, key: str, record: dict, identity: str | None) -> None:
-        """Keep how fast a network was, unless the run has been replaced since.
+        """Keep how fast a network was; see `keep`."""
+        self.keep({layout.speed(self.folder, key): json.dumps(record, indent=1)}, identity)
+
+    def keep(self, files: Mapping[Path, str | Callable[[IO[bytes]], object]], identity: str | None) -> bool:
+        """Write files that were made of the network, in this order, unless the run has been replaced since.
+
+        Args:
+            files: by their paths in the folder of the run: text, or what writes into the open file.
+            identity: of the network that they were made of.
+
+        Returns:
+            Whether they are kept.
 
         Raises:
-            RunError: if it cannot be written.
+            RunError: if one cannot be written.
         """
-        path = layout.speed(self.folder, key)
-        with os_errors_as(f"write to {path.parent}"), self.lock("sweep", timeout=30):
-            if self.is_still(identity):
+        with os_errors_as(f"write to {self.folder}"), self.lock("sweep", timeout=30):
+            if not self.is_still(identity):
+                return False
+            for path, content in files.items():
                 make_folder(path.parent)
-                write_text(path, json.dumps(record, indent=1))
+                (write_text if isinstance(content, str) else write_atomic)(path, content)
+            return True
 
     def speed_version(self) -> int:
         """A number that changes whenever a measurement of speed comes in; 0 without any."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from core.errors import RunError
-from core.files import make_folder, os_errors_as, own_files, read_bytes, write_atomic, write_text
+from core.files import os_errors_as, own_files, read_bytes
 from core.kernels.smallest import LARGEST_BYTES
 from core.runs import layout
 from core.runs.records import parse_record
@@ -45,17 +45,10 @@ class SmallestFile:
 
 
 def keep_smallest(run: Run, made: SmallestFile, file: bytes) -> None:
-    """Keep a smallest file with its run, unless that has been replaced since.
-
-    Raises:
-        RunError: if it cannot be written.
-    """
+    """Keep a smallest file with its run; see `Run.keep`."""
     path = layout.smallest(run.folder, made.name)
-    with os_errors_as(f"write to {path.parent}"), run.lock("sweep", timeout=30):
-        if run.is_still(made.source):
-            make_folder(path.parent)
-            write_atomic(path, lambda out: out.write(file))
-            write_text(layout.smallest_record(path), json.dumps(dataclasses.asdict(made), indent=1))
+    record = json.dumps(dataclasses.asdict(made), indent=1)
+    run.keep({path: lambda out: out.write(file), layout.smallest_record(path): record}, made.source)
 
 
 def smallest_files(run: Run) -> list[SmallestFile]:

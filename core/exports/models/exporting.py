@@ -12,7 +12,7 @@ from core.errors import ExportError, RunError
 from core.exports.models import keras
 from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, check_about, check_same
-from core.files import make_folder, os_errors_as, read_bytes, write_atomic, write_text
+from core.files import read_bytes
 from core.kernels import DEFAULT_SUPPORT, Compacted, compact
 from core.network import Network, as_network
 from core.pruning import AnySparsity, Sparsity
@@ -177,13 +177,10 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
     identity = run.identity()
     report(STAGES[0])
     record, data = _make(subject, FORMATS[form], _network(subject, report), report)
-    with os_errors_as(f"write to {run.folder}"), run.lock("sweep", timeout=30):
-        if not run.is_still(identity):
-            raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
-        path = layout.exported(run.folder, subject.kept_name(form))
-        make_folder(path.parent)
-        write_atomic(path, lambda file: file.write(data))
-        write_text(layout.export_record(path), json.dumps(record, indent=2))
+    path = layout.exported(run.folder, subject.kept_name(form))
+    files = {path: lambda file: file.write(data), layout.export_record(path): json.dumps(record, indent=2)}
+    if not run.keep(files, identity):
+        raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
     return Exported(path=path, **record)
 
 

@@ -368,7 +368,7 @@ def test_the_page_follows_the_making(own_run, monkeypatch):
 
 
 def test_a_second_tab_shows_what_is_being_made(own_run, monkeypatch):
-    monkeypatch.setattr(jobs, "smallest_progress", lambda run: runs.Work(0, 2, epochs=6, sizes="700,2048", seed=5))
+    monkeypatch.setattr(jobs, "work_on", lambda run, what: runs.Work(0, 2, epochs=6, sizes="700,2048", seed=5))
     app = page(own_run)
     assert not app.exception
     assert app.multiselect(key="tiny_bytes").value == ["700", 2_048]

@@ -158,9 +158,13 @@ class Repaired(State):
 
     def version(self, k: AnySparsity) -> str | None:
         if k == 0:
-            return self.run.identity()
+            return self._identity
         version = self.run.network_version(self.criterion.key(k))
-        return f"{self.run.identity()} {version}" if version else None
+        return f"{self._identity} {version}" if version else None
+
+    @cached_property
+    def _identity(self) -> str | None:
+        return self.run.identity()
 
 
 class FineTuned(State):
@@ -205,8 +209,12 @@ class FineTuned(State):
         return self.run if k == 0 else self.children.get(k)
 
     def scores_version(self) -> str:
+        return f"{super().scores_version()}-{self._children_version}"
+
+    @cached_property
+    def _children_version(self) -> str:
         children = [(k, child.identity()) for k, child in self.children.items()]
-        return f"{super().scores_version()}-{zlib.crc32(repr(children).encode()):x}"
+        return f"{zlib.crc32(repr(children).encode()):x}"
 
     def predictions(self) -> Predictions:
         own = {str(Sparsity(k)): child.predictions().get(_DENSE) for k, child in self.children.items()}

@@ -1,6 +1,7 @@
 """Trained networks and their scores as the pages need them, loaded once and shared by all sessions."""
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -183,8 +184,9 @@ def _live_scores(
     )
 
 
-def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
-    """The keys of the slider's positions whose predictions are known, which the browser asks for itself."""
+def known_stops(network: LoadedRun, criterion: Criterion) -> tuple[list[str], str]:
+    """The keys of the slider's positions whose predictions are known, which the browser asks for itself, and what
+    changes whenever one of them does. That is not all of the run: scores of other criteria come and go."""
     run, shown = network.run, state(network, criterion)
     return _known_stops(run.root, run.id, network.identity, criterion, shown.scores_version(), shown)
 
@@ -192,8 +194,9 @@ def known_stops(network: LoadedRun, criterion: Criterion) -> list[str]:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _known_stops(
     root: Path, run_id: str, identity: str, criterion: Criterion, version: str, _shown: State
-) -> list[str]:
-    return [*_shown.at_stops()]
+) -> tuple[list[str], str]:
+    keys = [*_shown.at_stops()]
+    return keys, f"{zlib.crc32(','.join(f'{key} {_shown.version(float(key))}' for key in keys).encode()):x}"
 
 
 def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, dict] | None:

@@ -3,7 +3,6 @@ itself; this file hands it the images and the predictions, and answers what it c
 
 import base64
 import functools
-import zlib
 from urllib.parse import quote
 
 import numpy as np
@@ -64,11 +63,8 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Spars
         tall: whether it fills the height of the screen.
     """
     spec = network.config.spec
-    known, shown = networks.known_stops(network, criterion), networks.state(network, criterion)
+    known, version = networks.known_stops(network, criterion)
     folder = f"wall/{network.run.id}/{quote(network.identity, safe='')}"
-    # Not of the whole run: scores of other criteria come and go, and the predictions are a megabyte.
-    versions = ",".join(f"{key} {shown.version(float(key))}" for key in known)
-    version = f"{zlib.crc32(versions.encode()):x}"
     choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
     if str(k) not in known:
@@ -87,7 +83,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Spars
             "columns": wall.columns(spec.test_size),
             "side": spec.side,
             "classes": spec.classes,
-            "stops": [str(Sparsity(stop)) for stop in shown.stops],
+            "stops": [str(Sparsity(stop)) for stop in networks.state(network, criterion).stops],
             # What is predicted at a k that is no known stop, or None.
             "measured": measured,
             "picked": _picked(spec.test_size),

@@ -68,7 +68,7 @@ def chosen_subject() -> Subject:
         if values.sparsity is not None or values.repair:
             raise ConfigError(f"--method: expected one of {', '.join(METHODS)} to prune by. Received nothing.")
         return Subject(run)
-    layers = len(run.config().layer_shapes) - 1
+    layers = len(run.layers().layers) - 1
     k = Sparsity.parse(values.sparsity or "", layers)
     if k is None:
         raise ConfigError(
@@ -88,15 +88,15 @@ def summary(exported: Exported, subject: Subject) -> str:
     about = exported.about
     return (
         f"{exported.bytes:,} bytes, {exported.against_dense}; {about['parameters']:,} parameters of "
-        f"{subject.run.config().parameter_count:,}. Its own reader scores {about['test_accuracy']:.2%} on all "
+        f"{subject.run.layers().weights:,}. Its own reader scores {about['test_accuracy']:.2%} on all "
         f"{about['test_images']:,} test images."
     )
 
 
 def usage(subject: Subject, form: str, file: str) -> str:
     """How the file is used, in a few lines of Python."""
-    shapes = subject.run.config().layer_shapes
-    return FORMATS[form].usage(file, shapes[0][0], len(shapes))
+    network = subject.run.layers()
+    return FORMATS[form].usage(file, network.inputs, len(network.layers))
 
 
 def _exported(subject: Subject, form: str) -> Exported:

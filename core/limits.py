@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from core import settings
-from core.config import Config
 from core.errors import ConfigError, DiskFullError, NotAllowedError, TooManyError
 from core.files import free_space
 
@@ -42,10 +41,11 @@ def check_may_change(what: str) -> None:
         )
 
 
-def check_size(config: Config, what: str = "trained") -> None:
-    """Refuse a network that is too large for this server: arrays of the size that a configuration says are made of it.
+def check_size(weights: int, what: str = "trained") -> None:
+    """Refuse a network that is too large for this server.
 
     Args:
+        weights: how many it has.
         what: that which is to be done with it.
 
     Raises:
@@ -53,10 +53,10 @@ def check_size(config: Config, what: str = "trained") -> None:
         ConfigError: if that is not a number.
     """
     most = limit(settings.MAX_WEIGHTS)
-    if config.parameter_count > most:
+    if weights > most:
         raise NotAllowedError(
             f"This network is too large to be {what} here. Expected at most {most:,} weights. "
-            f"Received: {config.parameter_count:,}. Choose one of fewer or narrower hidden layers, or raise "
+            f"Received: {weights:,}. Choose one of fewer or narrower hidden layers, or raise "
             f"{settings.MAX_WEIGHTS}."
         )
 

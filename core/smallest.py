@@ -180,7 +180,7 @@ def _of_accuracy(run: Run, data: Dataset, accuracy: float, tell: Callable[[Work]
 
 
 def _in_words(run: Run, made: SmallestFile) -> str:
-    large = 4 * run.config().parameter_count
+    large = 4 * run.layers().weights
     return (
         f"{made.bytes:,} bytes, {large / made.bytes:,.0f} times smaller than the {large:,} bytes of the weights of the "
         f"large network; {made.weights:,} numbers are not zero. Accuracy {made.test_accuracy:.2%} on the test images, "

@@ -66,7 +66,7 @@ def main(_: list[str]) -> None:
     if not run.is_complete():
         raise RunError(f"There is no complete run {run.id} in {run.root} to measure. Train it first.")
     criterion = BY_KEY[values.recovery].chosen(values.flag_values_dict())
-    sparsities = chosen_sparsities(values.sparsity, len(run.config().layer_shapes) - 1)
+    sparsities = chosen_sparsities(values.sparsity, len(run.layers().layers) - 1)
     stopped = "The measurement was stopped; what was measured until then is kept."
     work = turns.Work(str(run.root), run.id, turns.SPEED, time.time())
     with (

@@ -30,7 +30,7 @@ def show(run: runs.Run) -> None:
     config, first = network.config, "weights" if criterion.method == "weight" else "units"
     state = "" if kind_of(criterion).is_instant else f"; {kind_of(criterion).words}"
     st.caption(
-        f"**{frame.plain(choice.run_labels([run.id])[run.id])}**: a network of {config.parameter_count:,} weights, "
+        f"**{frame.plain(choice.run_labels([run.id])[run.id])}**: a network of {run.layers().weights:,} weights, "
         f"trained here on {config.spec.title}. Move the slider: the smallest {first} go first{state}."
     )
     instrument.show(network, criterion, view="short")

@@ -109,7 +109,7 @@ def watch(run: runs.Run, known: int) -> None:
 
 def show(run: runs.Run, files: list[runs.SmallestFile]) -> None:
     """The chart, the table, and the file that is chosen in it."""
-    large = 4 * run.config().parameter_count
+    large = 4 * run.layers().weights
     st.plotly_chart(
         figures.front(files, run.ended_with().test_accuracy, MOST_BYTES),
         key="tiny_front",

@@ -132,7 +132,7 @@ def test_a_click_that_comes_all_the_same_is_refused_in_a_sentence(shown, monkeyp
 
 def test_a_network_that_is_too_large_is_refused_before_anything_starts(cache, monkeypatch):
     monkeypatch.setenv(settings.MAX_WEIGHTS, str(TINY.parameter_count))
-    limits.check_size(TINY)
+    limits.check_size(TINY.parameter_count)
     larger = TrainingConfig(dataset="optdigits", epochs=2, hidden_units=(9,))
     run, queue = runs.open_run(larger.run_id), jobs.open_queue()
     for start in (lambda: jobs.start_training(run, larger), lambda: queue.add([TINY, larger])):

@@ -85,7 +85,7 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
                 dense_loss=result.test_loss,
                 dense_val_accuracy=dense_scores(sweep).get("val_accuracy", np.nan),
                 **rest,
-                parameters=config.parameter_count,
+                parameters=run.layers().weights,
                 **result.versions,
                 machine=result.machine,
                 configuration=config.describe(),

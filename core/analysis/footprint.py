@@ -1,6 +1,6 @@
 """What a network takes: weights, multiply-adds, and the bytes of its file in every format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from core.evaluation import evaluate
 from core.kernels import Compacted, compact
 from core.kernels.number_formats import NUMBER_FORMATS, read
-from core.network import Kernels
+from core.network import Kernels, Network, as_network
 from core.runs import Run
 from core.state import state_of
 from core.sweep import ROW_KEY, Criterion
@@ -26,11 +26,11 @@ _COSTS = 0.003
 """How much accuracy a format may lose before it is said."""
 
 
-def operations(dense: Kernels, pruned: Kernels, tiny: Compacted) -> pd.DataFrame:
+def operations(dense: Network | Kernels, pruned: Network | Kernels, tiny: Compacted) -> pd.DataFrame:
     """What each way to hold a network computes for one image.
 
     Args:
-        dense: the trained kernels.
+        dense: the trained network, or its kernels.
         pruned: the same with zeros, of the same shapes.
         tiny: `compact(pruned)`.
 
@@ -38,16 +38,14 @@ def operations(dense: Kernels, pruned: Kernels, tiny: Compacted) -> pd.DataFrame
         One row a name in `NETWORKS`: network, weights (that are stored), nonzero (of them), multiply_adds (of one
         image), fewer (how many times fewer multiply-adds than dense; infinite if there are none).
     """
-    size = sum(kernel.size for kernel in dense)
+    # A zero that stands in its place is multiplied like every other weight.
+    networks = {"dense": as_network(dense), "pruned": as_network(pruned), "compacted": tiny.network}
     rows = [
-        ("dense", size, _nonzero(dense), size),
-        # A zero that stands in its place is multiplied like every other weight.
-        ("pruned", size, _nonzero(pruned), size),
-        ("compacted", tiny.multiply_adds, tiny.parameters, tiny.multiply_adds),
+        *((name, each.weights, each.nonzero, each.multiply_adds) for name, each in networks.items()),
         ("sparse", tiny.parameters, tiny.parameters, tiny.parameters),
     ]
     table = pd.DataFrame(rows, columns=["network", "weights", "nonzero", "multiply_adds"])
-    return table.assign(fewer=size / table.multiply_adds.where(table.multiply_adds > 0, 0.0))
+    return table.assign(fewer=networks["dense"].multiply_adds / table.multiply_adds.where(table.multiply_adds > 0, 0.0))
 
 
 def files(network: Compacted, images: np.ndarray, labels: np.ndarray) -> Iterator[dict]:
@@ -139,10 +137,6 @@ def multiply_adds(run: Run, table: pd.DataFrame) -> pd.Series:
             if network is not None:
                 counted[index] = compact(network).multiply_adds
     return counted
-
-
-def _nonzero(kernels: Sequence[np.ndarray]) -> int:
-    return sum(int(np.count_nonzero(kernel)) for kernel in kernels)
 
 
 def _part(counts: pd.DataFrame) -> str:

@@ -86,5 +86,5 @@ def prune_one_layer(
     Example:
         `prune_one_layer(kernels, rank(kernels, "weight"), 0, 0.9, test.images, test.labels).accuracy`
     """
-    each = [sparsity if index == layer else 0 for index in range(len(kernels) - 1)]
+    each = [sparsity if index == layer else 0 for index in range(len(ranks.pools))]
     return evaluate(ranks.prune(kernels, each), images, labels)

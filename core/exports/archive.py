@@ -78,7 +78,7 @@ def _readme(run: Run) -> str:
     table = markdown_bytes(results(run)).decode()
     return f"""# {run.id}
 
-{config.spec.title}, a network of {config.parameter_count:,} weights; test accuracy {result.test_accuracy:.2%}, test
+{config.spec.title}, a network of {run.layers().weights:,} weights; test accuracy {result.test_accuracy:.2%}, test
 loss {result.test_loss:.4f}. Trained again by
 
     python -m {config.COMMAND} {" ".join(config.to_flags())}

@@ -52,7 +52,7 @@ def report(run: Run) -> bytes:
 def _check_size(run: Run) -> None:
     """Refuse a folder that holds more than a run can: reports and archives are made in memory."""
     kept = [*own_files(run.folder)]
-    most = _FOLDER_BYTES_A_WEIGHT * run.config().parameter_count + _FOLDER_BYTES_BESIDE
+    most = _FOLDER_BYTES_A_WEIGHT * run.layers().weights + _FOLDER_BYTES_BESIDE
     total = sum(size for _, size in kept)
     if total > most:
         largest, size = max(kept, key=lambda each: each[1])
@@ -73,7 +73,7 @@ def _rendered(run: Run) -> bytes:
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (ASSETS / "report.html").read_text()
     )
-    shapes = config.layer_shapes
+    layers = run.layers()
     return template.render(
         run=run.id,
         title=config.describe(),
@@ -81,8 +81,10 @@ def _rendered(run: Run) -> bytes:
         facts=config.facts(),
         spec=config.spec,
         result=result,
-        parameters=config.parameter_count,
-        layers=list(zip(layer_names(shapes), shapes, strict=True)),
+        parameters=layers.weights,
+        layers=[
+            (name, matrix.shape) for name, matrix in zip(layer_names(layers.matrices), layers.matrices, strict=True)
+        ],
         results=results(run).to_dict("records"),
         drops={drop: points_text(drop) for drop in DROPS},
         provisional=len(unscored(run.sweep(), experiment(STOPS))) > 0,

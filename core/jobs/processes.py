@@ -210,7 +210,7 @@ def ensure_pictures(run: Run) -> None:
         return
     limits.check_may_change(f"draw the figures of run {run.id}")
     limits.check_disk(run.root, f"the figures of run {run.id}")
-    limits.check_size(run.config(), "opened")
+    limits.check_size(run.layers().weights, "opened")
     config = run.config()
     # The parent of one that was trained on may be gone, and is not needed.
     chosen = [] if isinstance(config, RecoveryConfig) else config.to_flags()
@@ -258,7 +258,7 @@ def _launch(run: Run, config: Config, *flags: str, within_limit: bool = True) ->
         NotAllowedError: if it may not be trained here, or not now.
         DiskFullError: if the disk has no room for it.
     """
-    limits.check_size(config)
+    limits.check_size(config.parameter_count)
     require_room(run, config)
     with starting(run.root, within_limit):
         with run.lock():

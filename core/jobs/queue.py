@@ -117,7 +117,7 @@ class Queue:
         limits.check_may_change("queue a training")
         missing = self.missing(configs)
         for config in missing:
-            limits.check_size(config)
+            limits.check_size(config.parameter_count)
         now = time.time_ns()
         with os_errors_as(f"write to {self.folder}"):
             if missing:

@@ -44,7 +44,7 @@ def start_smallest(run: Run, sizes: Sequence[int], epochs: int, seed: int) -> No
         NotAllowedError: if it may not be done here, or not now, or not of so large a network; it counts as a training.
     """
     check_may_change(f"make smallest files of run {run.id}")
-    check_size(run.config(), "opened")
+    check_size(run.layers().weights, "opened")
     if run.is_busy(SMALLEST):
         return
     arguments = [

@@ -50,9 +50,10 @@ class NumberFormat:
     is_exact: bool = False
 
 
-def whole(kernels: Kernels) -> Compacted:
+def whole(network: Network | Kernels) -> Compacted:
     """A network with nothing removed, to write it like one that was compacted."""
-    return Compacted(as_network(kernels), np.arange(len(kernels[0])))
+    network = as_network(network)
+    return Compacted(network, np.arange(network.inputs))
 
 
 def read(data: bytes) -> Compacted:

@@ -265,7 +265,7 @@ def _contract(
         # Sizes: of each hidden layer, of all, of the test set.
         "layers": [{"name": name, "weights": kernel.size} for name, kernel in zip(names, hidden, strict=False)],
         "hiddenWeights": sum(kernel.size for kernel in hidden),
-        "networkWeights": network.config.parameter_count,
+        "networkWeights": sum(kernel.size for kernel in network.kernels),
         "images": network.config.spec.test_size,
         # Accuracy and loss: dense; by key of k, as scored so far; just measured at one key, or None.
         "dense": dataclasses.asdict(network.dense),

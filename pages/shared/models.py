@@ -60,9 +60,11 @@ def _show(network: networks.LoadedRun, subject: Subject, at_work: list[str]) -> 
                 with about:
                     _show_format(subject, form)
                 with usage:
-                    shapes = network.config.layer_shapes
+                    layers = subject.run.layers()
                     name = subject.file_name(form)
-                    st.code(FORMATS[form].usage(name, shapes[0][0], len(shapes)), language="python", wrap_lines=True)
+                    st.code(
+                        FORMATS[form].usage(name, layers.inputs, len(layers.layers)), language="python", wrap_lines=True
+                    )
         if at_work != _at_work(subject):
             st.rerun()
 

@@ -83,7 +83,7 @@ def load_run(run: runs.Run) -> LoadedRun:
         KnownError: if its files are damaged, or it is too large for this server.
     """
     identity = run.ended_with().finished
-    limits.check_size(run.config(), "opened")
+    limits.check_size(run.layers().weights, "opened")
     return _load_run(run.root, run.id, identity)
 
 

@@ -46,7 +46,7 @@ def scored(run: Run, wanted: scoring.Wanted) -> pd.DataFrame:
     Raises:
         KnownError: if the run or its dataset cannot be read, or the network is too large for this server.
     """
-    limits.check_size(run.config(), "opened")
+    limits.check_size(run.layers().weights, "opened")
     table = run.sweep()
     if not scoring.unscored(table, wanted):
         return table

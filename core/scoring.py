@@ -179,7 +179,7 @@ def steps_of(wanted: Wanted) -> Iterator[Step]:
 
 def _bench_of_run(run: Run, **options: Any) -> Bench:
     config = run.config()
-    return bench_of(run.kernels(), config, load_dataset(config.dataset, run.root), run.activations(), **options)
+    return bench_of(run.network(), config, load_dataset(config.dataset, run.root), run.activations(), **options)
 
 
 def bench_of(

@@ -144,8 +144,8 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
             bar.update()
 
         source = run.identity()
-        kernels, held_out = run.kernels(), run.config().num_valid
-        found = smallest(kernels, data, held_out, most_bytes, values.epochs, values.seed, follow)
+        network, held_out = run.network(), run.config().num_valid
+        found = smallest(network, data, held_out, most_bytes, values.epochs, values.seed, follow)
     made = SmallestFile(
         *asked,
         bytes=len(found.file),

@@ -19,7 +19,7 @@ from core.errors import RunError
 from core.exports.models import runtimes
 from core.kernels import DEFAULT_SUPPORT, SUPPORTS, compact
 from core.kernels.number_formats import whole
-from core.network import Kernels
+from core.network import Kernels, Network, as_network
 from core.pruning import METHODS, RANKINGS, SCOPES, Sparsity
 from core.runs import Run, Work, layout, open_run, told_work
 from core.settings import cache_root
@@ -120,7 +120,7 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
         )
     config = run.config()
     images = load_dataset(config.dataset, run.root).test.images
-    for step in latency.measure(variants(run.kernels(), pruned, threads), images, threads):
+    for step in latency.measure(variants(run.network(), pruned, threads), images, threads):
         if step.table is not None:
             record = {
                 "source": of,
@@ -136,15 +136,15 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
         yield step
 
 
-def variants(dense: Kernels, pruned: Kernels, threads: int = 1) -> list[latency.Variant]:
+def variants(dense: Network | Kernels, pruned: Network | Kernels, threads: int = 1) -> list[latency.Variant]:
     """A network in every runtime that is here: as it was trained, with its zeros in place, and compacted."""
-    tiny = compact(pruned)
+    tiny, pixels = compact(pruned), as_network(dense).inputs
     held = {"dense": whole(dense), "pruned": whole(pruned), "compacted": tiny}
     found = latency.in_numpy(dense, pruned)
     # Where nothing is left there is nothing to convert.
     for runtime in runtimes.available() if tiny.multiply_adds else ():
         _, load = runtimes.RUNTIMES[runtime]
-        found += [latency.Variant(name, runtime, load(form, len(dense[0]), threads)) for name, form in held.items()]
+        found += [latency.Variant(name, runtime, load(form, pixels, threads)) for name, form in held.items()]
     return found
 
 

@@ -26,6 +26,7 @@ from core.evaluation import evaluate, examine
 from core.exports.models import runtimes
 from core.kernels import compact
 from core.kernels.number_formats import NUMBER_FORMATS, read, whole
+from core.network import as_network
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.speed import chosen_sparsities, measured, readable, variants
@@ -193,12 +194,15 @@ def last(steps):
     return step
 
 
+@pytest.mark.parametrize("has_biases", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_way_to_hold_a_network_answers_the_same(kernels, method):
+def test_every_way_to_hold_a_network_answers_the_same(kernels, method, has_biases):
     images = np.random.default_rng(4).random((30, 20), np.float32)
+    biases = [kernel[0] if has_biases else None for kernel in kernels]
+    network = as_network(kernels).with_matrices(kernels, biases)
     for k in (0, 0.5, 0.9, 1):
-        pruned = prune(kernels, method, k)
-        dense, *small = latency.in_numpy(kernels, pruned)
+        pruned = prune(network, method, k)
+        dense, *small = latency.in_numpy(network, pruned)
         assert [variant.network for variant in small] == ["pruned", "compacted", "sparse"]
         for count in (1, 30):
             expected = small[0].run(images[:count])

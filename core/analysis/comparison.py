@@ -140,7 +140,7 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
 @functools.lru_cache(maxsize=1_000)
 def _multiply_adds(child: Run, identity: str) -> int:
     """Of one image, compacted: from the network itself, as earlier versions did not count them."""
-    return compact(child.kernels()).multiply_adds
+    return compact(child.network()).multiply_adds
 
 
 def _recipe(config: Any) -> str:

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from core.kernels import Compacted, compact
-from core.network import Kernels, prepared
+from core.network import Kernels, Network, prepared
 
 IMAGES = 10_000
 """How many images throughput is measured with; where a dataset has fewer, they come round again."""
@@ -52,7 +52,7 @@ class Progress:
     table: pd.DataFrame | None = None
 
 
-def in_numpy(dense: Kernels, pruned: Kernels) -> list[Variant]:
+def in_numpy(dense: Network | Kernels, pruned: Network | Kernels) -> list[Variant]:
     """The dense network, the pruned one with its zeros in place, the compacted one, and that one as sparse rows."""
     tiny = compact(pruned)
     small = prepared(tiny.network)
@@ -65,16 +65,21 @@ def in_numpy(dense: Kernels, pruned: Kernels) -> list[Variant]:
 
 
 def _in_sparse_rows(tiny: Compacted) -> Callable[[np.ndarray], np.ndarray]:
+    if any(layer.window for layer in tiny.network.layers):
+        return prepared(tiny.network, sparse=True)
     # Units by inputs: SciPy multiplies sparse rows from the left.
-    layers = [csr_array(kernel.T) for kernel in tiny.kernels]
+    layers = [(layer, csr_array(layer.matrix.T)) for layer in tiny.network.layers]
 
     def run(images: np.ndarray) -> np.ndarray:
         # One image as a vector: SciPy is faster with it than with a matrix of one column.
         activations = images[0, tiny.inputs] if len(images) == 1 else np.ascontiguousarray(images.T[tiny.inputs])
-        for layer in layers[:-1]:
-            activations = layer @ activations
-            np.maximum(activations, 0, out=activations)
-        return np.atleast_2d((layers[-1] @ activations).T)
+        for layer, rows in layers:
+            activations = rows @ activations
+            if layer.bias is not None:
+                activations += layer.bias if activations.ndim == 1 else layer.bias[:, None]
+            if layer.activation == "relu":
+                np.maximum(activations, 0, out=activations)
+        return np.atleast_2d(activations.T)
 
     return run
 

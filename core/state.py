@@ -17,7 +17,7 @@ import pandas as pd
 from core.config import HOWS, K_VALUES
 from core.errors import KnownError
 from core.kernels import SUPPORTS
-from core.network import Kernels
+from core.network import Network
 from core.pruning import RANKINGS, AnySparsity, Sparsity
 from core.runs import Predictions, Run, list_runs
 from core.scoring import Wanted, fine_curve, known_of
@@ -81,7 +81,7 @@ class State:
         """The run that the network at k belongs to; None if there is none."""
         return self.run
 
-    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Kernels] | None = None) -> Kernels | None:
+    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Network] | None = None) -> Network | None:
         """The network at k; None if it is not there.
 
         Args:
@@ -91,7 +91,7 @@ class State:
             RunError: if its file is damaged.
         """
         run = self.run_at(k)
-        return run.kernels() if run else None
+        return run.network() if run else None
 
     def version(self, k: AnySparsity) -> str | None:
         """What tells the network at k from an earlier or later one; None if it is not there."""
@@ -127,13 +127,13 @@ class AsPruned(State):
     def wanted(criterion: Criterion) -> Wanted:
         return fine_curve()
 
-    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Kernels] | None = None) -> Kernels:
+    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Network] | None = None) -> Network:
         return (prune or self._prune)(k)
 
     @cached_property
-    def _prune(self) -> Callable[[AnySparsity], Kernels]:
-        kernels = self.run.kernels()
-        return partial(self.criterion.rank(kernels, self.run.activations()).prune, kernels)
+    def _prune(self) -> Callable[[AnySparsity], Network]:
+        dense = self.run.network()
+        return partial(self.criterion.rank(dense, self.run.activations()).prune, dense)
 
 
 class Repaired(State):
@@ -152,9 +152,8 @@ class Repaired(State):
         first = sorted({*K_VALUES} & {*REPAIR_STOPS}, reverse=True)
         return [(criterion, [*first, *(k for k in REPAIR_STOPS if k not in first)])]
 
-    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Kernels] | None = None) -> Kernels | None:
-        kept = self.run.network(self.criterion.key(k) if k != 0 else None)
-        return kept and kept.matrices
+    def network(self, k: AnySparsity, prune: Callable[[AnySparsity], Network] | None = None) -> Network | None:
+        return self.run.network(self.criterion.key(k) if k != 0 else None)
 
     def version(self, k: AnySparsity) -> str | None:
         if k == 0:

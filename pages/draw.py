@@ -116,7 +116,7 @@ def read_on(reading: dict, network: networks.LoadedRun, criterion: Criterion, at
     end = time.monotonic() + ROUND_SECONDS
     for stop in by_turns(at):
         if reading["rows"][stop] is None:
-            (row,) = drawing.read([ranks.prune(network.kernels, STOPS[stop])], reading["image"])
+            (row,) = drawing.read([ranks.prune(network.network, STOPS[stop])], reading["image"])
             reading["rows"][stop] = row.tolist()
             if time.monotonic() > end:
                 return

@@ -70,7 +70,7 @@ def say_not_there() -> None:
 
 
 def show_looks_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None:
-    pruned = networks.kernels_at(network, criterion, k)
+    pruned = networks.network_at(network, criterion, k)
     if pruned is None:
         say_not_there()
         return
@@ -143,7 +143,7 @@ def show_sensitivity(network: networks.LoadedRun, criterion: Criterion, at_work:
         until = time.monotonic() + LAYER_SECONDS
         for layer, k in missing:
             began = time.monotonic()
-            score = inspection.prune_one_layer(network.kernels, ranks, layer, k, test.images, test.labels)
+            score = inspection.prune_one_layer(network.network, ranks, layer, k, test.images, test.labels)
             tables[layer, k] = {**dataclasses.asdict(score), "seconds": time.monotonic() - began}
             if time.monotonic() > until:
                 break

@@ -153,7 +153,7 @@ def test_a_network_that_is_too_large_is_not_read(page, trained_run, cache, monke
     run.sweep().drop(index=0).to_csv(run.folder / layout.SWEEP, index=False)
     remove(run.folder / layout.GIFS["unit"])
     monkeypatch.setenv(settings.MAX_WEIGHTS, str(SMALL.parameter_count - 1))
-    monkeypatch.setattr(runs.Run, "kernels", read)
+    monkeypatch.setattr(runs.Run, "network", read)
     monkeypatch.setattr(jobs.processes, "begin", read)
     app = AppTest.from_file(str(PROJECT / "pages" / f"{page}.py"), default_timeout=60)
     app.query_params.update({"run": SMALL.run_id, "runs": SMALL.run_id})

@@ -94,7 +94,7 @@ def test_what_is_recovered_begins_at_the_dense_network(run, method):
     assert state.stops == REPAIR_STOPS
     assert pruned.stops == STOPS
     criterion = Criterion(method, "activation")
-    small = state_of(run, criterion).network([0.5, 0.9])
+    small = state_of(run, criterion).network([0.5, 0.9]).matrices
     expected = criterion.rank(run.kernels(), run.activations()).prune(run.kernels(), [0.5, 0.9])
     assert all(np.array_equal(one, other) for one, other in zip(small, expected, strict=True))
     (run.folder / layout.PREDICTIONS).unlink()
@@ -253,9 +253,9 @@ def test_every_fold_opens_of_a_recovered_network(run, monkeypatch, state, k):
 
 def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
     network = networks.load_run(run)
-    assert networks.kernels_at(network, repaired(), 0.97) is None
+    assert networks.network_at(network, repaired(), 0.97) is None
     list(score_run(run, [(repaired(), [0.97])]))
-    assert networks.kernels_at(network, repaired(), 0.97) is not None
+    assert networks.network_at(network, repaired(), 0.97) is not None
     assert 0.97 in networks.recovered_layers(network, repaired())
 
 

@@ -133,7 +133,7 @@ def test_the_wall_is_given_what_the_network_trained_on_says(parent):
     found = state.predictions()
     assert np.array_equal(found["0.8"], predict(child.kernels(), test.images))
     assert np.array_equal(found["0"], predict(parent.kernels(), test.images))
-    assert np.array_equal(state.network(0.8)[0], child.kernels()[0])
+    assert np.array_equal(state.network(0.8).matrices[0], child.kernels()[0])
     assert state.network(0.7) is None
 
 

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from core.config import DATASETS, DatasetSpec
 from core.evaluation import logits
-from core.network import Kernels
+from core.network import Kernels, Network, as_network
 
 _DIGIT_BOX = 20
 """The side of the box that MNIST fits every digit into."""
@@ -111,7 +111,7 @@ def from_text(text: str, spec: DatasetSpec) -> np.ndarray:
     return _image_of(np.frombuffer(pixels, np.uint8), spec)
 
 
-def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
+def read(networks: Iterable[Network | Kernels], image: np.ndarray) -> np.ndarray:
     """How each of some networks of the same shape reads one image, float32 of shape (inputs,).
 
     Returns:
@@ -124,11 +124,11 @@ def read(networks: Iterable[Kernels], image: np.ndarray) -> np.ndarray:
         `read([kernels, prune(kernels, "unit", 0.8)], test.images[0])`
     """
     outputs = []
-    for kernels in networks:
-        inputs = kernels[0].shape[0]
+    for network in networks:
+        inputs = as_network(network).inputs
         if np.shape(image) != (inputs,):
             raise ValueError(f"Expected one image of shape ({inputs},). Received shape: {np.shape(image)}.")
-        outputs.append(logits(kernels, np.asarray(image)[None])[0])
+        outputs.append(logits(network, np.asarray(image)[None])[0])
     return softmax(np.array(outputs, np.float64), axis=1)
 
 

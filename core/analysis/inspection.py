@@ -7,7 +7,7 @@ import pandas as pd
 
 from core.evaluation import Score, evaluate
 from core.kernels import live_units
-from core.network import Kernels
+from core.network import Kernels, Network, matrices_of
 from core.pruning import Ranks, magnitude
 
 
@@ -48,34 +48,34 @@ def by_class(dense: np.ndarray, pruned: np.ndarray, labels: np.ndarray, classes:
     return ByClass(accuracies, confusion)
 
 
-def pixel_connections(kernels: Kernels) -> np.ndarray:
+def pixel_connections(network: Network | Kernels) -> np.ndarray:
     """How many live connections each pixel keeps in the first layer, shape (inputs,).
 
     A connection is live if its weight is not zero and its unit still reaches an output.
     """
-    live = live_units(kernels)[1]
-    return np.count_nonzero(kernels[0][:, live], axis=1)
+    live = live_units(network)[1]
+    return np.count_nonzero(matrices_of(network)[0][:, live], axis=1)
 
 
-def receptive_fields(kernels: Kernels, dense: Kernels, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+def receptive_fields(network: Network | Kernels, dense: Kernels, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """The incoming weights of the strongest units of the first layer that still reach an output.
 
     Args:
-        kernels: as pruned.
+        network: as pruned.
         dense: as trained; the strength of a unit is the L2 norm of its weights as trained.
         count: at most how many.
 
     Returns:
         Their numbers, shape (n,), and their weights as pruned, shape (n, inputs).
     """
-    live = np.flatnonzero(live_units(kernels)[1])
+    live = np.flatnonzero(live_units(network)[1])
     strength = magnitude(dense[0], "unit")[live]
     units = live[np.argsort(-strength, kind="stable")[:count]]
-    return units, kernels[0].T[units]
+    return units, matrices_of(network)[0].T[units]
 
 
 def prune_one_layer(
-    kernels: Kernels, ranks: Ranks, layer: int, sparsity: float, images: np.ndarray, labels: np.ndarray
+    network: Network | Kernels, ranks: Ranks, layer: int, sparsity: float, images: np.ndarray, labels: np.ndarray
 ) -> Score:
     """Accuracy and loss when only one hidden layer is pruned.
 
@@ -87,4 +87,4 @@ def prune_one_layer(
         `prune_one_layer(kernels, rank(kernels, "weight"), 0, 0.9, test.images, test.labels).accuracy`
     """
     each = [sparsity if index == layer else 0 for index in range(len(ranks.pools))]
-    return evaluate(ranks.prune(kernels, each), images, labels)
+    return evaluate(ranks.prune(network, each), images, labels)

@@ -210,10 +210,8 @@ class Repairer:
             else:
                 kept = ranks >= count
             self._tell("fitting", index, 0.5)
-            matrix, bias = (
-                layer.matrix.copy(),
-                None if layer.bias is None else np.where(kept, layer.bias, np.float32(0)),
-            )
+            matrix = layer.matrix.copy()
+            bias = None if layer.bias is None else np.where(kept, layer.bias, np.float32(0))
             if problem is not None:
                 # Only now, for the units that stay, the refits that ReLU allows.
                 problem = problem.only(kept)

@@ -56,7 +56,7 @@ def _footprint(
     k: Sparsity,
     _network: networks.LoadedRun,
 ) -> Footprint | None:
-    pruned = networks.kernels_at(_network, criterion, k)
+    pruned = networks.network_at(_network, criterion, k)
     if pruned is None:
         return None
     test = networks.test_split(_network.config.dataset)
@@ -68,7 +68,7 @@ def _footprint(
     dense = files.iloc[0]
     return Footprint(
         difference(pruned, tiny, test.images),
-        footprint.operations(_network.kernels, pruned, tiny),
+        footprint.operations(_network.network, pruned, tiny),
         files.assign(smaller=dense.bytes / files.bytes, smaller_compressed=dense.compressed / files.compressed),
     )
 
@@ -76,7 +76,7 @@ def _footprint(
 @st.cache_resource(max_entries=10, show_spinner="Writing every file, and reading it again…")
 def _dense_files(root: Path, run_id: str, identity: str, _network: networks.LoadedRun) -> pd.DataFrame:
     test = networks.test_split(_network.config.dataset)
-    return pd.DataFrame(footprint.files(whole(_network.kernels), test.images, test.labels)).assign(network="dense")
+    return pd.DataFrame(footprint.files(whole(_network.network), test.images, test.labels)).assign(network="dense")
 
 
 Points = dict[float, tuple[str | None, list[dict]]]
@@ -123,7 +123,7 @@ def grow(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 
 def _point(network: networks.LoadedRun, criterion: Criterion, k: float) -> list[dict]:
-    pruned = networks.kernels_at(network, criterion, k)
+    pruned = networks.network_at(network, criterion, k)
     if pruned is None:
         return []
     test = networks.test_split(network.config.dataset)

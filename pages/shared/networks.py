@@ -17,6 +17,7 @@ from core.charts import live
 from core.config import Config
 from core.errors import DatasetError, KnownError, RunError
 from core.evaluation import Examination, Score, examine
+from core.network import Network
 from core.pruning import AnySparsity, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
 from core.state import State, kind_of, state_of, trained_by
@@ -37,9 +38,14 @@ class LoadedRun:
     run: runs.Run
     identity: str
     config: Config
-    kernels: list[np.ndarray]
+    network: Network
     activations: list[np.ndarray]
     dense: Score
+
+    @property
+    def kernels(self) -> list[np.ndarray]:
+        """Its matrices."""
+        return self.network.matrices
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ def load_run(run: runs.Run) -> LoadedRun:
 @st.cache_resource(max_entries=3, show_spinner="Reading the network…")
 def _load_run(root: Path, run_id: str, identity: str) -> LoadedRun:
     run = runs.open_run(run_id, root)
-    kernels = run.kernels()
-    for kernel in kernels:
-        kernel.setflags(write=False)
+    network = run.network()
+    for array in network.arrays.values():
+        array.setflags(write=False)
     result = run.ended_with()
     dense = Score(result.test_accuracy, result.test_loss)
-    return LoadedRun(run, identity, run.config(), kernels, run.activations(), dense)
+    return LoadedRun(run, identity, run.config(), network, run.activations(), dense)
 
 
 def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
@@ -109,7 +115,7 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
-    ranks = criterion.as_pruned.rank(_network.kernels, _network.activations)
+    ranks = criterion.as_pruned.rank(_network.network, _network.activations)
     layers = distributions(ranks, 1.0 if kind_of(criterion).is_instant else RECOVERED_REACH[criterion.method])
     taken = [ranks.taken(k) for k in STOPS]
     zeroed = [ranks.zeroed(_network.kernels, k) for k in STOPS]
@@ -222,20 +228,20 @@ def _kept_layers(
     root: Path, run_id: str, version: str, criterion: Criterion, k: float, _network: LoadedRun
 ) -> dict | None:
     try:
-        kept = kernels_at(_network, criterion, k)
+        kept = network_at(_network, criterion, k)
     except RunError:
         return None  # said where it is looked at; the other ones are whole
     if kept is None:
         return None
     ranked = rank_run(_network, criterion)
-    bars = counts_within(kept, criterion.method, ranked.distributions)
+    bars = counts_within(kept.matrices, criterion.method, ranked.distributions)
     return {
-        "zeroed": [kernel.size - int(np.count_nonzero(kernel)) for kernel in kept[:-1]],
+        "zeroed": [kernel.size - int(np.count_nonzero(kernel)) for kernel in kept.matrices[:-1]],
         "bars": [left.tolist() for left in bars],
     }
 
 
-def kernels_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> list[np.ndarray] | None:
+def network_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> Network | None:
     """The network that is looked at; None if it is not repaired, or trained on, at this k.
 
     Raises:
@@ -243,15 +249,15 @@ def kernels_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> list
     """
     # That there is no such network must not be remembered.
     version = state(network, criterion).version(k)
-    return version and _kernels_at(network.run.root, network.run.id, version, criterion, Sparsity.of(k), network)
+    return version and _network_at(network.run.root, network.run.id, version, criterion, Sparsity.of(k), network)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _kernels_at(
+def _network_at(
     root: Path, run_id: str, version: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
-) -> list[np.ndarray] | None:
-    def prune(k: Sparsity) -> list[np.ndarray]:
-        return rank_run(_network, criterion).ranks.prune(_network.kernels, k)
+) -> Network | None:
+    def prune(k: Sparsity) -> Network:
+        return rank_run(_network, criterion).ranks.prune(_network.network, k)
 
     return state(_network, criterion).network(k, prune)
 
@@ -274,7 +280,7 @@ def _examined(
     root: Path, run_id: str, identity: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
 ) -> Examination:
     test = test_split(_network.config.dataset)
-    return examine(rank_run(_network, criterion).ranks.prune(_network.kernels, k), test.images, test.labels)
+    return examine(rank_run(_network, criterion).ranks.prune(_network.network, k), test.images, test.labels)
 
 
 def layer_scores(network: LoadedRun, criterion: Criterion) -> dict[tuple[int, float], dict[str, float]]:

@@ -137,10 +137,10 @@ def _probabilities(
     known, rows = [], []
     for k in networks.state(_network, criterion).stops:
         # One at a time: each is as large as the network.
-        kernels = networks.kernels_at(_network, criterion, k)
-        if kernels is not None:
+        shown = networks.network_at(_network, criterion, k)
+        if shown is not None:
             known.append(k)
-            rows.extend(read([kernels], pixels))
+            rows.extend(read([shown], pixels))
     return known, np.array(rows)
 
 

@@ -14,7 +14,7 @@ from core.exports.models.formats import FORMATS, Format
 from core.exports.models.verify import answers_of, check_about, check_same
 from core.files import read_bytes
 from core.kernels import DEFAULT_SUPPORT, Compacted, compact
-from core.network import Network, as_network
+from core.network import Network
 from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
@@ -194,7 +194,7 @@ def _network(subject: Subject, report: Callable[[str], object]) -> Network:
         report(STAGES[1])
         for _ in score_run(run, [(criterion, [subject.sparsity.value])]):
             pass
-    return as_network(state.network(subject.sparsity))
+    return state.network(subject.sparsity)
 
 
 def _make(subject: Subject, form: Format, network: Network, report: Callable[[str], object]) -> tuple[dict, bytes]:

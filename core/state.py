@@ -96,7 +96,11 @@ class State:
     def version(self, k: AnySparsity) -> str | None:
         """What tells the network at k from an earlier or later one; None if it is not there."""
         run = self.run_at(k)
-        return run.identity() if run else None
+        return self._identity if run == self.run else run and run.identity()
+
+    @cached_property
+    def _identity(self) -> str | None:
+        return self.run.identity()
 
     def scores_version(self) -> str:
         """What changes whenever anything that is known of these networks does."""
@@ -160,10 +164,6 @@ class Repaired(State):
             return self._identity
         version = self.run.network_version(self.criterion.key(k))
         return f"{self._identity} {version}" if version else None
-
-    @cached_property
-    def _identity(self) -> str | None:
-        return self.run.identity()
 
 
 class FineTuned(State):

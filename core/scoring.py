@@ -150,7 +150,7 @@ def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterat
     Args:
         bench_options: `report` and `pool` of `core.sweep.Bench`.
     """
-    identity = run.identity()
+    version = run.version()
     bench = None
     unwritten: list[Scored] = []
     written = time.monotonic()
@@ -163,13 +163,13 @@ def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterat
             if time.monotonic() - written > _WRITE_SECONDS:
                 # What cannot be written now is kept, so that whoever reads along still gets every score.
                 with contextlib.suppress(RunWriteError):
-                    _write(run, unwritten, identity)
+                    _write(run, unwritten, version)
                     unwritten = []
                 written = time.monotonic()
             yield scored
     finally:
         if unwritten:
-            _write(run, unwritten, identity)
+            _write(run, unwritten, version)
 
 
 def steps_of(wanted: Wanted) -> Iterator[Step]:
@@ -227,12 +227,12 @@ def _criterion_of(row: Mapping[str, Any]) -> Criterion:
     return Criterion(**{field.name: row[field.name] for field in dataclasses.fields(Criterion)})
 
 
-def _write(run: Run, scores: Sequence[Scored], identity: str | None) -> None:
-    if not run.is_still(identity):
+def _write(run: Run, scores: Sequence[Scored], version: str | None) -> None:
+    if not run.is_still(version):
         raise RunError(f"Run {run.id} was deleted or replaced while it was being scored. Score it again.")
     for scored in scores:
         # Repair takes seconds, so what it made is kept.
         if scored.network is not None:
-            run.keep_network(_key_of(scored), scored.network, identity)
+            run.keep_network(_key_of(scored), scored.network, version)
     if scores:
-        run.add_to_sweep(pd.DataFrame([scored.row for scored in scores]), identity, predictions_of(scores))
+        run.add_to_sweep(pd.DataFrame([scored.row for scored in scores]), version, predictions_of(scores))

@@ -143,7 +143,7 @@ def _made(run: Run, data: Dataset, most_bytes: int, tell: Callable[[Work], None]
             tell(dataclasses.replace(before, done=done, most_bytes=most_bytes, epoch=epoch, **now))
             bar.update()
 
-        source = run.identity()
+        source = run.version()
         network, held_out = run.network(), run.config().num_valid
         found = smallest(network, data, held_out, most_bytes, values.epochs, values.seed, follow)
     made = SmallestFile(

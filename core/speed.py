@@ -111,7 +111,7 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
     Raises:
         RunError: if there is no such network, or the run cannot be read or written.
     """
-    identity, state = run.identity(), state_of(run, criterion)
+    version, state = run.version(), state_of(run, criterion)
     of, pruned = state.version(k), state.network(k)
     if pruned is None:
         raise RunError(
@@ -132,7 +132,7 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
                 "versions": latency.versions(["numpy", "scipy", *runtimes.packages()]),
                 "rows": step.table.to_dict("records"),
             }
-            run.keep_speed(criterion.key(k), record, identity)
+            run.keep_speed(criterion.key(k), record, version)
         yield step
 
 

@@ -96,11 +96,11 @@ class State:
     def version(self, k: AnySparsity) -> str | None:
         """What tells the network at k from an earlier or later one; None if it is not there."""
         run = self.run_at(k)
-        return self._identity if run == self.run else run and run.identity()
+        return self._run_version if run == self.run else run and run.version()
 
     @cached_property
-    def _identity(self) -> str | None:
-        return self.run.identity()
+    def _run_version(self) -> str | None:
+        return self.run.version()
 
     def scores_version(self) -> str:
         """What changes whenever anything that is known of these networks does."""
@@ -161,9 +161,9 @@ class Repaired(State):
 
     def version(self, k: AnySparsity) -> str | None:
         if k == 0:
-            return self._identity
-        version = self.run.network_version(self.criterion.key(k))
-        return f"{self._identity} {version}" if version else None
+            return self._run_version
+        kept = self.run.network_version(self.criterion.key(k))
+        return f"{self._run_version} {kept}" if kept else None
 
 
 class FineTuned(State):
@@ -212,7 +212,7 @@ class FineTuned(State):
 
     @cached_property
     def _children_version(self) -> str:
-        children = [(k, child.identity()) for k, child in self.children.items()]
+        children = [(k, child.version()) for k, child in self.children.items()]
         return f"{zlib.crc32(repr(children).encode()):x}"
 
     def predictions(self) -> Predictions:
@@ -251,7 +251,7 @@ def children(run: Run) -> list[Run]:
     A run may have been retrained, or, under a name that somebody gave, replaced by one of other hyper-parameters; what
     was trained on from the earlier network is none of this one's.
     """
-    found, training, identity = [], None, run.identity()
+    found, training, version = [], None, run.version()
     with contextlib.suppress(KnownError):
         training = run.config()
     for other in list_runs(run.root):
@@ -259,6 +259,6 @@ def children(run: Run) -> list[Run]:
             config = other.config()
             if getattr(config, "parent", None) == run.id and config.training == training:
                 result = other.result()
-                if result is None or result.parent_identity in ("", identity):
+                if result is None or result.parent_identity in ("", version):
                     found.append(other)
     return found

@@ -129,7 +129,7 @@ def read(drawn: dict, network: networks.LoadedRun, criterion: Criterion, at: int
         drawing: its id; and if something is drawn: seen (the image the network sees), rows (a list of
         probabilities a stop, None where not known yet), or problem (why it cannot be read).
     """
-    view = f"{network.run.id} {network.identity} {criterion} {drawn['id']}"
+    view = f"{network.run.id} {network.version} {criterion} {drawn['id']}"
     reading = st.session_state.get("reading", {})
     if reading.get("view") != view:
         spec = network.config.spec
@@ -170,7 +170,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion, start_at: in
     Args:
         start_at: the stop at which the slider begins.
     """
-    if networks.load_run(network.run).identity != network.identity:
+    if networks.load_run(network.run).version != network.version:
         st.rerun()
     dataset, spec = network.config.dataset, network.config.spec
     test = networks.test_split(dataset)
@@ -193,7 +193,7 @@ def show_drawing(network: networks.LoadedRun, criterion: Criterion, start_at: in
     board.board(
         key="draw",
         data={
-            "view": f"{network.run.id} {network.identity} {criterion}",
+            "view": f"{network.run.id} {network.version} {criterion}",
             "dataset": dataset,
             "what": "a piece of clothing" if dataset == "fashion" else "a digit",
             "classes": spec.classes,

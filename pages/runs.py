@@ -271,7 +271,7 @@ def confirm_delete(ids: list[str]) -> None:
         list_runs(busy)
     with st.container(horizontal=True):
         label = f"Delete {frame.counted(len(idle), 'run')}"
-        seen = {run_id: runs.open_run(run_id).identity() or "" for run_id in idle}
+        seen = {run_id: runs.open_run(run_id).version() or "" for run_id in idle}
         chosen = {"disabled": not idle, "on_click": delete, "args": (seen,)}
         if actions.button(label, type="primary", key="delete_confirmed", **chosen):
             st.rerun()
@@ -288,9 +288,9 @@ def list_runs(ids: list[str]) -> None:
 def delete(seen: dict[str, str]) -> None:
     """Delete runs, by id those that were seen; what came of it is kept for the rerun that follows the click."""
     failures, links = [], []
-    for run_id, identity in seen.items():
+    for run_id, version in seen.items():
         try:
-            if runs.open_run(run_id).delete(identity):
+            if runs.open_run(run_id).delete(version):
                 links.append(run_id)
         except KnownError as error:
             failures.append(str(error))

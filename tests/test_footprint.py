@@ -125,7 +125,7 @@ def test_a_sweep_counts_multiply_adds(full, method):
     assert footprint.multiply_adds(full, table.drop(columns="multiply_adds")).tolist() == known.tolist()
     some = table.assign(multiply_adds=known.where(table.index % 3 > 0))
     assert footprint.multiply_adds(full, some).tolist() == known.tolist()
-    full.add_to_sweep(table.drop(columns="multiply_adds").head(0), full.identity())
+    full.add_to_sweep(table.drop(columns="multiply_adds").head(0), full.version())
     without = table.drop(columns="multiply_adds")
     assert scoring.unscored(without, scoring.fine_curve()) == scoring.unscored(table, scoring.fine_curve())
 
@@ -180,7 +180,7 @@ def test_what_is_said_of_sizes_begins_where_it_is_true(sizes, method, expected):
 def test_multiply_adds_of_a_repaired_network_are_those_of_what_is_kept(full):
     criterion = Criterion("unit", "admm", recovery="repair")
     kept = prune(full.kernels(), "unit", 0.7)
-    full.keep_network(criterion.key(0.9), kept, full.identity())
+    full.keep_network(criterion.key(0.9), kept, full.version())
     rows = Criterion("unit").select(full.sweep())
     rows = rows[rows.sparsity.isin([0.5, 0.9])].drop(columns="multiply_adds").assign(**dataclasses.asdict(criterion))
     counted = footprint.multiply_adds(full, rows)
@@ -345,7 +345,7 @@ def test_a_measurement_is_kept_with_its_network(full):
     criterion = Criterion("unit")
     last(measured(full, criterion, 0.5))
     record = full.speed(criterion.key(0.5))
-    assert record["source"] == full.identity()
+    assert record["source"] == full.version()
     assert (record["threads"], record["machine"]) == (1, latency.machine())
     assert [row["network"] for row in record["rows"]] == list(footprint.NETWORKS)
     assert latency.fastest(record) > 0
@@ -509,8 +509,8 @@ def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):
     last(measured(full, Criterion("unit"), 0.5))
     record = json.loads(layout.speed(full.folder, Criterion("unit").key(0.5)).read_text())
     record["rows"] = [row | {"one_faster": 3.0} for row in record["rows"] if row["network"] == "compacted"]
-    for source, expected in ((child.identity(), 3.0), ("earlier", np.nan)):
-        full.keep_speed(key, record | {"source": source}, full.identity())
+    for source, expected in ((child.version(), 3.0), ("earlier", np.nan)):
+        full.keep_speed(key, record | {"source": source}, full.version())
         (row,) = comparison.rows_of_children(full).to_dict("records")
         assert row["faster"] == pytest.approx(expected, nan_ok=True)
         assert row["multiply_adds"] == compact(child.kernels()).multiply_adds

@@ -182,7 +182,7 @@ def test_a_linked_file_of_a_run_is_not_read(full, tmp_path, name):
 
 def use_everything(run: runs.Run, row: pd.DataFrame) -> None:
     """Whatever writes into a cache, each once; what is refused is refused in a sentence."""
-    identity = run.identity()
+    version = run.version()
     kernels = run.kernels()
     key = Criterion("weight", "admm", recovery="repair").key(0.5)
     spare = runs.open_run(SPARE.run_id, run.root)
@@ -199,10 +199,10 @@ def use_everything(run: runs.Run, row: pd.DataFrame) -> None:
         lambda: note_problem(run, "It failed."),
         lambda: jobs.stop_work(run, jobs.SPEED),
         lambda: jobs.stop_work(run, jobs.SMALLEST),
-        lambda: run.keep_network(key, kernels, identity),
-        lambda: run.keep_speed(key, {"rows": []}, identity),
-        lambda: keep_smallest(run, SmallestFile(400, 1, 0, 4, 1, 0.5, 0.5, 1.0, identity), b"tiny"),
-        lambda: run.add_to_sweep(row, identity, {}),
+        lambda: run.keep_network(key, kernels, version),
+        lambda: run.keep_speed(key, {"rows": []}, version),
+        lambda: keep_smallest(run, SmallestFile(400, 1, 0, 4, 1, 0.5, 0.5, 1.0, version), b"tiny"),
+        lambda: run.add_to_sweep(row, version, {}),
         lambda: runs.write_notes(run, runs.Notes("name")),
         lambda: queue.add([SPARE]),
         queue.entries,

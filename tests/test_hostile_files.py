@@ -178,7 +178,7 @@ def test_the_record_of_a_file_that_nobody_can_have_written_is_none(full):  # noq
 
 
 def test_a_tiny_network_of_no_bytes_or_impossible_accuracy_is_none(full):  # noqa: F811
-    about = {"most_bytes": 400, "epochs": 1, "weights": 1, "seconds": 1.0, "source": full.identity()}
+    about = {"most_bytes": 400, "epochs": 1, "weights": 1, "seconds": 1.0, "source": full.version()}
     right = {"seed": 0, "bytes": 4, "val_accuracy": 1.0, "test_accuracy": 0.0}
     wrong = [{"bytes": 0}, {"val_accuracy": 1.1}, {"test_accuracy": -0.1}, {"test_accuracy": 10.0**12}]
     for seed, change in enumerate([{}, *wrong]):
@@ -205,5 +205,5 @@ def test_a_run_is_not_deleted_while_somebody_adds_to_it(full):  # noqa: F811
 def test_scores_that_are_no_numbers_are_not_kept(full):  # noqa: F811
     before = (full.folder / layout.SWEEP).read_bytes()
     with pytest.raises(RunError, match="the loss is not finite"):
-        full.add_to_sweep(full.sweep().head(1).assign(seed=7, loss=np.nan), full.identity())
+        full.add_to_sweep(full.sweep().head(1).assign(seed=7, loss=np.nan), full.version())
     assert (full.folder / layout.SWEEP).read_bytes() == before

@@ -396,7 +396,7 @@ def test_a_file_of_an_earlier_version_is_made_again(run):
 def test_a_file_of_a_network_that_was_replaced_meanwhile_is_not_kept(run, monkeypatch):
     def replaced(stage):
         state = run.folder / layout.STATE
-        state.write_text(state.read_text().replace(run.identity(), "2030-01-01T00:00:00.000+00:00"))
+        state.write_text(state.read_text().replace(run.version(), "2030-01-01T00:00:00.000+00:00"))
 
     before = files_of(run)
     with pytest.raises(runs.run.RunError, match="deleted or replaced"):

@@ -459,7 +459,7 @@ def pretend_repaired(run: runs.Run, criterion: Criterion, sparsities: list[float
     rows = pruned[pruned.sparsity.isin(sparsities)].assign(
         **dataclasses.asdict(criterion), images=1237, seconds=0.5, accuracy=0.9, val_accuracy=0.9
     )
-    assert run.add_to_sweep(rows, run.identity())
+    assert run.add_to_sweep(rows, run.version())
 
 
 def test_repaired_networks_are_asked_for_in_the_background_and_never_made_by_the_page(full, asked):

@@ -146,7 +146,7 @@ def test_the_table_is_the_results_table(run):
 
 def test_nothing_is_left_at_k_1(run):
     dense = run.sweep()[lambda table: table.sparsity == 0]
-    run.add_to_sweep(dense.assign(sparsity=1.0, accuracy=0.1), run.identity())
+    run.add_to_sweep(dense.assign(sparsity=1.0, accuracy=0.1), run.version())
     pictures.save_all(run, [0, 1])
     blue = tuple(bytes.fromhex(METHOD_COLORS["weight"][1:]))
     dense, empty = (
@@ -176,7 +176,7 @@ def test_nothing_of_a_replaced_network_is_drawn_into_its_successor(run):
     def replace(path):
         if path.name == layout.TRAINING_FIGURE:
             state = (run.folder / layout.STATE).read_text()
-            (run.folder / layout.STATE).write_text(state.replace(run.identity(), "2000-01-01T00:00:00+00:00"))
+            (run.folder / layout.STATE).write_text(state.replace(run.version(), "2000-01-01T00:00:00+00:00"))
 
     with pytest.raises(RunError, match="replaced"):
         pictures.save_all(run, K_VALUES, replace)
@@ -205,7 +205,7 @@ def test_names_sort_as_their_sparsities_do(run):
     sparsities = [0, 0.0001, 0.00005, 0.9, 0.99999, 1]
     table = run.sweep()[lambda table: table.sparsity == 0]
     rows = pd.concat([table.assign(sparsity=float(k)) for k in sparsities])
-    run.add_to_sweep(rows, run.identity())
+    run.add_to_sweep(rows, run.version())
     written = [path.name for path in pictures.save_all(run, sparsities) if path.name.startswith("units-")]
     assert written == sorted(written)
     assert len(written) == len(sparsities)

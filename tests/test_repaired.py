@@ -85,10 +85,10 @@ def test_what_is_recovered_begins_at_the_dense_network(run, method):
         assert np.array_equal(predict(state.network(k), test.images), found[str(Sparsity(k))])
     assert state.network(0.7) is None
     assert state.version(0.7) is None
-    assert state.version(0) == pruned.version(0.9) == run.identity()
+    assert state.version(0) == pruned.version(0.9) == run.version()
     before = state.version(0.9)
-    assert before.startswith(run.identity())
-    assert before != run.identity()
+    assert before.startswith(run.version())
+    assert before != run.version()
     assert before == state.version(0.9)
     assert state.scores().sparsity.tolist() == [0.5, 0.8, 0.9]
     assert state.stops == REPAIR_STOPS
@@ -187,7 +187,7 @@ def test_scores_of_a_replaced_run_are_not_kept(run):
     steps = score_run(run, [(repaired(), [0.6, 0.7])])
     next(steps)
     state = run.folder / layout.STATE
-    state.write_text(state.read_text().replace(run.identity(), "2030-01-01T00:00:00.000+00:00"))
+    state.write_text(state.read_text().replace(run.version(), "2030-01-01T00:00:00.000+00:00"))
     with pytest.raises(runs.run.RunError, match="deleted or replaced"):
         list(steps)
     assert not layout.repaired(run.folder, repaired().key(0.7)).exists()

@@ -182,7 +182,7 @@ def test_a_pickle_is_never_opened(run):
 def test_scores_are_added_and_replaced(run):
     more = pd.DataFrame([{**DEFAULT, "sparsity": k, "accuracy": k, "loss": 3.0} for k in (0.9, 0.5)])
     assert run.sweep().accuracy.tolist() == [0.25]
-    assert run.add_to_sweep(more, run.identity())
+    assert run.add_to_sweep(more, run.version())
     assert run.sweep().sparsity.tolist() == [0.5, 0.9]
     assert run.sweep().accuracy.tolist() == [0.5, 0.9]
     assert run.sweep().loss.tolist() == [3.0, 3.0]
@@ -195,7 +195,7 @@ def test_of_scores_that_many_write_at_once_none_is_lost(run):
         together.wait(30)
         for step in range(4):
             k = (1 + 4 * writer + step) / 100
-            run.add_to_sweep(ROWS.assign(sparsity=k, accuracy=k), run.identity())
+            run.add_to_sweep(ROWS.assign(sparsity=k, accuracy=k), run.version())
 
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
     for writer in writers:
@@ -211,10 +211,10 @@ def test_a_run_is_not_replaced_while_its_scores_or_notes_are_being_written(run, 
     """Without a wait: whoever asks for the lock is told at once that it is taken."""
     patient = Run.lock
     monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
-    identity = run.identity()
+    version = run.version()
     with run.lock(what), pytest.raises(RunError, match="being trained or changed"), write_run(run, CONFIG) as training:
         fill(training, accuracy=0.75)
-    assert (run.identity(), run.result().test_accuracy) == (identity, 0.5)
+    assert (run.version(), run.result().test_accuracy) == (version, 0.5)
 
 
 def test_nothing_is_kept_with_a_run_while_it_is_being_replaced(run, monkeypatch):
@@ -222,25 +222,25 @@ def test_nothing_is_kept_with_a_run_while_it_is_being_replaced(run, monkeypatch)
     patient = Run.lock
     monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
     about = {"most_bytes": 1, "epochs": 1, "seed": 0, "bytes": 1, "weights": 1}
-    made = SmallestFile(**about, val_accuracy=0, test_accuracy=0, seconds=0, source=run.identity())
+    made = SmallestFile(**about, val_accuracy=0, test_accuracy=0, seconds=0, source=run.version())
     before = sorted(run.folder.rglob("*"))
     for keep in (
-        lambda: run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity()),
-        lambda: run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.identity()),
-        lambda: run.add_to_sweep(ROWS.assign(sparsity=0.9), run.identity()),
+        lambda: run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.version()),
+        lambda: run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.version()),
+        lambda: run.add_to_sweep(ROWS.assign(sparsity=0.9), run.version()),
         lambda: keep_smallest(run, made, b"T"),
     ):
         with run.lock("sweep"), pytest.raises(RunBusyError):
             keep()
         assert sorted(run.folder.rglob("*")) == before
     assert run.network("weight,admm,layer,0,repair,0.5") is None
-    run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.identity())
+    run.keep_network("weight,admm,layer,0,repair,0.5", KERNELS, run.version())
     for kernel, kept in zip(run.network("weight,admm,layer,0,repair,0.5").matrices, KERNELS, strict=True):
         np.testing.assert_array_equal(kernel, kept)
 
 
 def test_scores_of_an_earlier_network_are_never_added_to_a_later_one(run):
-    run.add_to_sweep(ROWS.assign(sparsity=0.9), identity="2020-01-01T00:00:00+00:00")
+    run.add_to_sweep(ROWS.assign(sparsity=0.9), version="2020-01-01T00:00:00+00:00")
     assert run.sweep().sparsity.tolist() == [0.5]
 
 
@@ -257,7 +257,7 @@ def test_only_the_network_that_was_seen_is_deleted(run):
         with pytest.raises(RunError, match="Run one was trained again meanwhile and is not deleted"):
             run.delete(seen)
     assert run.is_complete()
-    run.delete(run.identity())
+    run.delete(run.version())
     assert list_runs() == []
     run.part.mkdir()
     run.delete("")
@@ -410,8 +410,8 @@ def test_versions_change_with_what_they_are_of(run):
     before = run.sweep_version()
     assert before > 0
     assert (run.network_version(key), run.network_version(), run.speed_version()) == (0, 0, 0)
-    run.keep_network(key, KERNELS, run.identity())
-    run.keep_speed(key, {"rows": []}, run.identity())
+    run.keep_network(key, KERNELS, run.version())
+    run.keep_speed(key, {"rows": []}, run.version())
     assert run.network_version(key) == layout.repaired(run.folder, key).stat().st_mtime_ns
     assert run.network_version(other) == 0
     assert run.network_version() == (run.folder / layout.REPAIRED).stat().st_mtime_ns
@@ -426,7 +426,7 @@ def test_predictions_are_added_to_those_that_are_known(run):
     images = CONFIG.spec.test_size
     first, second, third = (np.full(images, label, np.uint8) for label in (1, 2, 3))
     for added in ({"a": first, "b": first}, {"b": second, "c": third}, None):
-        assert run.add_to_sweep(ROWS, run.identity(), added)
+        assert run.add_to_sweep(ROWS, run.version(), added)
     assert {key: set(row.tolist()) for key, row in run.predictions().items()} == {"a": {1}, "b": {2}, "c": {3}}
 
 
@@ -452,7 +452,7 @@ def test_how_fast_a_network_is_is_not_kept_while_a_run_is_being_replaced(run, mo
     patient = Run.lock
     monkeypatch.setattr(Run, "lock", lambda self, name="run", timeout=1: patient(self, name, 0))
     with run.lock("sweep"), pytest.raises(RunBusyError):
-        run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.identity())
+        run.keep_speed("weight,magnitude,layer,0,0.5", {}, run.version())
     assert run.speed_version() == 0
 
 
@@ -517,9 +517,9 @@ def test_activations_come_back(cache):
 
 def test_a_run_has_no_more_scores_than_a_table_may_have(run, monkeypatch):
     monkeypatch.setattr("core.runs.run.MOST_ROWS", 2)
-    assert run.add_to_sweep(ROWS.assign(sparsity=0.1), run.identity())
+    assert run.add_to_sweep(ROWS.assign(sparsity=0.1), run.version())
     with pytest.raises(RunError, match=r"would have 3 scores. Expected at most 2. Delete .*sweep.csv to begin anew"):
-        run.add_to_sweep(ROWS.assign(sparsity=0.2), run.identity())
+        run.add_to_sweep(ROWS.assign(sparsity=0.2), run.version())
     assert run.sweep().sparsity.tolist() == [0.1, 0.5]
     assert not run.is_still(None)
 
@@ -585,7 +585,7 @@ def test_a_run_keeps_its_layers(cache):
         training.write_model(lambda path: path.touch(), network, rms)
         training.commit(test_accuracy=0.5, test_loss=1.0)
     key = "weight,admm,layer,0,repair,0.5"
-    run.keep_network(key, network, run.identity())
+    run.keep_network(key, network, run.version())
     for kept in (run.network(), run.network(key)):
         np.testing.assert_array_equal(
             np.concatenate([array.ravel() for array in kept.arrays.values()]),

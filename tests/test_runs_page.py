@@ -195,12 +195,12 @@ def test_retraining_writes_no_notes_where_there_were_none(run):
 
 
 def test_a_replacement_waits_for_who_is_writing_a_note(run):
-    identity = run.identity()
+    version = run.version()
     replacing = threading.Thread(target=complete, args=(run, CONFIG, 0.75))
     with run.lock("notes"):
         replacing.start()
         replacing.join(0.5)
-        assert run.identity() == identity
+        assert run.version() == version
         files.write_text(run.folder / layout.NOTES, '{"name": "at the last moment"}')
     replacing.join(30)
     assert run.result().test_accuracy == 0.75

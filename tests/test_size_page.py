@@ -178,7 +178,7 @@ def test_a_network_that_is_not_repaired_yet_is_asked_for(full, monkeypatch):
     criterion = Criterion("unit", "admm", recovery="repair")
     assert asked == [(criterion, [0.9]), *Repaired.wanted(criterion)]
     assert "Being repaired at this k." in said(app)
-    full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.identity())
+    full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.version())
     app.run()
     assert tables(app)[1].multiply_adds[2] == compact(prune(full.kernels(), "unit", 0.9)).multiply_adds
 
@@ -223,15 +223,15 @@ def test_curves_grow_by_a_point_at_a_time(full):
 
 def test_points_stay_while_scores_come_in_and_go_with_their_network(full):
     network, criterion = networks.load_run(full), Criterion("unit", "admm", recovery="repair")
-    full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.identity())
+    full.keep_network(criterion.key(0.9), prune(full.kernels(), "unit", 0.9), full.version())
     while footprints.missing(network, criterion):
         footprints.grow(network, criterion)
     assert footprints.table_of(footprints.curve(network, criterion)).k.unique().tolist() == [0.0, 0.9]
-    full.add_to_sweep(full.sweep().head(1), full.identity())
+    full.add_to_sweep(full.sweep().head(1), full.version())
     assert footprints.missing(network, criterion) == []
     # Other networks come, and this one is made anew.
     for k in (0.5, 0.9):
-        full.keep_network(criterion.key(k), prune(full.kernels(), "unit", 0.95), full.identity())
+        full.keep_network(criterion.key(k), prune(full.kernels(), "unit", 0.95), full.version())
     assert sorted(footprints.missing(network, criterion)) == [0.5, 0.9]
 
 

@@ -199,7 +199,7 @@ def smallest_file(run, most_bytes, val_accuracy, **choices):
     waves = len(decoder.frequencies(side, 4)[0])
     levels = [np.ones((waves, 5), np.int32), np.eye(5, 10, dtype=np.int32)]
     file = encode(SmallestNetwork(levels, side, 4, 1.0))
-    about = {"epochs": 9, "seed": 0, "weights": 1, "test_accuracy": 0.9, "seconds": 1.0, "source": run.identity()}
+    about = {"epochs": 9, "seed": 0, "weights": 1, "test_accuracy": 0.9, "seconds": 1.0, "source": run.version()}
     made = runs.SmallestFile(most_bytes=most_bytes, bytes=len(file), val_accuracy=val_accuracy, **about | choices)
     runs.keep_smallest(run, made, file)
     return made

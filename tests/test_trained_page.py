@@ -207,7 +207,7 @@ def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent
 def test_what_was_trained_on_from_an_earlier_network_is_none_of_the_new_one(parent):
     assert len(children(parent)) == 3
     state = parent.folder / layout.STATE
-    state.write_text(state.read_text().replace(parent.identity(), "2030-01-01T00:00:00.000+00:00"))
+    state.write_text(state.read_text().replace(parent.version(), "2030-01-01T00:00:00.000+00:00"))
     assert children(parent) == []
 
 

@@ -110,7 +110,7 @@ def test_a_dataset_is_made_ready_in_a_process_of_its_own(cache, trained_run, tes
     monkeypatch.setattr(datasets, "_read_source", read)
     networks.test_split.clear()
     page_wall._picture.cache_clear()
-    place = {"run": trained_run.id, "identity": trained_run.identity(), "what": what}
+    place = {"run": trained_run.id, "version": trained_run.version(), "what": what}
     answer = page_wall.serve(SimpleNamespace(path_params=place, query_params={}))
     assert answer.status_code == 200
     expected = test_images.labels.astype(np.uint8).tobytes() if what == "labels" else wall.picture(test_images, 8)
@@ -230,11 +230,11 @@ def test_counts_wait_for_their_predictions(trained_server, trained_run, test_ima
 
 
 @needs_chromium
-@pytest.mark.parametrize("path", ["other/x/labels", "{run}/x/labels", "{run}/{identity}/secret", ".locks/x/labels"])
+@pytest.mark.parametrize("path", ["other/x/labels", "{run}/x/labels", "{run}/{version}/secret", ".locks/x/labels"])
 def test_only_files_of_runs_are_served(trained_server, trained_run, page, path):
-    filled = path.format(run=trained_run.id, identity=trained_run.identity().replace("+", "%2B"))
+    filled = path.format(run=trained_run.id, version=trained_run.version().replace("+", "%2B"))
     assert page.request.get(f"{trained_server.url}/wall/{filled}").status in (403, 404)
-    good = f"{trained_run.id}/{trained_run.identity().replace('+', '%2B')}/labels"
+    good = f"{trained_run.id}/{trained_run.version().replace('+', '%2B')}/labels"
     assert len(page.request.get(f"{trained_server.url}/wall/{good}").body()) == 360
 
 

@@ -132,13 +132,13 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
             "images": config.spec.train_size - config.num_valid,
             "epochs": config.epochs,
             "seconds": result.training_seconds,  # with the repair that it began with
-            "faster": fastest(measured if measured and measured["source"] == child.identity() else None),
+            "faster": fastest(measured if measured and measured["source"] == child.version() else None),
         }
     ]
 
 
 @functools.lru_cache(maxsize=1_000)
-def _multiply_adds(child: Run, identity: str) -> int:
+def _multiply_adds(child: Run, version: str) -> int:
     """Of one image, compacted: from the network itself, as earlier versions did not count them."""
     return compact(child.network()).multiply_adds
 

@@ -42,7 +42,7 @@ def save_all(
         OSError: if a file cannot be written, or the run is gone.
     """
     result = run.ended_with()
-    identity = result.finished
+    version = result.finished
     kernels, sweep = run.kernels(), run.sweep()
     if unscored(sweep, experiment(sparsities)):
         raise RunError(f"Run {run.id} has not been scored at every sparsity of {list(sparsities)}. Score it first.")
@@ -50,7 +50,7 @@ def save_all(
     written = []
 
     def save(name: str, content: bytes) -> None:
-        if not run.is_still(identity):
+        if not run.is_still(version):
             raise RunError(f"Run {run.id} was deleted or replaced while it was being drawn. Draw it again.")
         path = run.folder / name
         write_atomic(path, lambda file: file.write(content))

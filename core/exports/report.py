@@ -99,8 +99,8 @@ def _rendered(run: Run) -> bytes:
 @contextlib.contextmanager
 def one_network(run: Run) -> Iterator[None]:
     """See that all that is read belongs to one network, and not half to the one that replaces it."""
-    identity = run.identity()
-    if identity is None:
+    version = run.version()
+    if version is None:
         raise ExportError(f"There is no complete run {run.id} in {run.root} that can be read. Choose another run.")
     changed = ExportError(
         f"Run {run.id} was deleted or replaced while it was being read. Reload the page and try again."
@@ -109,7 +109,7 @@ def one_network(run: Run) -> Iterator[None]:
         yield
     except OSError as error:
         raise changed from error
-    if not run.is_still(identity):
+    if not run.is_still(version):
         raise changed
 
 

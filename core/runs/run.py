@@ -129,7 +129,7 @@ class Run:
             raise RunError(f"Run {self.id} is no longer in the cache. Choose another run, or train it again.")
         return result
 
-    def identity(self) -> str | None:
+    def version(self) -> str | None:
         """What tells the network of this run from an earlier or later one of the same id; None if not complete."""
         result = self.result()
         return result and result.finished
@@ -232,27 +232,27 @@ class Run:
         path = layout.repaired(self.folder, key) if key else self.folder / layout.REPAIRED
         return version_of(path)
 
-    def keep_network(self, key: str, network: Network | Kernels, identity: str | None) -> None:
+    def keep_network(self, key: str, network: Network | Kernels, version: str | None) -> None:
         """Keep a repaired network; see `keep`."""
         arrays = as_network(network).arrays
         # Most of it is zeros.
-        self.keep({layout.repaired(self.folder, key): lambda file: np.savez_compressed(file, **arrays)}, identity)
+        self.keep({layout.repaired(self.folder, key): lambda file: np.savez_compressed(file, **arrays)}, version)
 
     def speed(self, key: str) -> dict | None:
         """How fast the network of that key (`core.sweep.Criterion.key`) was when it was measured last; see
         `core.speed`. None if it was not, or the file says something else."""
         return read_speed(layout.speed(self.folder, key))
 
-    def keep_speed(self, key: str, record: dict, identity: str | None) -> None:
+    def keep_speed(self, key: str, record: dict, version: str | None) -> None:
         """Keep how fast a network was; see `keep`."""
-        self.keep({layout.speed(self.folder, key): json.dumps(record, indent=1)}, identity)
+        self.keep({layout.speed(self.folder, key): json.dumps(record, indent=1)}, version)
 
-    def keep(self, files: Mapping[Path, str | Callable[[IO[bytes]], object]], identity: str | None) -> bool:
+    def keep(self, files: Mapping[Path, str | Callable[[IO[bytes]], object]], version: str | None) -> bool:
         """Write files that were made of the network, in this order, unless the run has been replaced since.
 
         Args:
             files: by their paths in the folder of the run: text, or what writes into the open file.
-            identity: of the network that they were made of.
+            version: of the network that they were made of.
 
         Returns:
             Whether they are kept.
@@ -261,7 +261,7 @@ class Run:
             RunError: if one cannot be written.
         """
         with os_errors_as(f"write to {self.folder}"), self.lock("sweep", timeout=30):
-            if not self.is_still(identity):
+            if not self.is_still(version):
                 return False
             for path, content in files.items():
                 make_folder(path.parent)
@@ -316,12 +316,12 @@ class Run:
         """Bytes on disk, with what a training in progress, or one that ended early, takes."""
         return sum(size for folder in (self.folder, self.part) for _, size in own_files(folder))
 
-    def add_to_sweep(self, rows: pd.DataFrame, identity: str | None, predictions: Predictions | None = None) -> bool:
+    def add_to_sweep(self, rows: pd.DataFrame, version: str | None, predictions: Predictions | None = None) -> bool:
         """Add scored sparsities to those already known; a later score replaces an earlier one.
 
         Args:
             rows: as `core.sweep.sweep` gives them.
-            identity: of the network that was scored; if the run has been replaced since, nothing is added.
+            version: of the network that was scored; if the run has been replaced since, nothing is added.
             predictions: the classes that the scores were counted from.
 
         Returns:
@@ -331,7 +331,7 @@ class Run:
             RunError: if the file cannot be written, or a score is not finite.
         """
         with os_errors_as(f"write to {self.folder}"), self.lock("sweep", timeout=30):
-            if not self.is_still(identity):
+            if not self.is_still(version):
                 return False
             scores = merge_scores(self.sweep(), rows)
             if not is_sweep(scores):
@@ -351,9 +351,9 @@ class Run:
             write_text(self.folder / layout.SWEEP, to_csv(scores))
             return True
 
-    def is_still(self, identity: str | None) -> bool:
-        """Whether it is complete, and the network of that identity."""
-        return identity is not None and self.identity() == identity
+    def is_still(self, version: str | None) -> bool:
+        """Whether it is complete and its network is still that version."""
+        return version is not None and self.version() == version
 
     def request_cancel(self) -> None:
         """Ask the training process to stop; it looks at every report, several times a second while it fits.
@@ -371,7 +371,7 @@ class Run:
         """Remove the run and whatever an early end left of it.
 
         Args:
-            seen: the identity of the network that whoever asks has seen, empty if there was none; another one stays.
+            seen: the version of the network that whoever asks has seen, empty if there was none; another one stays.
 
         Returns:
             Whether it was a symbolic link: then only that was removed, and not what it leads to.
@@ -383,7 +383,7 @@ class Run:
         was_link = self.is_link()
         # Whoever adds to the run looks whether it is there, and then makes folders in it.
         with os_errors_as(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
-            if seen is not None and seen != (self.identity() or ""):
+            if seen is not None and seen != (self.version() or ""):
                 raise RunError(
                     f"Run {self.id} was trained again meanwhile and is not deleted. Look at it, and delete it again if "
                     "it is not wanted, either."

@@ -25,7 +25,7 @@ class SmallestFile:
         val_accuracy: on the validation images on which it was chosen.
         test_accuracy: on the test images, as its decoder reads it.
         seconds: what it took.
-        source: the run's identity when it was made; see `Run.identity`.
+        source: the run's version when it was made; see `Run.version`.
     """
 
     most_bytes: int
@@ -53,13 +53,13 @@ def keep_smallest(run: Run, made: SmallestFile, file: bytes) -> None:
 
 def smallest_files(run: Run) -> list[SmallestFile]:
     """Those that were made from the network as it is now, smallest first; one that cannot be read is left out."""
-    identity, found = run.identity(), []
+    version, found = run.version(), []
     for path, _ in own_files(run.folder / layout.SMALLEST):
         if path.suffix != ".json":
             continue
         with contextlib.suppress(OSError, ValueError, RunError):
             made = parse_record(SmallestFile, path)
-            own = path == layout.smallest_record(layout.smallest(run.folder, made.name)) and made.source == identity
+            own = path == layout.smallest_record(layout.smallest(run.folder, made.name)) and made.source == version
             shares = all(0 <= share <= 1 for share in (made.val_accuracy, made.test_accuracy))
             if own and shares and len(read_smallest(run, made)) == made.bytes > 0:
                 found.append(made)

@@ -121,7 +121,7 @@ def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted
 
 def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
     parent = open_run(config.parent, writer.run.root)
-    identity, network = parent.identity(), parent.network()
+    version, network = parent.version(), parent.network()
     from core.keras_layers import set_weights
     from core.training.network import build
     from core.training.recover import recover
@@ -134,7 +134,7 @@ def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fit
     model = set_weights(build(config.training), recovered.network)
     start = recovered.start
     took = {"training_seconds": seconds, "repair_images": start.images, "repair_seconds": start.seconds}
-    return model, recovered.history, took | {"parent_identity": identity}
+    return model, recovered.history, took | {"parent_identity": version}
 
 
 @contextlib.contextmanager

@@ -48,8 +48,8 @@ def complete(
     for run in map(runs.open_run, ids):
         # One that is damaged or deleted is told of where it is shown.
         with contextlib.suppress(KnownError):
-            identity, sweep = run.identity(), run.sweep()
-            if identity is None:
+            version, sweep = run.version(), run.sweep()
+            if version is None:
                 continue
             incomplete = bool(scoring.unscored(sweep, baseline))
             # The most pruned ones first.
@@ -58,7 +58,7 @@ def complete(
             if incomplete or missing:
                 lacking.append(run)
                 wanted = [*(baseline if incomplete else ()), *(step for step in repaired if step[0] in dict(missing))]
-                refused = networks.request_scores(run.root, run.id, identity, wanted)
+                refused = networks.request_scores(run.root, run.id, version, wanted)
                 problem = problem or refused or jobs.scoring_problem(run)
             if incomplete:
                 baselines.append(run.id)
@@ -82,7 +82,7 @@ def request(network: networks.LoadedRun, criterion: Criterion, k: Sparsity, scor
     # What is on screen comes before the curves.
     wanted = [(criterion, [k.value]), *kind_of(criterion).wanted(criterion)] if repair else []
     wanted = [*wanted, *(scoring.fine_curve() if scores else ())]
-    refused = networks.request_scores(network.run.root, network.run.id, network.identity, wanted)
+    refused = networks.request_scores(network.run.root, network.run.id, network.version, wanted)
     if refused:
         title = f"{'The repair cannot begin' if repair else 'Nothing more can be scored here'}; it is tried again"
         st.warning(frame.plain(refused), title=title, icon=":material/info:")

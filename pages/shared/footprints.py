@@ -42,16 +42,16 @@ def footprint_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity)
     Raises:
         RunError: if its file is damaged.
     """
-    version = networks.state(network, criterion).version(k)
-    return version and _footprint(network.run.root, network.run.id, network.identity, version, criterion, k, network)
+    pruned = networks.state(network, criterion).version(k)
+    return pruned and _footprint(network.run.root, network.run.id, network.version, pruned, criterion, k, network)
 
 
 @st.cache_resource(max_entries=100, show_spinner="Writing every file, and reading it again…")
 def _footprint(
     root: Path,
     run_id: str,
-    identity: str,
     version: str,
+    pruned_version: str,
     criterion: Criterion,
     k: Sparsity,
     _network: networks.LoadedRun,
@@ -61,7 +61,7 @@ def _footprint(
         return None
     test = networks.test_split(_network.config.dataset)
     tiny = compact(pruned)
-    parts = [_dense_files(root, run_id, identity, _network)]
+    parts = [_dense_files(root, run_id, version, _network)]
     for name, form in (("pruned", whole(pruned)), ("compacted", tiny)):
         parts.append(pd.DataFrame(footprint.files(form, test.images, test.labels)).assign(network=name))
     files = pd.concat(parts, ignore_index=True)
@@ -74,7 +74,7 @@ def _footprint(
 
 
 @st.cache_resource(max_entries=10, show_spinner="Writing every file, and reading it again…")
-def _dense_files(root: Path, run_id: str, identity: str, _network: networks.LoadedRun) -> pd.DataFrame:
+def _dense_files(root: Path, run_id: str, version: str, _network: networks.LoadedRun) -> pd.DataFrame:
     test = networks.test_split(_network.config.dataset)
     return pd.DataFrame(footprint.files(whole(_network.network), test.images, test.labels)).assign(network="dense")
 
@@ -87,11 +87,11 @@ but for rounding); none where there is no network."""
 
 def curve(network: networks.LoadedRun, criterion: Criterion) -> Points:
     """The points of the curves that are known so far; shared by all sessions, and added to by `grow`."""
-    return _curve(network.run.root, network.run.id, network.identity, criterion)
+    return _curve(network.run.root, network.run.id, network.version, criterion)
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _curve(root: Path, run_id: str, identity: str, criterion: Criterion) -> Points:
+def _curve(root: Path, run_id: str, version: str, criterion: Criterion) -> Points:
     return {}
 
 
@@ -144,12 +144,12 @@ def speed_at(network: networks.LoadedRun, criterion: Criterion, k: AnySparsity) 
 
 def multiply_adds(run: runs.Run, table: pd.DataFrame) -> pd.Series:
     """See `core.analysis.footprint.multiply_adds`; what an earlier version did not count is counted once."""
-    return _multiply_adds(run.root, run.id, run.identity(), run.sweep_version(), tuple(table.index), table)
+    return _multiply_adds(run.root, run.id, run.version(), run.sweep_version(), tuple(table.index), table)
 
 
 @st.cache_data(max_entries=50, show_spinner="Counting multiply-adds…")
 def _multiply_adds(
-    root: Path, run_id: str, identity: str, version: int, rows: tuple, _table: pd.DataFrame
+    root: Path, run_id: str, version: str, sweep_version: int, rows: tuple, _table: pd.DataFrame
 ) -> pd.Series:
     return footprint.multiply_adds(runs.open_run(run_id, root), _table)
 

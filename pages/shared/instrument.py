@@ -35,7 +35,7 @@ _component = component.from_folder("instrument", *_scripts, isolate_styles=False
 
 def subject(network: networks.LoadedRun, criterion: Criterion) -> str:
     """What the slider is about: a network and a criterion. Whatever follows the slider compares it."""
-    return f"{network.run.id} {network.identity} {criterion}"
+    return f"{network.run.id} {network.version} {criterion}"
 
 
 def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", details: tuple[str, ...] = ()) -> None:
@@ -51,7 +51,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, view: str = "full", 
     if view == "full" and scores.complete and beside.is_repair and not scores.beside.keys() >= {*beside.stops}:
         # The numbers that stand beside come at leisure, and show where the slider rests next.
         wanted = [(criterion.beside, [BESIDE_FIRST]), *beside.wanted(criterion.beside)]
-        networks.request_scores(network.run.root, network.run.id, network.identity, wanted)
+        networks.request_scores(network.run.root, network.run.id, network.version, wanted)
     waits = _waits(criterion, _position(network, criterion, news=False)[0], scores)
     st.fragment(_show, run_every=REFRESH_SECONDS if waits else None)(network, criterion, view, details, waits)
 
@@ -82,7 +82,7 @@ def separable(criterion: Criterion) -> bool:
 def _show(network: networks.LoadedRun, criterion: Criterion, view: str, details: tuple[str, ...], waits: bool) -> None:
     # A fragment is on its own when it reruns, so it shows its failures itself.
     with frame.known_errors():
-        if networks.load_run(network.run).identity != network.identity:
+        if networks.load_run(network.run).version != network.version:
             st.rerun()
         about = subject(network, criterion)
         scores = networks.live_scores(network, criterion)
@@ -313,8 +313,8 @@ def _coming(
 def _seconds_left(network: networks.LoadedRun, scores: networks.LiveScores) -> float | None:
     """How long the curves will go on growing, by their pace since somebody began to look; None if not known yet."""
     begun = st.session_state.get("pace")
-    if not begun or begun[0] != network.identity:
-        st.session_state.pace = begun = (network.identity, time.monotonic(), scores.done)
+    if not begun or begun[0] != network.version:
+        st.session_state.pace = begun = (network.version, time.monotonic(), scores.done)
     _, since, done = begun
     gained, seconds = scores.done - done, time.monotonic() - since
     return (scores.total - scores.done) * seconds / gained if gained >= 3 else None

@@ -33,10 +33,10 @@ CHILDREN_SECONDS = 2
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained network and its test score. `identity` is that of `core.runs.Run.identity`."""
+    """A trained network and its test score. `version` is that of `core.runs.Run.version`."""
 
     run: runs.Run
-    identity: str
+    version: str
     config: Config
     network: Network
     activations: list[np.ndarray]
@@ -71,11 +71,11 @@ class RankedRun:
 
 def is_scored(run: runs.Run) -> bool:
     """Whether everything that the live slider uses of a run is scored."""
-    return _is_scored(run.root, run.id, run.identity(), run.sweep_version())
+    return _is_scored(run.root, run.id, run.version(), run.sweep_version())
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
-def _is_scored(root: Path, run_id: str, identity: str, version: str) -> bool:
+def _is_scored(root: Path, run_id: str, version: str, sweep_version: int) -> bool:
     try:
         return not scoring.unscored_of(runs.open_run(run_id, root), scoring.fine_curve(), with_predictions=True)
     except KnownError:
@@ -88,20 +88,20 @@ def load_run(run: runs.Run) -> LoadedRun:
     Raises:
         KnownError: if its files are damaged, or it is too large for this server.
     """
-    identity = run.ended_with().finished
+    version = run.ended_with().finished
     limits.check_size(run.layers().weights, "opened")
-    return _load_run(run.root, run.id, identity)
+    return _load_run(run.root, run.id, version)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the network…")
-def _load_run(root: Path, run_id: str, identity: str) -> LoadedRun:
+def _load_run(root: Path, run_id: str, version: str) -> LoadedRun:
     run = runs.open_run(run_id, root)
     network = run.network()
     for array in network.arrays.values():
         array.setflags(write=False)
     result = run.ended_with()
     dense = Score(result.test_accuracy, result.test_loss)
-    return LoadedRun(run, identity, run.config(), network, run.activations(), dense)
+    return LoadedRun(run, version, run.config(), network, run.activations(), dense)
 
 
 def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
@@ -110,11 +110,11 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
     Raises:
         RunError: if the criterion needs activations and the run's are damaged.
     """
-    return _rank_run(network.run.root, network.run.id, network.identity, criterion, network)
+    return _rank_run(network.run.root, network.run.id, network.version, criterion, network)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
-def _rank_run(root: Path, run_id: str, identity: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
+def _rank_run(root: Path, run_id: str, version: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
     ranks = criterion.as_pruned.rank(_network.network, _network.activations)
     layers = distributions(ranks, 1.0 if kind_of(criterion).is_instant else RECOVERED_REACH[criterion.method])
     taken = [ranks.taken(k) for k in STOPS]
@@ -152,11 +152,11 @@ class LiveScores:
 
 def state(network: LoadedRun, criterion: Criterion) -> State:
     """The networks by a criterion; what was found among all runs is taken for true for a while."""
-    return _state(network.run.root, network.run.id, network.identity, criterion)
+    return _state(network.run.root, network.run.id, network.version, criterion)
 
 
 @st.cache_resource(ttl=CHILDREN_SECONDS, max_entries=20, show_spinner=False)
-def _state(root: Path, run_id: str, identity: str, criterion: Criterion) -> State:
+def _state(root: Path, run_id: str, version: str, criterion: Criterion) -> State:
     return state_of(runs.open_run(run_id, root), criterion)
 
 
@@ -167,13 +167,13 @@ def look_again() -> None:
 
 def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
     """The scores of a run, read again only when there are new ones."""
-    run, version = network.run, state(network, trained_by(criterion.method)).scores_version()
-    return _live_scores(run.root, run.id, network.identity, criterion, version, network)
+    run, scores = network.run, state(network, trained_by(criterion.method)).scores_version()
+    return _live_scores(run.root, run.id, network.version, criterion, scores, network)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _live_scores(
-    root: Path, run_id: str, identity: str, criterion: Criterion, version: str, _network: LoadedRun
+    root: Path, run_id: str, version: str, criterion: Criterion, scores_version: str, _network: LoadedRun
 ) -> LiveScores:
     table = scoring.known_of(_network.run)
     shown, trained = state(_network, criterion), state(_network, trained_by(criterion.method)).scores()
@@ -194,12 +194,12 @@ def known_stops(network: LoadedRun, criterion: Criterion) -> tuple[list[str], st
     """The keys of the slider's positions whose predictions are known, which the browser asks for itself, and what
     changes whenever one of them does. That is not all of the run: scores of other criteria come and go."""
     run, shown = network.run, state(network, criterion)
-    return _known_stops(run.root, run.id, network.identity, criterion, shown.scores_version(), shown)
+    return _known_stops(run.root, run.id, network.version, criterion, shown.scores_version(), shown)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _known_stops(
-    root: Path, run_id: str, identity: str, criterion: Criterion, version: str, _shown: State
+    root: Path, run_id: str, version: str, criterion: Criterion, scores_version: str, _shown: State
 ) -> tuple[list[str], str]:
     keys = [*_shown.at_stops()]
     return keys, f"{zlib.crc32(','.join(f'{key} {_shown.version(float(key))}' for key in keys).encode()):x}"
@@ -272,12 +272,12 @@ def predicted(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> np.nd
 
 def examined(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> Examination:
     """The network really pruned at any k, and scored on the full test set; shared by all sessions."""
-    return _examined(network.run.root, network.run.id, network.identity, criterion, Sparsity.of(k), network)
+    return _examined(network.run.root, network.run.id, network.version, criterion, Sparsity.of(k), network)
 
 
 @st.cache_resource(max_entries=300, show_spinner=False)
 def _examined(
-    root: Path, run_id: str, identity: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
+    root: Path, run_id: str, version: str, criterion: Criterion, k: Sparsity, _network: LoadedRun
 ) -> Examination:
     test = test_split(_network.config.dataset)
     return examine(rank_run(_network, criterion).ranks.prune(_network.network, k), test.images, test.labels)
@@ -285,16 +285,16 @@ def _examined(
 
 def layer_scores(network: LoadedRun, criterion: Criterion) -> dict[tuple[int, float], dict[str, float]]:
     """The scores with one layer pruned that are known so far, by layer and k; shared by all sessions, and added to."""
-    return _layer_scores(network.run.root, network.run.id, network.identity, criterion)
+    return _layer_scores(network.run.root, network.run.id, network.version, criterion)
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _layer_scores(root: Path, run_id: str, identity: str, criterion: Criterion) -> dict:
+def _layer_scores(root: Path, run_id: str, version: str, criterion: Criterion) -> dict:
     return {}
 
 
 @st.cache_resource(max_entries=100, ttl=REQUEST_SECONDS, show_spinner=False)
-def request_scores(root: Path, run_id: str, identity: str, wanted: Sequence) -> str | None:
+def request_scores(root: Path, run_id: str, version: str, wanted: Sequence) -> str | None:
     """Have scores of a run scored in the background; asked now and then, not once a rerun.
 
     Args:

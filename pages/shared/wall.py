@@ -20,7 +20,7 @@ from core.state import BY_KEY, state_of
 from core.sweep import Criterion
 from pages.shared import component, networks
 
-PATH = "wall/{run}/{identity}/{what}"
+PATH = "wall/{run}/{version}/{what}"
 """Where the app serves the wall's files, below its base path. Browsers ask for them relative to the page, which knows
 the prefix of a proxy: every page lies in the app's own folder."""
 # Its styles are not isolated, so that the rule against Streamlit's fading sees it.
@@ -34,7 +34,7 @@ def serve(request: Request) -> Response:
     """
     try:
         run = runs.open_run(request.path_params["run"])
-        if not run.is_still(request.path_params["identity"]):
+        if not run.is_still(request.path_params["version"]):
             return PlainTextResponse("This run was deleted or replaced. Reload the page.", 404)
         config = run.config()
         what = request.path_params["what"]
@@ -64,7 +64,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, about: str, k: Spars
     """
     spec = network.config.spec
     known, version = networks.known_stops(network, criterion)
-    folder = f"wall/{network.run.id}/{quote(network.identity, safe='')}"
+    folder = f"wall/{network.run.id}/{quote(network.version, safe='')}"
     choice = f"criterion={quote(criterion.key(0.0))}"
     measured = None
     if str(k) not in known:
@@ -114,8 +114,8 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
     if image is None:
         return
     test = networks.test_split(network.config.dataset)
-    version = networks.state(network, criterion).scores_version()
-    stops, rows = _probabilities(network.run.id, network.identity, version, criterion, image, network)
+    scores = networks.state(network, criterion).scores_version()
+    stops, rows = _probabilities(network.run.id, network.version, scores, criterion, image, network)
     st.plotly_chart(
         interactive.class_probabilities(stops, rows, spec.classes, int(test.labels[image])),
         key="image_probabilities",
@@ -130,7 +130,7 @@ def _show_picked(network: networks.LoadedRun, criterion: Criterion) -> None:
 
 @st.cache_data(max_entries=50, show_spinner="Asking the network at every sparsity…")
 def _probabilities(
-    run_id: str, identity: str, version: str, criterion: Criterion, image: int, _network: networks.LoadedRun
+    run_id: str, version: str, scores_version: str, criterion: Criterion, image: int, _network: networks.LoadedRun
 ) -> tuple[list[float], np.ndarray]:
     """The stops at which there is a network, and the softmax of one image at each, of shape (stops, classes)."""
     pixels = networks.test_split(_network.config.dataset).images[image]

@@ -174,12 +174,12 @@ def export(subject: Subject, form: str, report: Callable[[str], object] = lambda
     if kept:
         return kept
     FORMATS[form].check()
-    identity = run.identity()
+    version = run.version()
     report(STAGES[0])
     record, data = _make(subject, FORMATS[form], _network(subject, report), report)
     path = layout.exported(run.folder, subject.kept_name(form))
     files = {path: lambda file: file.write(data), layout.export_record(path): json.dumps(record, indent=2)}
-    if not run.keep(files, identity):
+    if not run.keep(files, version):
         raise RunError(f"Run {run.id} was deleted or replaced while it was being exported. Export it again.")
     return Exported(path=path, **record)
 

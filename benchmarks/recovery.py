@@ -21,7 +21,7 @@ from core.pruning import METHODS
 from core.runs import Run
 from core.scoring import Wanted, experiment, score_run
 from core.sweep import Criterion
-from core.training.recover import small_control
+from core.training.finetune import small_control
 from core.training.train import train_run
 
 SPARSITIES = {"weight": (0.95, 0.98, 0.99, 0.995), "unit": (0.8, 0.9, 0.95)}

@@ -28,8 +28,8 @@ def define_parameters() -> None:
         define(name, default, about.help)
 
 
-def define_recovery() -> None:
-    """A flag for everything that a recovery chooses besides its parent."""
+def define_finetuning() -> None:
+    """A flag for everything that fine-tuning chooses besides its parent."""
     for name, about in RECOVERY.items():
         _DEFINE.get(type(about.kind), flags.DEFINE_string)(name, about.default, about.help)
 

@@ -12,7 +12,7 @@ from core.errors import RunError
 from core.runs import open_run
 
 flags.DEFINE_string("run", None, "The run id of the network to prune and fine-tune.")
-command.define_recovery()
+command.define_finetuning()
 make.define_flags()
 
 

@@ -240,7 +240,7 @@ def state_of(run: Run, criterion: Criterion) -> State:
     return kind_of(criterion)(run, criterion)
 
 
-def trained_by(method: str) -> Criterion:
+def fine_tuned_by(method: str) -> Criterion:
     """The criterion of networks that were pruned by a method and trained on."""
     return FineTuned.chosen({"method": method})
 

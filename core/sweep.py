@@ -65,7 +65,7 @@ class Criterion:
 
     @property
     def as_pruned(self) -> "Criterion":
-        """The same without recovery; what is won back is compared with pruning by magnitude."""
+        """The same as pruned; what is won back is compared with pruning by magnitude."""
         return self if self.recovery == "none" else Criterion(self.method, scope=self.scope)
 
     @property
@@ -83,7 +83,7 @@ class Criterion:
         return rank(network, self.method, self.ranking, self.scope, activations, self.seed)
 
     def key(self, sparsity: AnySparsity) -> str:
-        """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"; of a recovered network
+        """What a row of a sweep is called where it is one name: "weight,magnitude,layer,0,0.9"; of a repaired network
         "weight,admm,layer,0,repair,0.9"."""
         return f"{self.prefix}{Sparsity.of(sparsity)}"
 

@@ -30,7 +30,7 @@ from core.network import as_network
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.speed import chosen_sparsities, measured, readable, variants
-from core.state import trained_by
+from core.state import fine_tuned_by
 from core.sweep import Criterion
 from tests.commands import run_command
 from tests.conftest import SMALL
@@ -505,7 +505,7 @@ def test_a_network_trained_on_is_as_fast_as_it_was_measured(full, monkeypatch):
     config = dataclasses.replace(recovery_of(full), method="unit", sparsity=0.5)
     monkeypatch.setattr(runs.Run, "config", lambda run, own=runs.Run.config: config if run == child else own(run))
     monkeypatch.setattr(RecoveryConfig, "layer_shapes", full.config().layer_shapes, raising=False)
-    key = trained_by("unit").key(0.5)
+    key = fine_tuned_by("unit").key(0.5)
     last(measured(full, Criterion("unit"), 0.5))
     record = json.loads(layout.speed(full.folder, Criterion("unit").key(0.5)).read_text())
     record["rows"] = [row | {"one_faster": 3.0} for row in record["rows"] if row["network"] == "compacted"]

@@ -66,14 +66,14 @@ def test_a_fit_goes_on_bit_for_bit(config, epoch, data):
 
 @pytest.mark.parametrize("choices", RECOVERIES, ids=lambda choices: "-".join(map(str, choices.values())))
 def test_training_on_goes_on_bit_for_bit(choices, trained_run, data):
-    from core.training.recover import recover
+    from core.training.finetune import finetune
 
     config = RecoveryConfig(SMALL, SMALL.run_id, sparsity=0.8, **choices)
     checkpoints, parent = [], trained_run.kernels()
-    whole = recover(config, parent, data, on_checkpoint=checkpoints.append)
+    whole = finetune(config, parent, data, on_checkpoint=checkpoints.append)
     steps, checkpoint = [], checkpoints[config.epochs // 2 - 1]
     assert same(
-        recover(config, parent, data, steps.append, checkpoint=checkpoint).network.matrices, whole.network.matrices
+        finetune(config, parent, data, steps.append, checkpoint=checkpoint).network.matrices, whole.network.matrices
     )
     assert steps[0].epoch == checkpoint.epoch + 1 == config.epochs // 2 + 1
 

@@ -214,14 +214,14 @@ def test_the_slider_is_told_of_the_networks_that_are_kept(run, monkeypatch, meth
     told = instrument(app)
     row = repaired(method).select(run.sweep()).set_index("sparsity").loc[0.8]
     assert told["stops"] == [str(Sparsity(k)) for k in REPAIR_STOPS]
-    assert set(told["known"]) == set(told["recovered"]) == {"0.5", "0.8", "0.9"}
+    assert set(told["known"]) == set(told["kept"]) == {"0.5", "0.8", "0.9"}
     assert told["measured"] == {"key": "0.8", "accuracy": row.accuracy, "loss": row.loss}
     pruned = Criterion(method).select(run.sweep()).set_index("sparsity").accuracy
     assert told["beside"] == {"name": "as pruned", "accuracy": {str(Sparsity(k)): value for k, value in pruned.items()}}
     small = run.network(repaired(method).key(0.8)).matrices
     for layer, kernel in enumerate(small[:-1]):
         values = np.abs(kernel[kernel != 0]) if method == "weight" else np.linalg.norm(kernel[:, kernel.any(0)], axis=0)
-        kept = told["recovered"]["0.8"]
+        kept = told["kept"]["0.8"]
         edges = np.array(told["edges"][layer])
         assert kept["zeroed"][layer] == int((kernel == 0).sum())
         assert kept["bars"][layer] == np.histogram(np.minimum(values, edges[-1]), edges)[0].tolist()
@@ -247,7 +247,7 @@ def test_as_pruned_asks_for_the_numbers_beside_it_only_once(run, monkeypatch):
 
 
 @pytest.mark.parametrize(("state", "k"), [("repaired", "0.9"), ("repaired", "0.77"), ("trained on", "0")])
-def test_every_fold_opens_of_a_recovered_network(run, monkeypatch, state, k):
+def test_every_fold_opens_of_a_repaired_or_fine_tuned_network(run, monkeypatch, state, k):
     opened(monkeypatch, folds=("classes", "looks_at", "layers"), run=run.id, state=state, k=k, image="3")
 
 
@@ -256,13 +256,13 @@ def test_a_network_that_was_not_there_yet_is_shown_once_it_is(run):
     assert networks.network_at(network, repaired(), 0.97) is None
     list(score_run(run, [(repaired(), [0.97])]))
     assert networks.network_at(network, repaired(), 0.97) is not None
-    assert 0.97 in networks.recovered_layers(network, repaired())
+    assert 0.97 in networks.kept_layers(network, repaired())
 
 
 def test_one_damaged_network_leaves_the_others(run, monkeypatch):
     layout.repaired(run.folder, repaired().key(0.9)).write_bytes(b"nothing")
     app, _ = opened(monkeypatch, run=run.id, state="repaired", k="0.8")
-    assert set(instrument(app)["recovered"]) == {"0.5", "0.8"}
+    assert set(instrument(app)["kept"]) == {"0.5", "0.8"}
 
 
 @needs_chromium

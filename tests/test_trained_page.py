@@ -14,7 +14,7 @@ from core.evaluation import evaluate, predict
 from core.pruning import METHODS, prune
 from core.runs import layout
 from core.settings import PROJECT
-from core.state import children, state_of, trained_by
+from core.state import children, fine_tuned_by, state_of
 from core.sweep import STOPS, Criterion
 from pages.shared import choice, networks
 from tests.browsing import confirmed, fill, metric, needs_chromium, serving, settled, visit
@@ -23,7 +23,7 @@ from tests.conftest import SMALL
 from tests.test_instrument import READ_HISTOGRAMS
 from tests.test_pages import instrument
 
-TRAINED = trained_by("weight")
+TRAINED = fine_tuned_by("weight")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_best_on_validation_images_stands_for_its_k_and_controls_do_not(pare
         score(found[better], 0.9)
         score(found[worse], 0.8)
         assert state_of(parent, TRAINED).children == {0.8: found[better]}
-    assert state_of(parent, trained_by("unit")).children == {}
+    assert state_of(parent, fine_tuned_by("unit")).children == {}
 
 
 def test_children_of_an_earlier_network_of_that_name_are_none_of_this_one(parent):
@@ -120,7 +120,7 @@ def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     assert told["known"]["0.8"] == pytest.approx([score.accuracy, score.loss])
     assert told["known"]["0"] == pytest.approx([told["dense"]["accuracy"], told["dense"]["loss"]])
     zeros = [int((kernel == 0).sum()) for kernel in child.kernels()[:-1]]
-    assert told["recovered"]["0.8"]["zeroed"] == zeros
+    assert told["kept"]["0.8"]["zeroed"] == zeros
     assert f"Trained on for {child.config().epochs} epoch" in told["said"]["0.8"]
     pruned = Criterion("weight").select(parent.sweep()).set_index("sparsity").accuracy
     assert told["beside"]["accuracy"]["0.8"] == pruned[0.8]

@@ -220,9 +220,9 @@ class Instrument {
   // known yet.
   layersNow() {
     const measured = this.known.get(this.key);
-    if (this.data.recovered) {
+    if (this.data.kept) {
       // What was won back is not the largest of what was there, so nothing can be told before it is known.
-      const kept = this.data.recovered[this.key];
+      const kept = this.data.kept[this.key];
       if (kept) return this.each.map((_, layer) => ({ zeroed: kept.zeroed[layer], threshold: null, bars: kept.bars[layer] }));
       return this.each.map((_, layer) => this.coming?.zeroed ? { zeroed: this.coming.zeroed[layer], threshold: null, pending: true } : null);
     }

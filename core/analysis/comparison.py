@@ -13,7 +13,7 @@ from core.errors import KnownError
 from core.kernels import compact
 from core.pruning import CHANCE, METHODS, RANKINGS, SCOPES, SHUFFLED
 from core.runs import Run
-from core.state import BY_KEY, FineTuned, children, trained_by
+from core.state import BY_KEY, FineTuned, children, fine_tuned_by
 from core.sweep import RECOVERIES, Criterion, dense_scores
 
 MEASURES = ("accuracy", "change", "loss", "agreement", "worst_class")
@@ -116,7 +116,7 @@ def _as_rows_of(run: Run, child: Run) -> list[dict[str, Any]]:
     config, result, row = child.config(), child.result(), dense_scores(child.sweep())
     if result is None or not row:
         return []
-    measured = run.speed(trained_by(config.method).key(config.sparsity))
+    measured = run.speed(fine_tuned_by(config.method).key(config.sparsity))
     default_seed = config.default_of("seed") if hasattr(config, "default_of") else config.seed
     if np.isnan(row.get("multiply_adds", np.nan)):
         row["multiply_adds"] = _multiply_adds(child, result.finished)

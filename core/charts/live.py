@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from core.analysis.distributions import Distribution
 from core.charts.interactive import base
 from core.charts.palette import FAINT, GREY, METHOD_COLORS
-from core.state import kind_of, trained_by
+from core.state import fine_tuned_by, kind_of
 from core.sweep import Criterion
 
 _FIXED_MARGIN = {"l": 52, "r": 8, "t": 48, "b": 44, "autoexpand": False}
@@ -80,7 +80,7 @@ def live_curve(
         figure.add_scatter(
             x=trained.sparsity.tolist(),
             y=trained.accuracy.tolist(),
-            name=_line_name(trained_by(criterion.method)),
+            name=_line_name(fine_tuned_by(criterion.method)),
             mode="markers",
             marker={"color": METHOD_COLORS[criterion.method], "size": 8, "symbol": "diamond"},
             hovertemplate="%{y:.2%}",

@@ -178,7 +178,7 @@ class TrainingConfig:
 
     @property
     def training(self) -> "TrainingConfig":
-        """Itself; of a recovery, what its parent was trained with."""
+        """Itself; of a fine-tuned network, what its parent was trained with."""
         return self
 
     @property

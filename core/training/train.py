@@ -72,7 +72,7 @@ def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     from core.keras_layers import with_weights
     from core.training.network import layers_before, save
 
-    model, history, more = (_recovered if isinstance(config, RecoveryConfig) else _fitted)(writer, config, data)
+    model, history, more = (_fine_tuned if isinstance(config, RecoveryConfig) else _fitted)(writer, config, data)
     network = with_weights(layers_before(config), model)
     activations = rms_activations(network, data.train.images[:_ACTIVATION_IMAGES])
     writer.write_model(partial(save, model), network, activations)
@@ -119,22 +119,22 @@ def _fitted(writer: RunWriter, config: TrainingConfig, data: Dataset) -> "Fitted
     return model, history, {"training_seconds": round(report.seconds_before + time.perf_counter() - began, 3)}
 
 
-def _recovered(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
+def _fine_tuned(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fitted":
     parent = open_run(config.parent, writer.run.root)
     version, network = parent.version(), parent.network()
     from core.keras_layers import set_weights
+    from core.training.finetune import finetune
     from core.training.network import build
-    from core.training.recover import recover
 
     began = time.perf_counter()
     with _reporting(writer, config, _origin(config, data, network.arrays.values())) as report:
-        recovered = recover(config, network, data, report.batch, report.epoch, report.checkpoint, report.kept)
+        tuned = finetune(config, network, data, report.batch, report.epoch, report.checkpoint, report.kept)
     seconds = round(report.seconds_before + time.perf_counter() - began, 3)
     # Without masks, and of the parent's shape, so that it opens as every other network does.
-    model = set_weights(build(config.training), recovered.network)
-    start = recovered.start
+    model = set_weights(build(config.training), tuned.network)
+    start = tuned.start
     took = {"training_seconds": seconds, "repair_images": start.images, "repair_seconds": start.seconds}
-    return model, recovered.history, took | {"parent_identity": version}
+    return model, tuned.history, took | {"parent_identity": version}
 
 
 @contextlib.contextmanager

@@ -124,7 +124,7 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
     st.subheader("Results")
     number = st.column_config.NumberColumn
     counts = ["zeroed", "removable", "remaining"]
-    recovered = not all(BY_KEY[key].is_instant for key in folded.recovery.unique())
+    with_cost = not all(BY_KEY[key].is_instant for key in folded.recovery.unique())
     selection = st.dataframe(
         folded.assign(ranked_by=ranked_by(folded), **folded[counts].round()).style.format(
             {"change": lambda change: frame.signed(change, 4)}
@@ -137,7 +137,7 @@ def show_results(folded: pd.DataFrame) -> pd.DataFrame:
         column_order=[
             *("configuration", "method", "ranked_by", "state", "k", "n", "accuracy", "accuracy_sd", "change"),
             *("agreement", "worst_class", "loss", "loss_sd"),
-            *(("recovery_images", "recovery_epochs", "recovery_seconds") if recovered else ()),
+            *(("recovery_images", "recovery_epochs", "recovery_seconds") if with_cost else ()),
             *("zeroed", "sparsity_hidden", "removable", "remaining", "compression"),
             *(name for name in ("multiply_adds", "faster") if folded[name].notna().any()),
         ],

@@ -184,7 +184,7 @@ def _measure(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> 
 
 
 def _kept(k: Sparsity, scores: networks.LiveScores) -> dict | None:
-    """What was measured of a recovered network, which is kept; None if there is none at this k."""
+    """What was measured of a network that is kept; None if there is none at this k."""
     if k not in scores.known:
         return None
     accuracy, loss = scores.known[k]
@@ -255,9 +255,9 @@ def _contract(
         "taken": ranked.taken,
         "zeroed": ranked.zeroed,
         "thresholds": ranked.thresholds,
-        # Of recovered networks instead, by key of k: how many weights of each layer are zero, and the histogram
-        # of the others.
-        "recovered": _by_key(networks.recovered_layers(network, criterion)),
+        # Of kept networks instead, by key of k: how many weights of each layer are zero, and the histogram of the
+        # others.
+        "kept": _by_key(networks.kept_layers(network, criterion)),
         # The histogram of each hidden layer, and its figure as Plotly wants it.
         "counts": [layer.counts.tolist() for layer in ranked.distributions],
         "edges": [layer.edges.tolist() for layer in ranked.distributions],

@@ -20,11 +20,11 @@ from core.evaluation import Examination, Score, examine
 from core.network import Network
 from core.pruning import AnySparsity, Ranks, Sparsity
 from core.settings import ASSETS, cache_root
-from core.state import State, kind_of, state_of, trained_by
+from core.state import State, fine_tuned_by, kind_of, state_of
 from core.sweep import STOPS, Criterion, random_baseline
 
-RECOVERED_REACH = {"weight": 4.0, "unit": 2.25}
-"""How far the histograms of recovered networks go, in largest dense values: what is won back is larger."""
+REACH = {"weight": 4.0, "unit": 2.25}
+"""How far the histograms of repaired and fine-tuned networks go, in largest dense values."""
 REQUEST_SECONDS = 10
 """Between two times that the same is asked to be scored: a process that was at it may have ended."""
 CHILDREN_SECONDS = 2
@@ -53,8 +53,8 @@ class RankedRun:
     """What is pruned first in one run, with all that the live slider needs to know beforehand.
 
     `histograms` is the figure of the dense network; `taken`, `zeroed` (see `core.pruning.Ranks`) and `thresholds` have
-    a row a sparsity of `core.sweep.STOPS` and a column a hidden layer. Of a recovered network the order is that of
-    magnitude.
+    a row a sparsity of `core.sweep.STOPS` and a column a hidden layer. Of a repaired or fine-tuned
+    network the order is that of magnitude.
     """
 
     ranks: Ranks
@@ -116,7 +116,7 @@ def rank_run(network: LoadedRun, criterion: Criterion) -> RankedRun:
 @st.cache_resource(max_entries=4, show_spinner="Ranking…")
 def _rank_run(root: Path, run_id: str, version: str, criterion: Criterion, _network: LoadedRun) -> RankedRun:
     ranks = criterion.as_pruned.rank(_network.network, _network.activations)
-    layers = distributions(ranks, 1.0 if kind_of(criterion).is_instant else RECOVERED_REACH[criterion.method])
+    layers = distributions(ranks, 1.0 if kind_of(criterion).is_instant else REACH[criterion.method])
     taken = [ranks.taken(k) for k in STOPS]
     zeroed = [ranks.zeroed(_network.kernels, k) for k in STOPS]
     thresholds = [thresholds_at(layers, counts) for counts in taken]
@@ -167,7 +167,7 @@ def look_again() -> None:
 
 def live_scores(network: LoadedRun, criterion: Criterion) -> LiveScores:
     """The scores of a run, read again only when there are new ones."""
-    run, scores = network.run, state(network, trained_by(criterion.method)).scores_version()
+    run, scores = network.run, state(network, fine_tuned_by(criterion.method)).scores_version()
     return _live_scores(run.root, run.id, network.version, criterion, scores, network)
 
 
@@ -176,7 +176,7 @@ def _live_scores(
     root: Path, run_id: str, version: str, criterion: Criterion, scores_version: str, _network: LoadedRun
 ) -> LiveScores:
     table = scoring.known_of(_network.run)
-    shown, trained = state(_network, criterion), state(_network, trained_by(criterion.method)).scores()
+    shown, trained = state(_network, criterion), state(_network, fine_tuned_by(criterion.method)).scores()
     rows, wanted = [*shown.scores().itertuples()], shown.wanted(criterion)
     total = scoring.count(scoring.unscored(pd.DataFrame(), wanted))
     missing = scoring.count(scoring.unscored_of(_network.run, wanted, with_predictions=shown.is_instant))
@@ -205,8 +205,8 @@ def _known_stops(
     return keys, f"{zlib.crc32(','.join(f'{key} {_shown.version(float(key))}' for key in keys).encode()):x}"
 
 
-def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, dict] | None:
-    """What is left in each hidden layer of the recovered networks, by k; None of networks only pruned.
+def kept_layers(network: LoadedRun, criterion: Criterion) -> dict[float, dict] | None:
+    """What is left in each hidden layer of the repaired or fine-tuned networks, by k; None as pruned.
 
     `zeroed` says how many weights are zero, `bars` is the histogram of the weights, or units, that are left; one each a
     hidden layer.
@@ -223,7 +223,7 @@ def recovered_layers(network: LoadedRun, criterion: Criterion) -> dict[float, di
     return {k: layers for k, layers in found.items() if layers is not None}
 
 
-@st.cache_resource(max_entries=400, show_spinner="Reading the recovered networks…")
+@st.cache_resource(max_entries=400, show_spinner="Reading the networks…")
 def _kept_layers(
     root: Path, run_id: str, version: str, criterion: Criterion, k: float, _network: LoadedRun
 ) -> dict | None:

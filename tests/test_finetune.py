@@ -31,7 +31,7 @@ from tests.conftest import SMALL
 K = 0.8
 
 
-def recovery(**choices):
+def config_of(**choices):
     return RecoveryConfig(SMALL, SMALL.run_id, **{"sparsity": K, "epochs": 4} | choices)
 
 
@@ -46,49 +46,49 @@ def parent(trained_run):
 
 
 @pytest.fixture(scope="module")
-def recovered(parent, data):
+def tuned(parent, data):
     """Train on as asked for, each way once."""
-    from core.training.recover import recover
+    from core.training.finetune import finetune
 
-    return functools.cache(lambda **choices: recover(recovery(**choices), parent, data))
+    return functools.cache(lambda **choices: finetune(config_of(**choices), parent, data))
 
 
 @pytest.fixture(scope="module")
-def recovered_run(trained_run, tmp_path_factory):
+def tuned_run(trained_run, tmp_path_factory):
     """A run fine-tuned by the earlier name of the command, in a cache with its parent. Tests must not change it."""
-    root = tmp_path_factory.mktemp("recovered")
+    root = tmp_path_factory.mktemp("tuned")
     shutil.copytree(trained_run.folder, root / trained_run.id)
     done = run_command(
         "recover",
         *(f"--run={SMALL.run_id}", f"--sparsity={K}", "--epochs=2", f"--output_dir={root}", "--k_vals=0,0.8,0.9"),
     )
     assert done.returncode == 0, done.stderr
-    return runs.open_run(recovery(epochs=2).run_id, root)
+    return runs.open_run(config_of(epochs=2).run_id, root)
 
 
 @pytest.fixture
-def copied(recovered_run, cache):
+def copied(tuned_run, cache):
     """The same run in a cache that a test may change."""
-    shutil.copytree(recovered_run.root, cache, dirs_exist_ok=True)
-    return runs.open_run(recovered_run.id)
+    shutil.copytree(tuned_run.root, cache, dirs_exist_ok=True)
+    return runs.open_run(tuned_run.id)
 
 
 # The configuration
 
 
 def test_a_recovery_has_an_id_of_its_own_for_everything_that_decides_it():
-    config = recovery()
+    config = config_of()
     others = [
         *(dataclasses.replace(config, **{name: value}) for name, value in {"epochs": 5, "seed": 7}.items()),
         *(dataclasses.replace(config, **{name: value}) for name, value in {"start": "dense", "method": "unit"}.items()),
         *(
-            recovery(sparsity=0.81),
-            recovery(learning_rate=0.5),
-            recovery(distillation=0.1),
-            recovery(how="gradual"),
-            recovery(how="rewind"),
+            config_of(sparsity=0.81),
+            config_of(learning_rate=0.5),
+            config_of(distillation=0.1),
+            config_of(how="gradual"),
+            config_of(how="rewind"),
         ),
-        *(recovery(how="rewind", rewind_epoch=1), dataclasses.replace(config, parent="other")),
+        *(config_of(how="rewind", rewind_epoch=1), dataclasses.replace(config, parent="other")),
         dataclasses.replace(config, training=dataclasses.replace(SMALL, seed=1)),
     ]
     ids = [each.run_id for each in (config, *others, SMALL)]
@@ -123,9 +123,9 @@ def test_the_default_settings_and_the_ids_that_come_of_them_stay_what_they_were(
 
 def test_a_recovery_is_said_in_full_wherever_it_is_said():
     choices = {"how": "gradual", "start": "repaired", "learning_rate": 0.5, "distillation": 0.1, "epochs": 1, "seed": 4}
-    config = recovery(**choices)
+    config = config_of(**choices)
     assert config.recipe == "gradual weight 0.8, 1 epoch, from repaired, learning rate 0.5, distillation 0.1"
-    assert recovery(how="rewind", rewind_epoch=2, method="unit").recipe == ("rewind to epoch 2 unit 0.8, 4 epochs")
+    assert config_of(how="rewind", rewind_epoch=2, method="unit").recipe == ("rewind to epoch 2 unit 0.8, 4 epochs")
     assert config.describe() == f"{SMALL.describe()}, trained on: {config.recipe}"
     assert config.to_flags() == [
         *(f"--run={SMALL.run_id}", "--how=gradual", "--method=weight", "--sparsity=0.8", "--epochs=1"),
@@ -152,7 +152,7 @@ def test_a_recovery_is_said_in_full_wherever_it_is_said():
 )
 def test_what_was_written_down_otherwise_is_refused(change, words):
     with pytest.raises(ConfigError, match=words):
-        read_config(recovery().to_dict() | change)
+        read_config(config_of().to_dict() | change)
 
 
 def test_the_limits_themselves_are_allowed_and_nothing_beyond_them():
@@ -164,22 +164,22 @@ def test_the_limits_themselves_are_allowed_and_nothing_beyond_them():
         ("seed", (0, 2**32 - 1), 2**32),
     ):
         for value in allowed:
-            assert getattr(recovery(**{name: value}), name) == value
+            assert getattr(config_of(**{name: value}), name) == value
         with pytest.raises(ConfigError, match=f"^{name}: "):
-            recovery(**{name: refused})
+            config_of(**{name: refused})
     # After its last epoch is where the parent is; what is later was never there.
-    assert recovery(how="rewind", rewind_epoch=SMALL.epochs).rewind_epoch == 3
+    assert config_of(how="rewind", rewind_epoch=SMALL.epochs).rewind_epoch == 3
     with pytest.raises(ConfigError, match=r"expected 0 to 3 \(the parent was trained for 3\)\. Received: 4\."):
-        recovery(how="rewind", rewind_epoch=4)
+        config_of(how="rewind", rewind_epoch=4)
 
 
 def test_seeds_are_those_of_the_parents_and_in_no_label():
     configs = [RecoveryConfig(dataclasses.replace(SMALL, seed=seed), "x", sparsity=0.9) for seed in (0, 3)]
     assert [config.seed for config in configs] == [0, 3]
     assert configs[0].describe() == configs[1].describe()
-    assert recovery(how="reinit").seed != SMALL.seed
-    assert "0.8" in recovery().describe()
-    assert len({recovery(how=how).describe() for how in HOWS}) == len(HOWS)
+    assert config_of(how="reinit").seed != SMALL.seed
+    assert "0.8" in config_of().describe()
+    assert len({config_of(how=how).describe() for how in HOWS}) == len(HOWS)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +195,12 @@ def test_seeds_are_those_of_the_parents_and_in_no_label():
         ({"rewind_epoch": 1}, "rewind_epoch"),
         ({"how": "rewind", "rewind_epoch": 4}, "rewind_epoch"),
         ({"how": "reinit", "seed": 0}, "seed"),
-        ({"training": recovery()}, "run"),
+        ({"training": config_of()}, "run"),
     ],
 )
 def test_values_out_of_range_are_one_sentence(choices, word):
     with pytest.raises(ConfigError, match=f"^{word}: ") as caught:
-        dataclasses.replace(recovery(how=choices.get("how", "finetune")), **choices)
+        dataclasses.replace(config_of(how=choices.get("how", "finetune")), **choices)
     assert "eceived" in str(caught.value)
 
 
@@ -213,8 +213,8 @@ def zeros(kernel, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("how", HOWS)
-def test_exactly_as_much_is_zero_as_pruning_zeroes(recovered, parent, how, method):
-    kernels = recovered(how=how, method=method).network.matrices
+def test_exactly_as_much_is_zero_as_pruning_zeroes(tuned, parent, how, method):
+    kernels = tuned(how=how, method=method).network.matrices
     assert [kernel.shape for kernel in kernels] == [kernel.shape for kernel in parent]
     assert {kernel.dtype for kernel in kernels} == {np.dtype(np.float32)}
     for kernel in kernels[:-1]:
@@ -233,8 +233,8 @@ def softmax(outputs):
 @pytest.mark.parametrize("method", METHODS)
 def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_networks_answers(data, method):
     """Against the same written out in NumPy; every epoch is one step over all images, so that no order decides."""
+    from core.training.finetune import finetune
     from core.training.network import build
-    from core.training.recover import recover
 
     training = TrainingConfig(
         **{"dataset": "optdigits", "hidden_units": (16,), "num_valid": 337, "batch_size": 1_100, "keep_best": False},
@@ -244,7 +244,7 @@ def test_training_on_is_adam_with_a_falling_rate_from_labels_and_the_dense_netwo
     config = RecoveryConfig(training, "x", learning_rate=0.05, distillation=0.3, **choices)
     # Louder than they begin, so that the softened answers are not all alike.
     parent = [3 * kernel for kernel in build(training).get_weights()]
-    done = recover(config, parent, data)
+    done = finetune(config, parent, data)
 
     labels, images = data.train.labels, data.train.images.astype(float)
     answers = softmax(np.maximum(images @ parent[0], 0) @ parent[1] / 4)
@@ -328,8 +328,8 @@ def test_masks_take_the_smallest_of_then_and_what_was_pruned_first_stays_pruned(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("how", ["finetune", "gradual"])
-def test_what_is_kept_is_the_best_epoch_at_full_sparsity(recovered, data, how, method):
-    done = recovered(how=how, method=method)
+def test_what_is_kept_is_the_best_epoch_at_full_sparsity(tuned, data, how, method):
+    done = tuned(how=how, method=method)
     valid = [part[: SMALL.num_valid] for part in (data.train.images, data.train.labels)]
     history = done.history
     assert history.sparsity.is_monotonic_increasing
@@ -340,8 +340,8 @@ def test_what_is_kept_is_the_best_epoch_at_full_sparsity(recovered, data, how, m
     assert evaluate(done.network, *valid).accuracy == pytest.approx(full.val_accuracy.max(), abs=1e-6)
 
 
-def test_an_epoch_that_is_not_pruned_to_the_end_is_never_kept(recovered, data):
-    done = recovered(how="gradual", sparsity=0.97, learning_rate=0.01)
+def test_an_epoch_that_is_not_pruned_to_the_end_is_never_kept(tuned, data):
+    done = tuned(how="gradual", sparsity=0.97, learning_rate=0.01)
     full = done.history.sparsity == done.history.sparsity.iloc[-1]
     assert done.history.val_accuracy[~full].max() > done.history.val_accuracy[full].max()
     valid = [part[: SMALL.num_valid] for part in (data.train.images, data.train.labels)]
@@ -378,46 +378,46 @@ def test_masks_only_tighten_and_hold_at_every_step(parent, data, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_equal_settings_give_equal_kernels(parent, data, recovered, method):
-    from core.training.recover import recover
+def test_equal_settings_give_equal_kernels(parent, data, tuned, method):
+    from core.training.finetune import finetune
 
-    again = recover(recovery(method=method), parent, data)
-    for kernel, same in zip(recovered(method=method).network.matrices, again.network.matrices, strict=True):
+    again = finetune(config_of(method=method), parent, data)
+    for kernel, same in zip(tuned(method=method).network.matrices, again.network.matrices, strict=True):
         np.testing.assert_array_equal(kernel, same)
 
 
-def test_it_learns(recovered, data, parent):
+def test_it_learns(tuned, data, parent):
     test = data.test.images, data.test.labels
     for method in METHODS:
         begun = evaluate(prune(parent, method, K), *test).accuracy
-        assert evaluate(recovered(method=method).network, *test).accuracy > begun + 0.1
+        assert evaluate(tuned(method=method).network, *test).accuracy > begun + 0.1
 
 
 def test_rewind_goes_back_to_the_weights_of_that_epoch(parent, data, trained_run):
+    from core.training.finetune import start_of
     from core.training.network import build
-    from core.training.recover import start_of
 
     pruned = prune(parent, "weight", K)
     mask = [kernel != 0 for kernel in pruned[:-1]] + [True]
     kept_epoch = trained_run.result().kept_epoch
     for epoch, weights in ((0, build(SMALL).get_weights()), (kept_epoch, parent)):
-        start = start_of(recovery(how="rewind", rewind_epoch=epoch), as_network(parent), data).network.matrices
+        start = start_of(config_of(how="rewind", rewind_epoch=epoch), as_network(parent), data).network.matrices
         for kernel, expected, kept in zip(start, weights, mask, strict=True):
             np.testing.assert_array_equal(kernel, np.where(kept, expected, 0))
-    fresh = start_of(recovery(how="reinit"), as_network(parent), data).network.matrices
+    fresh = start_of(config_of(how="reinit"), as_network(parent), data).network.matrices
     assert all(np.array_equal(a != 0, b != 0) for a, b in zip(fresh[:-1], pruned[:-1], strict=True))
     initial = build(SMALL).get_weights()
     assert not any(np.any((a == b) & (a != 0)) for a, b in zip(fresh, initial, strict=True))
 
 
 def test_finetune_begins_as_pruned_or_as_repaired(parent, data):
-    from core.training.recover import start_of
+    from core.training.finetune import start_of
 
-    as_pruned = start_of(recovery(start="dense"), as_network(parent), data)
+    as_pruned = start_of(config_of(start="dense"), as_network(parent), data)
     for kernel, expected in zip(as_pruned.network.matrices, prune(parent, "weight", K), strict=True):
         np.testing.assert_array_equal(kernel, expected)
     assert as_pruned.images == as_pruned.seconds == 0
-    repaired = start_of(recovery(), as_network(parent), data)
+    repaired = start_of(config_of(), as_network(parent), data)
     assert repaired.images == len(data.train.images) - SMALL.num_valid
     assert repaired.seconds > 0
     test = data.test.images, data.test.labels
@@ -425,21 +425,21 @@ def test_finetune_begins_as_pruned_or_as_repaired(parent, data):
     # What is kept at zero is single weights, or whole units, whatever single weights of a unit came to.
     for kept, kernel in zip(repaired.kept, repaired.network.matrices, strict=False):
         np.testing.assert_array_equal(kept, kernel != 0)
-    units = start_of(recovery(method="unit"), as_network(parent), data)
+    units = start_of(config_of(method="unit"), as_network(parent), data)
     for kept, kernel in zip(units.kept, units.network.matrices, strict=False):
         np.testing.assert_array_equal(kept, (kernel != 0).any(axis=0))
 
 
 def test_nothing_left_to_train_is_a_sentence(parent, data):
-    from core.training.recover import recover
+    from core.training.finetune import finetune
 
     with pytest.raises(KnownError, match=r"Nothing is left to train at k = 0\.9999"):
-        recover(recovery(sparsity=0.9999, start="dense"), parent, data)
+        finetune(config_of(sparsity=0.9999, start="dense"), parent, data)
 
 
 @pytest.mark.parametrize(("method", "k"), [("weight", 0.99), ("weight", 0.9), ("unit", 0.9)])
 def test_the_small_control_has_about_as_many_weights_as_are_left(method, k):
-    from core.training.recover import small_control
+    from core.training.finetune import small_control
 
     config = RecoveryConfig(TrainingConfig(), "x", method=method, sparsity=k)
     small = small_control(config)
@@ -452,36 +452,36 @@ def test_the_small_control_has_about_as_many_weights_as_are_left(method, k):
 # The run
 
 
-def test_the_command_leaves_a_run_that_knows_its_parent(recovered_run, trained_run, data):
-    config = recovered_run.config()
-    assert config == recovery(epochs=2)
+def test_the_command_leaves_a_run_that_knows_its_parent(tuned_run, trained_run, data):
+    config = tuned_run.config()
+    assert config == config_of(epochs=2)
     assert config.parent == trained_run.id
     assert config.training == trained_run.config()
-    history, result = recovered_run.history(), recovered_run.result()
+    history, result = tuned_run.history(), tuned_run.result()
     assert history.columns.tolist() == [*trained_run.history().columns, "sparsity"]
     assert len(history) == 2
     assert history.val_accuracy[result.kept_epoch - 1] == history.val_accuracy.max()
     assert result.repair_images == len(data.train.images) - SMALL.num_valid
     assert 0 < result.repair_seconds < result.training_seconds
-    rows = recovered_run.sweep().set_index(["method", "sparsity"])
+    rows = tuned_run.sweep().set_index(["method", "sparsity"])
     assert rows.accuracy["weight", 0.8] == rows.accuracy["weight", 0] == result.test_accuracy
-    table = runs.runs_table(recovered_run.root).set_index("run")
-    assert table.parent[recovered_run.id] == trained_run.id
-    assert table.trained_on[recovered_run.id] == "finetune weight 0.8, 2 epochs"
+    table = runs.runs_table(tuned_run.root).set_index("run")
+    assert table.parent[tuned_run.id] == trained_run.id
+    assert table.trained_on[tuned_run.id] == "finetune weight 0.8, 2 epochs"
     assert table.parent[trained_run.id] == table.trained_on[trained_run.id] == "none"
-    assert table.epochs[recovered_run.id] == SMALL.epochs
+    assert table.epochs[tuned_run.id] == SMALL.epochs
 
 
-def test_the_saved_model_is_the_network_that_was_scored(recovered_run, data):
+def test_the_saved_model_is_the_network_that_was_scored(tuned_run, data):
     import keras
 
-    model = keras.models.load_model(recovered_run.folder / layout.MODEL)
-    for kernel, weights in zip(recovered_run.kernels(), model.get_weights(), strict=True):
+    model = keras.models.load_model(tuned_run.folder / layout.MODEL)
+    for kernel, weights in zip(tuned_run.kernels(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(kernel, weights)
     probabilities = model.predict(data.test.images, verbose=0)
-    ours = evaluate(recovered_run.kernels(), data.test.images, data.test.labels)
+    ours = evaluate(tuned_run.kernels(), data.test.images, data.test.labels)
     assert ours.accuracy == np.mean(probabilities.argmax(axis=1) == data.test.labels)
-    assert ours.accuracy == recovered_run.result().test_accuracy
+    assert ours.accuracy == tuned_run.result().test_accuracy
 
 
 def test_it_is_not_trained_again_and_is_scored_further_without_its_parent(copied):
@@ -512,8 +512,8 @@ def test_it_opens_on_every_page(copied, monkeypatch, page):
 
 
 def test_a_link_to_one_that_is_missing_says_so(cache):
-    run_id = recovery().run_id
-    assert links.address_of(run_id, recovery()) == run_id
+    run_id = config_of().run_id
+    assert links.address_of(run_id, config_of()) == run_id
     assert links.parse_address(run_id) == (run_id, None)
     app = AppTest.from_file(PROJECT / "pages" / "pruning.py", default_timeout=60)
     app.query_params["run"] = run_id
@@ -522,12 +522,12 @@ def test_a_link_to_one_that_is_missing_says_so(cache):
     assert any(f"This cache holds no complete run named** `{run_id}`" in each.value for each in app.markdown)
 
 
-def test_parents_of_other_seeds_are_one_curve(recovered_run, tmp_path):
+def test_parents_of_other_seeds_are_one_curve(tuned_run, tmp_path):
     """Two networks that were trained on alike, from parents that differ in their seeds, are two of one kind."""
     parts = []
     for seed in (0, 1):
         config = RecoveryConfig(dataclasses.replace(SMALL, seed=seed), f"parent-{seed}", sparsity=K, epochs=2)
-        shutil.copytree(recovered_run.folder, tmp_path / config.run_id)
+        shutil.copytree(tuned_run.folder, tmp_path / config.run_id)
         (tmp_path / config.run_id / layout.CONFIG).write_text(json.dumps(config.to_dict()))
         parts.append(runs.open_run(config.run_id, tmp_path))
     table = long_table(parts)
@@ -556,7 +556,7 @@ def test_bad_flags_are_one_sentence(trained_cache, flags, word, code):
 
 def test_it_is_started_in_a_process_of_its_own_and_can_be_cancelled(cache, trained_run):
     shutil.copytree(trained_run.folder, cache / trained_run.id)
-    config = recovery(epochs=10_000)
+    config = config_of(epochs=10_000)
     run = runs.open_run(config.run_id)
     jobs.start_training(run, config)
     assert run.config() == config
@@ -573,7 +573,7 @@ def test_it_can_be_cancelled_between_two_batches(cache, trained_run, monkeypatch
     from core.training.train import train_run
 
     shutil.copytree(trained_run.folder, cache / trained_run.id)
-    config = recovery(epochs=10_000)
+    config = config_of(epochs=10_000)
     run = runs.open_run(config.run_id)
     report = runs.RunWriter.update
 
@@ -594,12 +594,12 @@ def test_it_can_be_cancelled_between_two_batches(cache, trained_run, monkeypatch
 @pytest.mark.parametrize("how", ["finetune", "gradual"])
 @pytest.mark.parametrize("method", METHODS)
 def test_biases_are_trained_and_go_with_their_units(parent, data, how, method):
-    from core.training.recover import recover
+    from core.training.finetune import finetune
 
     random, chain = np.random.default_rng(4), as_network(parent)
     biases = [random.normal(size=kernel.shape[1]).astype(np.float32) / 10 for kernel in parent]
     network = chain.with_matrices(parent, biases)
-    trained = recover(recovery(method=method, how=how, epochs=2), network, data).network
+    trained = finetune(config_of(method=method, how=how, epochs=2), network, data).network
     for layer, dense in zip(trained.layers[:-1], network.layers, strict=False):
         zero = layer.matrix == 0
         pruned = zero.all(axis=0) if method == "unit" else zero

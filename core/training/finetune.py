@@ -60,7 +60,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Recovered:
+class Tuned:
     """A pruned network that was trained on.
 
     Attributes:
@@ -75,7 +75,7 @@ class Recovered:
     start: Start
 
 
-def recover(
+def finetune(
     config: RecoveryConfig,
     network: Network | Kernels,
     data: Dataset,
@@ -83,7 +83,7 @@ def recover(
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     checkpoint: Checkpoint | None = None,
-) -> Recovered:
+) -> Tuned:
     """Prune a network and train it on.
 
     Args:
@@ -93,7 +93,7 @@ def recover(
         on_batch, on_epoch, on_checkpoint, checkpoint: see `core.training.fit.fit`.
 
     Example:
-        `recover(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.network(), data).network`
+        `finetune(RecoveryConfig(run.config(), run.id, sparsity=0.99), run.network(), data).network`
     """
     network = as_network(network)
     start = start_of(config, network, data)
@@ -129,7 +129,7 @@ def recover(
             start.network.layers, with_weights(small, model).layers, pairwise(live), kept, strict=True
         )
     ]
-    return Recovered(replace(start.network, layers=tuple(layers)), history, start)
+    return Tuned(replace(start.network, layers=tuple(layers)), history, start)
 
 
 def _put_back(layer: Layer, trained: Layer, place: tuple[np.ndarray, ...], kept: np.ndarray | bool) -> Layer:
@@ -153,7 +153,7 @@ def _narrow_masks(kept: Sequence[np.ndarray], live: Sequence[np.ndarray]) -> lis
 
 
 def start_of(config: RecoveryConfig, network: Network, data: Dataset) -> Start:
-    """What is trained on: the network with its first mask, see `recover`."""
+    """What is trained on: the network with its first mask, see `finetune`."""
     sparsity = config.sparsity
     if config.how == "gradual":
         sparsity = start_sparsity(config)

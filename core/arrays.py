@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -80,8 +81,10 @@ def open_arrays(path: Path, most: int, count: int) -> Arrays:
         OSError, ValueError: see `DAMAGED`.
     """
     most += count * _ROOM
-    file = open_own(path, most)
+    file = open_own(path)
     try:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"it is larger than {most:,} bytes")
         return Arrays(file, most)
     except ValueError:
         file.close()

@@ -189,8 +189,6 @@ def _read_idx(path: Path, part: str) -> np.ndarray:
     size = spec.train_size if part.startswith("train") else spec.test_size
     most = 16 + size * (spec.inputs if part.endswith("images") else 1)
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is not a file")
         with gzip.open(path) as file:
             # One more than is expected shows that there is more, however much it is.
             content = file.read(most + 1)

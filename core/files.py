@@ -1,9 +1,9 @@
-"""How files are written so that a reader never sees half of one, why nothing outside a cache is ever touched, and how
-the system's errors become sentences.
+"""How files are written so that a reader never sees half of one, why no link in a cache is followed, and how the
+system's errors become sentences.
 
-A cache may have been made by somebody else. Every function here that takes a path refuses one that a symbolic link
-leads to, so that whatever links lie in a cache, nothing outside is followed, written or removed. The cache itself may
-be named by a link: whoever is given its folder resolves it first, so that any link on the way lies inside.
+A cache belongs to the people who run the server. What machines do to files must not harm anything else in it; what
+links in it lead to is neither read, written nor deleted. The cache itself may be named by a link: whoever is given its
+folder resolves it first, so that any link on the way lies inside.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +20,8 @@ import filelock
 
 from core.errors import RunWriteError
 
-MOST_TEXT = 2**20
-"""Bytes of a record; they take some hundreds."""
-MOST_PICTURE = 2**26
-"""Bytes of a figure or an animation; they take some millions."""
+MOST_LOG = 2**20
+"""Bytes that are read of what a process said."""
 _ELSEWHERE = "choose another folder (--output_dir, or NETWORK_PRUNING_CACHE for the app)"
 _ADVICE = {
     errno.ENOSPC: f"Free some space, or {_ELSEWHERE}.",
@@ -37,43 +34,32 @@ _ADVICE = {
         "Close other programs, or let this user have more memory and processes (ulimit -u, ulimit -v), and try again.",
     ),
     errno.ELOOP: "Nothing outside the cache is read or changed. Remove the link, or replace it with its target.",
-    errno.EMLINK: "Nothing outside the cache is read or changed. Remove that file.",
-    errno.EFBIG: "The file is too large. Move it out of the cache, or allow larger files, and try again.",
+    errno.EFBIG: "The file is too large. Allow larger files (ulimit -f), and try again.",
     **dict.fromkeys(
-        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL),
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
         "Something else lies there in the place of a file or a folder. Move it away, and try again.",
     ),
 }
 
 
 def check_own(path: Path) -> None:
-    """Refuse a path whose folder is, or lies in, a symbolic link. What the path itself names is not looked at.
+    """Refuse a path that is a symbolic link, or lies behind one.
 
     Raises:
         OSError: with ELOOP, naming the link.
     """
-    folder = os.path.normpath(path.parent.absolute())
-    if os.path.realpath(folder) != folder:
-        linked = next((each for each in reversed(path.absolute().parents) if each.is_symlink()), path.parent)
+    if os.path.realpath(path) != os.path.normpath(path.absolute()):
+        linked = next((each for each in (*reversed(path.absolute().parents), path) if each.is_symlink()), path)
         raise OSError(errno.ELOOP, f"{linked} is a symbolic link")
-
-
-def is_own_folder(path: Path) -> bool:
-    """Whether it is a folder, and no symbolic link leads to it."""
-    return _is(stat.S_ISDIR, path)
 
 
 def is_file(path: Path) -> bool:
     """Whether it is a file, and no symbolic link leads to it."""
-    return _is(stat.S_ISREG, path)
-
-
-def _is(kind: Callable[[int], bool], path: Path) -> bool:
     try:
         check_own(path)
-        return kind(path.lstat().st_mode)
     except OSError:
         return False
+    return path.is_file()
 
 
 def version_of(path: Path) -> int:
@@ -90,77 +76,53 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: if a link leads to it, something else lies in its place, or it cannot be made.
     """
-    check_own(path / "file")
+    check_own(path)
     path.mkdir(parents=True, exist_ok=True)
 
 
-def open_own(path: Path, most: int) -> BinaryIO:
-    """Open a file to read it, once it is known that it is one, and how large.
-
-    Args:
-        most: bytes that it may have.
+def open_own(path: Path) -> BinaryIO:
+    """Open a file to read it.
 
     Raises:
-        OSError: if there is none, it is a link, a pipe or a device, a link leads to it, or it is larger.
+        OSError: if there is none, or it is a link or lies behind one.
     """
     check_own(path)
-    _check_regular(path, path.lstat(), most)
-    # It may be another one by now: a pipe must not make anybody wait.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    file = os.fdopen(handle, "rb")
-    try:
-        _check_regular(path, os.fstat(handle), most)
-    except OSError:
-        file.close()
-        raise
-    return file
+    return open(path, "rb")
 
 
-def _check_regular(path: Path, status: os.stat_result, most: int) -> None:
-    if stat.S_ISLNK(status.st_mode):
-        raise OSError(errno.ELOOP, f"{path} is a symbolic link")
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"{path} is not a file")
-    if status.st_size > most:
-        raise OSError(errno.EFBIG, f"{path} has {status.st_size:,} bytes; expected at most {most:,}")
-
-
-def read_bytes(path: Path, most: int) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The content of a file; see `open_own`."""
-    with open_own(path, most) as file:
-        return file.read(min(most, sys.maxsize))
+    with open_own(path) as file:
+        return file.read()
 
 
-def read_text(path: Path, most: int = MOST_TEXT) -> str:
+def read_text(path: Path) -> str:
     """The text of a file, with a mark in the place of what is not UTF-8; see `open_own`."""
-    return read_bytes(path, most).decode(errors="replace")
+    return read_bytes(path).decode(errors="replace")
 
 
 def read_log(path: Path) -> str:
     """As `read_text`, for what a process said; of much the end, which says how it ended."""
-    with open_own(path, sys.maxsize) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_TEXT))
-        return file.read(MOST_TEXT).decode(errors="replace")
+    with open_own(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_LOG))
+        return file.read(MOST_LOG).decode(errors="replace")
 
 
 def own_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """All files in a folder and the folders in it, each with its bytes; what is a link, a pipe or a device is not.
+    """All files in a folder and the folders in it, each with its bytes; no link is followed.
 
     Files may come and go meanwhile.
     """
-    if not is_own_folder(folder):
+    try:
+        check_own(folder)
+    except OSError:
         return
-    # One after the other: os.walk and shutil.rmtree call themselves for each level, and fail at a thousand.
-    folders = [folder]
-    while folders:
-        with contextlib.suppress(OSError):
-            for path in [*folders.pop().iterdir()]:
-                with contextlib.suppress(OSError):
-                    status = path.lstat()
-                    if stat.S_ISDIR(status.st_mode):
-                        folders.append(path)
-                    elif stat.S_ISREG(status.st_mode):
-                        yield path, status.st_size
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield path, status.st_size
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -173,7 +135,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: if the disk is full, the folder not writable, or a link leads to it. `path` is then as it was before.
     """
-    check_own(path)
+    check_own(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -198,7 +160,7 @@ def write_text(path: Path, text: str) -> None:
 def new_log(path: Path) -> Iterator[IO[bytes]]:
     """An empty file for what a process says, in the place of an earlier one; its folder is made."""
     make_folder(path.parent)
-    # Made anew, never emptied: the earlier one may be a link, or have a second name elsewhere.
+    # Made anew, never emptied: the earlier one may be a link.
     remove(path)
     with open(path, "xb") as file:
         yield file
@@ -210,61 +172,31 @@ def remove(path: Path) -> None:
     Raises:
         OSError: if a link leads to it, or it cannot be removed.
     """
-    check_own(path)
-    try:
-        is_folder = stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return
-    if not is_folder:
+    check_own(path.parent)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
         path.unlink(missing_ok=True)
-        return
-    try:
-        shutil.rmtree(path)
-    except RecursionError:
-        _flatten(path)
-        shutil.rmtree(path)
-
-
-def _flatten(folder: Path) -> None:
-    """Move every folder that lies deeper to the first level."""
-    pending = _folders_in(folder)
-    while pending:
-        for deeper in _folders_in(pending.pop()):
-            # A rename replaces a folder that is empty.
-            pending.append(deeper.rename(tempfile.mkdtemp(dir=folder)))
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if stat.S_ISDIR(path.lstat().st_mode)]
 
 
 def lock_at(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
     """The lock that a file is; its folder is made.
 
     Raises:
-        OSError: if a link leads to it, it has another name elsewhere, or something else lies in its place.
+        OSError: if it is a link or lies behind one, or its folder cannot be made.
     """
+    check_own(path)
     make_folder(path.parent)
-    with contextlib.suppress(FileNotFoundError):
-        status = path.lstat()
-        _check_regular(path, status, MOST_TEXT)
-        # Some versions of filelock empty the file.
-        if status.st_nlink > 1:
-            raise OSError(errno.EMLINK, f"{path} has another name elsewhere, a hard link")
     return filelock.FileLock(path, timeout=timeout, poll_interval=0.005)
 
 
 def is_held(path: Path) -> bool:
     """Whether somebody holds the lock that a file is."""
-    if not path.exists():
+    if not is_file(path):
         return False
     try:
-        lock = lock_at(path, timeout=0.05)
-    except OSError:
-        return False  # whoever wants to hold it is refused, too
-    try:
         # Others look by taking it, too, for an instant.
-        with lock:
+        with lock_at(path, timeout=0.05):
             return False
     except (filelock.Timeout, OSError):
         return True

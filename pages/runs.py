@@ -260,8 +260,6 @@ def confirm_delete(ids: list[str]) -> None:
             f"{'is' if len(idle) == 1 else 'are'} removed from the cache. **This cannot be undone.**"
         )
         list_runs(idle)
-        if any(runs.open_run(run_id).is_link() for run_id in idle):
-            st.caption("Of a symbolic link only the link is removed, not what it leads to.")
     if busy:
         st.warning(
             f"{frame.counted(len(busy), 'run')} {'is' if len(busy) == 1 else 'are'} being trained and cannot be "
@@ -287,16 +285,14 @@ def list_runs(ids: list[str]) -> None:
 
 def delete(seen: dict[str, str]) -> None:
     """Delete runs, by id those that were seen; what came of it is kept for the rerun that follows the click."""
-    failures, links = [], []
+    failures = []
     for run_id, version in seen.items():
         try:
-            if runs.open_run(run_id).delete(version):
-                links.append(run_id)
+            runs.open_run(run_id).delete(version)
         except KnownError as error:
             failures.append(str(error))
     st.session_state.deleted = len(seen) - len(failures)
     st.session_state.failures = failures
-    st.session_state.links = links
 
 
 def show_outcome() -> None:
@@ -304,13 +300,6 @@ def show_outcome() -> None:
     deleted = st.session_state.pop("deleted", 0)
     if deleted:
         st.success(f"Deleted {frame.counted(deleted, 'run')}.", icon=":material/check:")
-    links = st.session_state.pop("links", [])
-    if links:
-        st.info(
-            f"{', '.join(frame.verbatim(run_id) for run_id in links)}: a symbolic link lay there. Only the link was "
-            "removed; what it leads to is untouched.",
-            icon=":material/link_off:",
-        )
     for failure in st.session_state.pop("failures", []):
         frame.error_box(failure)
 

@@ -100,6 +100,15 @@ def test_threads_may_read_arrays_at_a_time(member):
         gc.set_threshold(*normally)
 
 
+def test_a_file_that_is_larger_than_its_arrays_may_be_is_not_opened(tmp_path, monkeypatch):
+    np.savez(tmp_path / "file.npz", **ARRAYS)
+    with (tmp_path / "file.npz").open("ab") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it is read"))
+    with pytest.raises(ValueError, match="it is larger than 12,000 bytes"):
+        open_arrays(tmp_path / "file.npz", 10_000, 1)
+
+
 def test_a_file_of_arrays_that_is_missing_or_empty_is_damaged(tmp_path):
     (tmp_path / "nothing.npz").write_bytes(b"")
     for name in ("nothing.npz", "nowhere.npz"):

@@ -1,6 +1,7 @@
 import gzip
 import os
 import struct
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from core import datasets
 from core.config import DATASETS
 from core.datasets import DatasetError, load_dataset
+from core.settings import PROJECT
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -234,7 +236,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(cache, folder):
     path = folder / "t10k-labels-idx1-ubyte.gz"
     path.unlink()
     path.mkdir()
-    with pytest.raises(DatasetError, match=r"t10k-labels-idx1-ubyte\.gz: it is not a file"):
+    with pytest.raises(DatasetError, match=r"t10k-labels-idx1-ubyte\.gz: .*Is a directory"):
         load_dataset("digits")
 
 
@@ -281,3 +283,19 @@ def test_a_failed_download_names_three_ways_out(cache, monkeypatch):
 def test_unknown_names_are_refused():
     with pytest.raises(DatasetError, match="Received: 'cifar'"):
         load_dataset("cifar")
+
+
+def test_a_compressed_file_of_gigabytes_is_refused_before_it_is_unpacked(cache, folder):
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(2**26), 1) * 32)
+    program = (
+        "import resource; from core.datasets import load_dataset\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: load_dataset('digits')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=100)
+    said, grown = done.stdout.splitlines()
+    assert "DatasetError" in said
+    assert "more than" in said
+    assert int(grown) < 200_000, f"{int(grown):,} KB were taken"

@@ -12,7 +12,7 @@ from core.pruning import METHODS, prune
 from core.runs import Run, adopt_example, list_runs
 from core.runs.layout import STATE
 from core.scoring import fine_curve, unscored_of
-from core.settings import EXAMPLE, PROJECT
+from core.settings import EXAMPLE, PROJECT, READ_ONLY
 from core.sweep import Criterion
 
 
@@ -77,3 +77,9 @@ def test_the_readme_says_how_it_was_made():
     differing = [flag for flag in config.to_flags() if flag not in TrainingConfig(dataset="optdigits").to_flags()]
     readme = (PROJECT / "README.md").read_text()
     assert f"python -m core.train --dataset=optdigits {' '.join(differing)} --fine_curve" in readme
+
+
+def test_a_cache_that_is_only_shown_stays_without_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(READ_ONLY, "1")
+    assert adopt_example(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()

@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_known_to_be(interrupted, damage):
         runs.write_run(interrupted, SHORT) as writer,
         pytest.raises(RunError, match=r"^The checkpoint .* is damaged"),
     ):
-        writer.kept({}, SHORT.parameter_count)
+        writer.kept({})
 
 
 def test_a_damaged_checkpoint_leads_to_a_training_from_the_beginning(interrupted, whole, capsys):

@@ -9,7 +9,7 @@ import pytest
 from core.errors import RunError
 from core.runs import Phase, Result, Run, TrainingState, layout
 from core.runs.checkpoint import Checkpoint, last_epoch, read_checkpoint, write_checkpoint
-from core.runs.formats import MOST_ROWS, read_sweep, read_table
+from core.runs.formats import read_sweep, read_table
 from core.runs.predictions import read_predictions, write_predictions
 from core.runs.records import parse_record, read_record, read_speed
 from core.settings import PROJECT
@@ -25,7 +25,7 @@ RESULT = {"finished": "2026-01-02T03:04:05.678+00:00", "test_accuracy": 0.5, "te
         {"test_accuracy": 1},
         {"finished": "1970-01-01T00:00:00+00:00"},
         {"finished": "2199-12-31T00:00:00+00:00"},
-        {"kept_epoch": 0, "training_seconds": 10**12, "repair_images": 10**12},
+        {"kept_epoch": 0, "training_seconds": 10**12, "repair_images": 10**13},
         {"versions": {"keras": "3"}, "machine": "x" * 10_000, "parent_identity": "y", "later": [1]},
     ],
 )
@@ -46,12 +46,12 @@ def test_a_record_says_what_is_written_up_to_the_last_value_that_can_be(tmp_path
         ({"kept_epoch": -1}, "kept_epoch is not what it can be: -1"),
         ({"kept_epoch": True}, "kept_epoch is not what it can be: True"),
         ({"kept_epoch": 1.5}, "kept_epoch is not what it can be: 1.5"),
-        ({"repair_images": 10**12 + 1}, f"repair_images is not what it can be: {10**12 + 1}"),
-        ({"training_seconds": -2e12}, "training_seconds is not what it can be: -2000000000000.0"),
-        ({"machine": ["x"]}, "machine is not what it can be: a list"),
-        ({"machine": None}, "machine is not what it can be: a NoneType"),
-        ({"versions": {"keras": 3}}, "versions is not what it can be: a dict"),
-        ({"test_loss": "x" * 200}, f"test_loss is not what it can be: '{'x' * 99}"),
+        ({"training_seconds": float("inf")}, "training_seconds is not what it can be: inf"),
+        ({"test_loss": float("nan")}, "test_loss is not what it can be: nan"),
+        ({"machine": ["x"]}, "machine is not what it can be: ['x']"),
+        ({"machine": None}, "machine is not what it can be: None"),
+        ({"versions": {"keras": 3}}, "versions is not what it can be: {'keras': 3}"),
+        ({"test_loss": "x"}, "test_loss is not what it can be: 'x'"),
     ],
 )
 def test_a_record_of_what_cannot_be_says_why(tmp_path, values, why):
@@ -66,19 +66,12 @@ def test_a_record_of_what_cannot_be_says_why(tmp_path, values, why):
         parse_record(Result, path)
 
 
-def test_of_a_text_without_end_the_beginning_is_read(tmp_path):
-    (tmp_path / "state.json").write_text(json.dumps({"phase": "failed", "message": "x" * 10_001, "pid": 7}))
-    assert read_record(TrainingState, tmp_path / "state.json") == TrainingState(
-        Phase.FAILED, message="x" * 10_000, pid=7
-    )
+def test_a_state_says_what_is_written(tmp_path):
+    (tmp_path / "state.json").write_text(json.dumps({"phase": "failed", "message": "x", "pid": 7}))
+    assert read_record(TrainingState, tmp_path / "state.json") == TrainingState(Phase.FAILED, message="x", pid=7)
     # Of what it does not say, nothing is known.
     rest = {name: value for name, value in vars(TrainingState(Phase.FAILED)).items() if name != "phase"}
     assert set(rest.values()) == {"", 0}
-
-
-def test_half_a_character_is_left_out_and_the_others_stay(tmp_path):
-    (tmp_path / "state.json").write_text('{"phase": "failed", "message": "a\\uD800\\u00e4", "note": "ö"}')
-    assert read_record(TrainingState, tmp_path / "state.json") == TrainingState(Phase.FAILED, message="aä", note="ö")
 
 
 def test_a_measurement_of_speed_that_lacks_anything_is_none(tmp_path):
@@ -93,11 +86,6 @@ def test_a_measurement_of_speed_that_lacks_anything_is_none(tmp_path):
     wrong += [{key: value for key, value in record.items() if key != name} for name in record]
     wrong += [record | {name: [7]} for name in record if name != "rows"]
     wrong += [record | {"measured": "[x](//evil.io)"}]
-    wrong += [
-        record | {"rows": [row | {name: text}]}
-        for name in ("network", "runtime")
-        for text in ("[x](//evil.io)", "<b>x", "www.evil.io", "", "x" * 41)
-    ]
     for name in row:
         lacking = {key: value for key, value in row.items() if key != name}
         wrong += [record | {"rows": [row, lacking]}, record | {"rows": [row, row | {name: 0}]}]
@@ -112,7 +100,7 @@ def test_a_checkpoint_comes_back_whole_for_the_same_origin_and_no_other(tmp_path
     arrays = [generator.normal(size=shape).astype(np.float32) for shape in ((300, 400), (400,), (2, 5), (7,), ())]
     history = history_of(2).assign(loss=[0.1, 1 / 3], seconds=[2.0, np.pi])
     masks = (arrays[0] > 0, arrays[2] > 0)
-    assert read_checkpoint(path, origin, 1) is None
+    assert read_checkpoint(path, origin) is None
     assert last_epoch(path) == 0
     for written in (
         Checkpoint(history, arrays[:2], arrays[2:], 0.75, arrays[3:4], masks, 9),
@@ -120,7 +108,7 @@ def test_a_checkpoint_comes_back_whole_for_the_same_origin_and_no_other(tmp_path
     ):
         write_checkpoint(path, written, origin)
         assert path.stat().st_size > 2**18
-        kept = read_checkpoint(path, origin, 1)
+        kept = read_checkpoint(path, origin)
         pd.testing.assert_frame_equal(kept.history, history, check_exact=True)
         assert (kept.epoch, last_epoch(path)) == (2, 2)
         assert (kept.best_accuracy, kept.step) == (written.best_accuracy, written.step)
@@ -130,15 +118,7 @@ def test_a_checkpoint_comes_back_whole_for_the_same_origin_and_no_other(tmp_path
                 np.testing.assert_array_equal(one, other)
                 assert one.dtype == other.dtype
     assert (kept.best_accuracy, kept.step, kept.masks) == (-1, 0, ())
-    assert read_checkpoint(path, origin | {"seed": 2}, 1) is None
-
-
-def test_a_checkpoint_may_be_as_large_as_its_network_makes_it(tmp_path):
-    path = tmp_path / "checkpoint.npy"
-    write_checkpoint(path, Checkpoint(history_of(1), [np.zeros(2_500_000, np.float32)], []), {})
-    assert read_checkpoint(path, {}, 150_000) is not None
-    with pytest.raises(RunError, match=r"is damaged: .* expected at most"):
-        read_checkpoint(path, {}, 50_000)
+    assert read_checkpoint(path, origin | {"seed": 2}) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 32, b"x" * 33, b"\x93NUMPY\x01\x00"])
@@ -146,7 +126,7 @@ def test_what_is_no_checkpoint_is_damaged_and_was_written_after_no_epoch(tmp_pat
     (tmp_path / "file").write_bytes(content)
     assert last_epoch(tmp_path / "file") == 0
     with pytest.raises(RunError, match="its checksum is wrong"):
-        read_checkpoint(tmp_path / "file", {}, 1)
+        read_checkpoint(tmp_path / "file", {})
 
 
 @pytest.mark.parametrize(
@@ -159,16 +139,13 @@ def test_an_array_that_says_no_epoch_was_written_after_none(tmp_path, array):
     assert last_epoch(tmp_path / "file.npy") == 3
 
 
-def test_a_table_may_have_so_many_rows_and_such_lines_and_no_more(tmp_path):
+def test_a_table_has_the_columns_of_numbers_that_it_must_have(tmp_path):
     path = tmp_path / "one" / "history.csv"
     path.parent.mkdir()
     assert read_table(path, ["epoch"]).empty
-    for content, rows in (("1\n" * MOST_ROWS, MOST_ROWS), ("1" + " " * 1_999 + "\n", 1)):
-        path.write_text("epoch\n" + content)
-        assert read_table(path, ["epoch"]).epoch.tolist() == [1] * rows
+    path.write_text("epoch\n1\n1\n")
+    assert read_table(path, ["epoch"]).epoch.tolist() == [1, 1]
     for content, why in (
-        ("epoch\n" + "1\n" * (MOST_ROWS + 1), "it has more than 20,000 rows"),
-        ("epoch\n1" + " " * 2_000, "it has lines of more than 2,000 characters"),
         ("epochs\n1", "it has no column epoch of numbers"),
         ("epoch\none", "it has no column epoch of numbers"),
     ):

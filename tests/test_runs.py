@@ -244,12 +244,41 @@ def test_scores_of_an_earlier_network_are_never_added_to_a_later_one(run):
     assert run.sweep().sparsity.tolist() == [0.5]
 
 
+def test_what_a_killed_delete_left_is_removed_by_the_next(run):
+    left, busy = (layout.trash(run.root, name, 12345) for name in ("gone", "busy"))
+    for folder in (left, busy):
+        folder.mkdir()
+        (folder / "model.keras").write_text("half")
+    with open_run("busy").lock():
+        run.delete()
+        assert not left.exists()
+        assert busy.exists()  # somebody is at it
+
+
 def test_deleting_leaves_nothing(run):
     run.delete()
     assert not run.is_complete()
     assert list_runs() == []
     with pytest.raises(RunError, match="no run one"):
         run.config()
+
+
+def test_a_run_is_not_deleted_while_somebody_adds_to_it(run):
+    deleting = threading.Thread(target=run.delete)
+    with run.lock("sweep"):
+        deleting.start()
+        deleting.join(0.3)
+        assert deleting.is_alive()
+        assert run.is_complete()
+    deleting.join()
+    assert not run.folder.exists()
+
+
+def test_scores_that_are_no_numbers_are_not_kept(run):
+    before = (run.folder / SWEEP).read_bytes()
+    with pytest.raises(RunError, match="the loss is not finite"):
+        run.add_to_sweep(ROWS.assign(seed=7, loss=np.nan), run.version())
+    assert (run.folder / SWEEP).read_bytes() == before
 
 
 def test_only_the_network_that_was_seen_is_deleted(run):
@@ -379,7 +408,7 @@ def test_what_a_training_goes_on_from_is_never_damage(cache):
         assert run.config() == CONFIG
         assert runs_table().status.tolist() == ["interrupted"]
     with write_run(run, CONFIG) as training:
-        assert training.kept(origin, 1).epoch == 3
+        assert training.kept(origin).epoch == 3
         training.discard()
     assert run.training() is None
 
@@ -397,8 +426,8 @@ def test_another_training_goes_on_and_is_not_cancelled(cache):
     with write_run(run, CONFIG) as training:
         training.update(Phase.TRAINING)  # nobody asks it to stop any more
         assert run.log() == "It said so."
-        assert training.kept({"a": 2}, 1) is None
-        assert training.kept({"a": 1}, 1).epoch == 3
+        assert training.kept({"a": 2}) is None
+        assert training.kept({"a": 1}).epoch == 3
         fill(training)
     assert (run.log(), run.kept_epochs()) == ("", 0)
     assert not (run.folder / layout.CHECKPOINT).exists()
@@ -493,7 +522,7 @@ def test_a_configuration_that_cannot_be_read_says_why(run):
     for change, why in (
         (lambda: path.write_text("[]"), "is damaged (it is not a JSON object)"),
         (path.unlink, "is not there"),
-        (path.mkdir, f"cannot be read ({path} is not a file)"),
+        (path.mkdir, "cannot be read (Is a directory)"),
     ):
         change()
         with pytest.raises(RunError) as failure:
@@ -555,16 +584,17 @@ def test_why_a_run_cannot_be_read_is_said_by_the_first_file_that_is_wrong(run):
         (lambda: config.write_text("[]"), "one/config.json is damaged: it is not a JSON object."),
         (config.unlink, "one has no config.json."),
         (lambda: shutil.move(run.folder, run.part), "one.part has no config.json."),
-        (lambda: (shutil.rmtree(run.part), run.part.write_text("")), "one.part is not a folder."),
     ):
         change()
         found = damage(run)
         assert found is None if reason is None else found.startswith(reason)
         assert (run.id in {*runs_table().run}) == (reason is None)
     with run.lock():
-        assert damage(run) == "one.part is not a folder."
-    run.part.unlink()
+        assert damage(run) is None  # somebody is at it
+    shutil.rmtree(run.part)
     assert damage(run) is None
+    run.folder.write_text("")
+    assert damage(run) == "one/config.json cannot be read: Not a directory."
 
 
 def test_a_run_keeps_its_layers(cache):

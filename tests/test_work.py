@@ -55,7 +55,6 @@ IMPOSSIBLE = {
     "more than all": {"done": 4.5},
     "all of nothing": {"done": 0, "total": 0},
     "text": {"total": "<b>"},
-    "huge": {"total": 10**400},
     "later than the last epoch": {"epoch": 5},
     "accuracy of 7": {"val_accuracy": 7},
     "accuracy below nothing": {"val_accuracy": -0.1},
@@ -66,7 +65,6 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("changes", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 @pytest.mark.parametrize("page", ["size", "smallest"])
 def test_what_cannot_be_is_not_shown(cache, trained_cache, page, changes):
-    """Anybody who may write to the cache may write there, while the work goes on."""
     shutil.copytree(trained_cache, cache, dirs_exist_ok=True)
     run = runs.open_run(SMALL.run_id, cache)
     known = {"done": 2, "total": 4, "most_bytes": 900, "epoch": 4, "epochs": 4, "bytes": 880, "val_accuracy": 1}

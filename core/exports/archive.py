@@ -3,18 +3,14 @@
 import io
 import json
 import zipfile
-from pathlib import Path
 
 from core.analysis.comparison import long_table
 from core.arrays import damaged
 from core.exports.report import one_network, report, results
-from core.exports.tables import csv_bytes, markdown_bytes, safe_csv
+from core.exports.tables import csv_bytes, markdown_bytes
 from core.files import own_files, read_bytes
 from core.keras_file import portable
 from core.runs import Run, layout
-
-_OTHER_TABLES = (".tsv", ".tab")
-"""No run has any, and a spreadsheet takes what stands in them for formulas."""
 
 
 def archive(run: Run) -> bytes:
@@ -39,17 +35,18 @@ def _packed(run: Run) -> bytes:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archived:
         for name, content in made.items():
             archived.writestr(f"{run.id}/{name}", content)
-        for path, size in kept:
-            # Repaired and small networks are many and can be made again; weights and pictures are as small as they get.
-            kind, again = path.suffix.lower(), path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.SMALLEST)
-            if not path.name.startswith(".") and not again and kind not in _OTHER_TABLES and _has_name(path):
-                content = read_bytes(path, size)
+        for path, _ in kept:
+            # Repaired and small networks are many and can be made again.
+            again = path.parent.name in (layout.REPAIRED, layout.EXPORTS, layout.SMALLEST)
+            if not path.name.startswith(".") and not again:
+                content = read_bytes(path)
                 if path.name == layout.MODEL:
                     content = _portable(content)
-                packed = kind in (".npz", ".keras", ".png", ".gif")
+                # Weights and pictures are as small as they get.
+                packed = path.suffix in (".npz", ".keras", ".png", ".gif")
                 archived.writestr(
                     f"{run.id}/{path.relative_to(run.folder).as_posix()}",
-                    safe_csv(content) if kind == ".csv" else content,
+                    content,
                     zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
                 )
     return file.getvalue()
@@ -63,14 +60,6 @@ def _portable(model: bytes) -> bytes:
     except ValueError:
         # Handed out as it is: the kernels beside it are the network.
         return model
-
-
-def _has_name(path: Path) -> bool:
-    """Whether it has a name that an archive can hold."""
-    try:
-        return bool(str(path).encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _readme(run: Run) -> str:

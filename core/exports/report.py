@@ -14,18 +14,13 @@ from core.analysis.knees import DROPS, areas, knees
 from core.config import K_VALUES
 from core.errors import ExportError, RunError
 from core.exports.tables import knee_texts, points_text
-from core.files import MOST_PICTURE, own_files, read_bytes
+from core.files import read_bytes
 from core.pruning import METHODS
 from core.runs import Run, layout
 from core.runs.formats import read_table
 from core.scoring import experiment, unscored
 from core.settings import ASSETS
 from core.sweep import STOPS, results_table
-
-_FOLDER_BYTES_A_WEIGHT = 400
-"""In all files of a run: model with optimizer, kernels, and a hundred repaired networks."""
-_FOLDER_BYTES_BESIDE = 2**29
-"""Bytes of everything else: pictures, scores, predictions."""
 
 
 def results(run: Run) -> pd.DataFrame:
@@ -49,21 +44,7 @@ def report(run: Run) -> bytes:
         return _rendered(run)
 
 
-def _check_size(run: Run) -> None:
-    """Refuse a folder that holds more than a run can: reports and archives are made in memory."""
-    kept = [*own_files(run.folder)]
-    most = _FOLDER_BYTES_A_WEIGHT * run.layers().weights + _FOLDER_BYTES_BESIDE
-    total = sum(size for _, size in kept)
-    if total > most:
-        largest, size = max(kept, key=lambda each: each[1])
-        raise ExportError(
-            f"The folder of run {run.id} holds {total:,} bytes. Expected at most {most:,}. The largest file is "
-            f"{largest.name} with {size:,}: remove what does not belong to the run."
-        )
-
-
 def _rendered(run: Run) -> bytes:
-    _check_size(run)
     config, result = run.config(), run.ended_with()
     drawn = {name: _data_url(run.folder / name) for name in (layout.TRAINING_FIGURE, layout.PRUNING_FIGURE)}
     histograms = {method: [_data_url(path) for path in run.histogram_pictures(method)] for method in METHODS}
@@ -115,7 +96,7 @@ def one_network(run: Run) -> Iterator[None]:
 
 def _data_url(path: Path) -> str:
     try:
-        return f"data:image/png;base64,{base64.b64encode(read_bytes(path, MOST_PICTURE)).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(read_bytes(path)).decode()}"
     except OSError:
         raise ExportError(
             f"{path.name} of run {path.parent.name} has not been drawn yet. Press Draw its figures and animations, and "

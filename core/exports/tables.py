@@ -1,9 +1,7 @@
 """Tables as files: CSV, Excel, Parquet and Markdown; and numbers with their deviations, as tables to read have them."""
 
-import csv
 import io
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from core.analysis.comparison import CURVE, said_ranking
-from core.errors import ExportError
 
 _DIGITS = {"accuracy": 4, "change": 4, "agreement": 4, "worst_class": 4, "loss": 5, "compression": 2}
 """Decimals of numbers that leave for people, by what the name of their column begins or ends with."""
@@ -67,56 +64,6 @@ def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
         safe[name] = safe[name].map(as_text)
     safe.columns = [as_text(name) for name in safe]
     return safe
-
-
-def safe_csv(content: bytes) -> bytes:
-    """A CSV file of a cache, in which text that a spreadsheet would take for a formula is quoted likewise.
-
-    One without such text stays as it is, to the byte.
-
-    Raises:
-        ExportError: if it is no CSV file.
-    """
-    try:
-        return _safe(content)
-    except csv.Error as error:
-        raise ExportError(f"A table of the run is damaged: {error}. Score the run again, or retrain it.") from None
-
-
-def _safe(content: bytes) -> bytes:
-    if _is_utf8(content) and all(_quoted(row) == row for row in _rows(content)):
-        return content
-    file = io.BytesIO()
-    with io.TextIOWrapper(file, "utf-8", newline="") as text:
-        csv.writer(text, lineterminator="\n").writerows(map(_quoted, _rows(content)))
-        text.flush()
-        return file.getvalue()
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _rows(content: bytes) -> Iterator[list[str]]:
-    """Row by row: all at once, a file of some megabytes would take hundreds of them."""
-    return csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", errors="replace", newline=""))
-
-
-def _quoted(row: list[str]) -> list[str]:
-    # Most cells are a word or a number, which is seen sooner than how a text would have to be quoted.
-    return [cell if cell.isalnum() or _is_number(cell) else as_text(cell) for cell in row]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def as_text(value: object) -> object:

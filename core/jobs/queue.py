@@ -37,8 +37,6 @@ from core.settings import cache_root
 from core.terminal import HINT, echo
 
 _POLL_SECONDS = 0.5
-_MAX_FAILURE = 2_000
-"""Characters that are read of why a training failed."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,11 @@ class Queue:
         for path, _ in own_files(self.folder):
             if path.suffix != ".json":
                 continue
-            # Anybody may have put a file there: one that is no ticket is left out.
-            with contextlib.suppress(
-                OSError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError
-            ):
+            # One that is no ticket, or a damaged one, is left out.
+            with contextlib.suppress(OSError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError):
                 ticket = parse_json(path)
                 config = TrainingConfig.from_saved(ticket["config"])
-                failure = ticket.get("failure")
-                if failure is not None:
-                    failure = str(failure)[:_MAX_FAILURE]
+                failure = None if ticket.get("failure") is None else str(ticket["failure"])
                 entry = Entry(open_run(config.run_id, self.root), config, int(ticket["added"]), failure)
                 if path != self._ticket(config.run_id):
                     continue

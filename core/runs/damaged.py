@@ -7,7 +7,6 @@ from pathlib import Path
 
 from core.config import read_config
 from core.errors import KnownError
-from core.files import is_own_folder
 from core.runs import layout
 from core.runs.formats import read_layers
 from core.runs.records import Result, TrainingState, parse_json, parse_record
@@ -35,11 +34,6 @@ def damage(run: Run) -> str | None:
     """
     if _can_be_read(run):
         return None
-    for folder in (run.folder, run.part):
-        if folder.is_symlink():
-            return f"{folder.name} is a symbolic link, and nothing outside the cache is read or changed."
-        if os.path.lexists(folder) and not is_own_folder(folder):
-            return f"{folder.name} is not a folder."
     reason = _unreadable(run.folder, Result) if run.folder.exists() else None
     if reason is None and any(os.path.lexists(run.part / name) for name in SIGNS):
         reason = _unreadable(run.part, TrainingState)

@@ -77,10 +77,6 @@ class Run:
     def old(self) -> Path:
         return self.root / f"{self.id}{layout.OLD}"
 
-    def is_link(self) -> bool:
-        """Whether a symbolic link lies in its place. Nothing is read through it, and to delete it removes the link."""
-        return any(folder.is_symlink() for folder in (self.folder, self.part, self.old))
-
     def is_complete(self) -> bool:
         return self.result() is not None
 
@@ -367,20 +363,16 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 write_text(self.part / layout.CANCEL, "")
 
-    def delete(self, seen: str | None = None) -> bool:
+    def delete(self, seen: str | None = None) -> None:
         """Remove the run and whatever an early end left of it.
 
         Args:
             seen: the version of the network that whoever asks has seen, empty if there was none; another one stays.
 
-        Returns:
-            Whether it was a symbolic link: then only that was removed, and not what it leads to.
-
         Raises:
             RunBusyError: while it is being trained.
             RunError: if the files cannot be removed, or the run was trained again since.
         """
-        was_link = self.is_link()
         # Whoever adds to the run looks whether it is there, and then makes folders in it.
         with os_errors_as(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
             if seen is not None and seen != (self.version() or ""):
@@ -398,7 +390,6 @@ class Run:
             with contextlib.suppress(OSError):
                 remove(layout.asked(self.root, self.id).parent)
         empty_trash(self.root)
-        return was_link
 
     def discard_training(self) -> None:
         """Remove what a training that ended early left; a complete run stays."""
@@ -485,7 +476,7 @@ def _is_run(root: Path, run_id: str) -> bool:
         folder = root / f"{run_id}{suffix}"
         # Of a training that has just begun there is nothing to say yet: its state is written after its configuration.
         signs = [layout.CHECKPOINT if (suffix, name) == (layout.PART, layout.CONFIG) else name for name in SIGNS]
-        if folder.is_symlink() or any(os.path.lexists(folder / name) for name in signs):
+        if any(os.path.lexists(folder / name) for name in signs):
             return True
     return is_made_id(run_id) and (root / run_id).exists()
 

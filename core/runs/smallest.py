@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from core.errors import RunError
 from core.files import os_errors_as, own_files, read_bytes
-from core.kernels.smallest import LARGEST_BYTES
 from core.runs import layout
 from core.runs.records import parse_record
 from core.runs.run import Run
@@ -74,7 +73,7 @@ def read_smallest(run: Run, made: SmallestFile) -> bytes:
     """
     path = layout.smallest(run.folder, made.name)
     with os_errors_as(f"read {path}"):
-        return read_bytes(path, 2 * LARGEST_BYTES)
+        return read_bytes(path)
 
 
 def best(files: list[SmallestFile]) -> list[SmallestFile]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from core.config import Config
 from core.errors import CancelledError, RunBusyError, RunError
-from core.files import fsync, is_own_folder, make_folder, os_errors_as, remove, write_atomic, write_text
+from core.files import fsync, make_folder, os_errors_as, remove, write_atomic, write_text
 from core.network import Kernels, Network, as_network
 from core.runs import layout
 from core.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -39,8 +39,6 @@ def write_run(run: Run, config: Config) -> Iterator["RunWriter"]:
     what = f"write to {run.root}"
     with os_errors_as(what), run.lock():
         empty_trash(run.root)
-        if not is_own_folder(run.part):
-            remove(run.part)
         make_folder(run.part)
         for left in run.part.iterdir():
             if left.name not in (layout.LOG, layout.CHECKPOINT):
@@ -85,13 +83,13 @@ class RunWriter:
         """
         write_checkpoint(self.run.part / layout.CHECKPOINT, checkpoint, origin)
 
-    def kept(self, origin: dict[str, Any], weights: int) -> Checkpoint | None:
+    def kept(self, origin: dict[str, Any]) -> Checkpoint | None:
         """What an interrupted training of the same origin left to go on from.
 
         Raises:
             RunError: if it is damaged.
         """
-        return read_checkpoint(self.run.part / layout.CHECKPOINT, origin, weights)
+        return read_checkpoint(self.run.part / layout.CHECKPOINT, origin)
 
     def drop_checkpoint(self) -> None:
         remove(self.run.part / layout.CHECKPOINT)

@@ -139,7 +139,7 @@ def _fine_tuned(writer: RunWriter, config: RecoveryConfig, data: Dataset) -> "Fi
 
 @contextlib.contextmanager
 def _reporting(writer: RunWriter, config: Config, origin: dict[str, Any]) -> Iterator["Reporter"]:
-    kept, note = _kept(writer, config, origin)
+    kept, note = _kept(writer, origin)
     if note:
         echo(note)
     if kept:
@@ -151,10 +151,10 @@ def _reporting(writer: RunWriter, config: Config, origin: dict[str, Any]) -> Ite
         yield Reporter(writer, config, bar, origin, kept)
 
 
-def _kept(writer: RunWriter, config: Config, origin: dict[str, Any]) -> tuple[Checkpoint | None, str]:
+def _kept(writer: RunWriter, origin: dict[str, Any]) -> tuple[Checkpoint | None, str]:
     """What an interrupted training left, and what is said of it."""
     try:
-        kept = writer.kept(origin, config.training.parameter_count)
+        kept = writer.kept(origin)
     except RunError as error:
         writer.drop_checkpoint()
         return None, f"{error} Training starts from the beginning."

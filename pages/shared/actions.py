@@ -41,8 +41,6 @@ def show_failure(about: runs.Run | Queue | Subject) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(run: runs.Run) -> None:
     st.markdown(f"`{run.id}`, its network, history and scores are removed from the cache. This cannot be undone.")
-    if run.is_link():
-        st.caption("Of a symbolic link only the link is removed, not what it leads to.")
     seen = run.version() or ""
     with st.container(horizontal=True):
         if button("Delete", type="primary", key="delete_confirmed", on_click=attempt, args=(run, run.delete, seen)):

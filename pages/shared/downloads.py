@@ -10,7 +10,7 @@ from core.analysis import comparison
 from core.charts import interactive
 from core.charts.curves import Axis, Curve
 from core.exports import archive, figures, report, tables
-from core.files import MOST_PICTURE, read_bytes
+from core.files import read_bytes
 from core.runs import layout
 from pages.shared import actions
 from pages.shared.choice import run_labels
@@ -45,7 +45,7 @@ def offer_run(run: runs.Run) -> None:
             picture = run.folder / name
             download(
                 f"{method.capitalize()}s GIF",
-                partial(read_bytes, picture, MOST_PICTURE),
+                partial(read_bytes, picture),
                 f"{run.id}-{name.replace('_', '-')}",
                 "image/gif",
             )

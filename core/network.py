@@ -307,16 +307,19 @@ def slopes_of_sums(layer: Layer, slopes: np.ndarray, sums: np.ndarray, shape: tu
 
     Args:
         slopes: of the shape of that signal.
-        sums, shape: as `behind` has them. Of squares whose largest number stands in several places, all count.
+        sums, shape: as `behind` has them. Where the largest number of a square stands in several places, each counts in
+            part.
     """
     if layer.window:
         down, across = layer.window.places(shape[:2])
         signal = sums.reshape(len(sums), down, across, shape[-1]).transpose(1, 2, 0, 3)
         spread = np.zeros(signal.shape, slopes.dtype)
         largest = behind(replace(layer, bias=None, activation="linear"), sums, shape)
-        for i, j in np.ndindex(layer.pool, layer.pool):
-            here = (slice(i, len(slopes) * layer.pool, layer.pool), slice(j, slopes.shape[1] * layer.pool, layer.pool))
-            spread[here] = slopes * (signal[here] == largest)
+        side, (height, width) = layer.pool, slopes.shape[:2]
+        places = [np.s_[i : height * side : side, j : width * side : side] for i, j in np.ndindex(side, side)]
+        each = slopes / sum((signal[place] == largest).astype(slopes.dtype) for place in places)
+        for place in places:
+            spread[place] = each * (signal[place] == largest)
         slopes = spread.transpose(2, 0, 1, 3).reshape(sums.shape)
     return slopes * (sums > 0) if layer.activation == "relu" else slopes
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.evaluation import evaluate, examine, predict, rms_activations
@@ -307,8 +307,20 @@ def test_a_repaired_convolution_is_nearer_to_the_dense_one_than_pruned(method, s
     assert errors[0] < 0.8 * errors[1]
 
 
+def tied():
+    """A network in which all numbers that a pooling sees are the same, and an image."""
+    one = np.full((1, 1), -1, np.float32)
+    layers = (
+        Layer(one, window=Window(1, 1)),
+        Layer(one, window=Window(1, 1), pool=2),
+        Layer(np.ones((4, 1), np.float32), activation="linear"),
+    )
+    return Network(layers, (4, 4, 1)), np.ones((2, 16), np.float32)
+
+
 @settings(max_examples=40, deadline=None)
 @given(chains())
+@example(tied())
 def test_slopes_say_how_far_a_bias_moves_the_outputs(case):
     network, images = case
     random = np.random.default_rng(1)

@@ -39,7 +39,7 @@ def test_a_network_goes_along_from_page_to_page(trained_server, trained_run, pag
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = page.context.new_page()
     visit(page, trained_server.url)
-    confirmed(page, page.locator(".instrument").get_attribute("data-key"))
+    page.locator(".instrument[data-state=confirmed]").wait_for()
     settled(page)
     opened = steps(page)
     assert opened == 1 + 1  # the empty tab, and this page with all that was added to its address

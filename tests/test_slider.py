@@ -71,6 +71,10 @@ def test_only_sideways_touch_moves_k(browser, trained_server, trained_run, page)
                 touch("Move", (x + across * step / 10, y + down * step / 10))
             touch("End")
             settled(page)
+            if abs(down) > abs(across):
+                page.wait_for_function(
+                    "before => Math.abs(document.querySelector('.stMain').scrollTop - before) > 100", arg=before
+                )
             page.wait_for_timeout(500)  # longer than the page goes on scrolling, and the slider telling
             return page.evaluate("keys"), page.evaluate("document.querySelector('.stMain').scrollTop") - before
 

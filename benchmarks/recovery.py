@@ -1,11 +1,11 @@
-"""Accuracy that pruning costs, and what wins it back: as pruned, repaired, trained on, and controls.
+"""Accuracy that pruning costs, and what wins it back: as pruned, repaired, fine-tuned, and controls.
 
     export OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=2
     python -m benchmarks.recovery [--dataset=digits] [--seeds=0,1,2] [--only=weight:0.99] [--controls] [--small]
 
 Test accuracy in percent of the default network, the mean over seeds ± their sample deviation; with --small of the small
 network of the literature, 784-40-20-10, trained for 3 epochs, to about 94 %. What is missing is
-trained, repaired and trained on; each result is a run in the cache or a row of its sweep, so a second call only reads.
+trained, repaired and fine-tuned; each result is a run in the cache or a row of its sweep, so a second call only reads.
 With other numbers of threads the last digits differ, as training and repair add up in another order.
 The controls, at one k a method: the same mask with the initial weights (rewind) and with others (reinit), and a dense
 network of about as many weights, trained from scratch for as long in all (small).
@@ -52,7 +52,7 @@ def measure(training: TrainingConfig, method: str, k: float, controls: bool) -> 
     child = made(config, experiment([0.0]))
     result = child.result()
     print(
-        f"seed {training.seed} {method} {k:g}: trained on, validation "
+        f"seed {training.seed} {method} {k:g}: fine-tuned, validation "
         f"{100 * child.history().val_accuracy[result.kept_epoch - 1]:.2f} %, test {100 * result.test_accuracy:.2f} %, "
         f"{result.training_seconds:.0f} s of which repair {result.repair_seconds:.0f} s",
         flush=True,
@@ -61,7 +61,7 @@ def measure(training: TrainingConfig, method: str, k: float, controls: bool) -> 
         "dense": 100 * parent.result().test_accuracy,
         "as pruned": accuracy_of(parent, Criterion(method), k),
         "repaired": accuracy_of(parent, repaired[0][0], k),
-        "trained on": 100 * result.test_accuracy,
+        "fine-tuned": 100 * result.test_accuracy,
     }
     if controls and k in CONTROLS[method]:
         for how in ("rewind", "reinit"):

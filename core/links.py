@@ -9,7 +9,7 @@ from core.config import PARAMETERS, Config, ConfigError, RecoveryConfig, Trainin
 def address_of(run_id: str, config: Config) -> str:
     """How a run is written in an address; only characters that need no escaping.
 
-    One that was trained on is its id alone: whoever lacks it may lack its parent, too.
+    A fine-tuned one is its id alone: a cache without it may lack its parent, too.
     """
     if isinstance(config, RecoveryConfig):
         return run_id

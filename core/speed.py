@@ -44,7 +44,7 @@ def define_flags() -> None:
         "recovery",
         "none",
         [state.keys[0] for state in STATES.values()],
-        "The network as pruned, repaired or trained on. One that was repaired or trained on has to be there.",
+        "The network as pruned, repaired or fine-tuned (trained). One that is repaired or fine-tuned has to be there.",
     )
     flags.DEFINE_enum("ranking", "magnitude", RANKINGS, "What goes first in a network that is only pruned.")
     flags.DEFINE_enum("support", DEFAULT_SUPPORT, SUPPORTS, "How what stays was chosen in a repaired network.")
@@ -115,8 +115,8 @@ def measured(run: Run, criterion: Criterion, k: Sparsity, threads: int = 1) -> I
     of, pruned = state.version(k), state.network(k)
     if pruned is None:
         raise RunError(
-            f"Run {run.id} has no network that was {state.words} by {criterion.method} pruning at k = {k}. "
-            f"{'Repair it' if state.is_repair else 'Train it on'} at this k first."
+            f"Run {run.id} has no {state.words} network of {criterion.method} pruning at k = {k}. "
+            f"{'Repair' if state.is_repair else 'Fine-tune'} it at this k first."
         )
     config = run.config()
     images = load_dataset(config.dataset, run.root).test.images

@@ -1,7 +1,7 @@
-"""The three states of a pruned network: as pruned, repaired, or trained on.
+"""The three states of a pruned network: as pruned, repaired and fine-tuned.
 
 Pages, charts, exports and commands ask a state for what they need, and not which one it is. A repaired network is kept
-with the run that it was pruned from. One that was trained on is a run of its own, which names its parent.
+with the run that it was pruned from. A fine-tuned one is a run of its own, which names its parent.
 """
 
 import contextlib
@@ -32,7 +32,8 @@ class State:
 
     Class attributes:
         keys: what `Criterion.recovery`, flags and tables call it.
-        words: what pages, links and files call it.
+        name: what links and the metadata of exported files call it.
+        words: what pages, charts and tables call it.
         options: the choices that make a criterion of it, besides the method, by their names in links and flags.
         rankings: what the first of them can be; that of the default comes first.
         is_instant: whether pruning alone makes it, at once and at any k, and changes nothing but the zeros.
@@ -45,6 +46,7 @@ class State:
     criterion: Criterion
 
     keys: ClassVar[tuple[str, ...]]
+    name: ClassVar[str]
     words: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
     rankings: ClassVar[tuple[str, ...]] = RANKINGS[:1]
@@ -122,7 +124,7 @@ class AsPruned(State):
     """With zeros, and otherwise the weights of the trained network."""
 
     keys = ("none",)
-    words = RECOVERIES["none"]
+    name = words = RECOVERIES["none"]
     options = ("ranking", "scope")
     rankings = RANKINGS
     is_instant = True
@@ -144,7 +146,7 @@ class Repaired(State):
     """With as many zeros, and other supports or values, found without labels and without training."""
 
     keys = ("repair",)
-    words = RECOVERIES["repair"]
+    name = words = RECOVERIES["repair"]
     options = ("support", "scope")
     rankings = SUPPORTS
     is_repair = True
@@ -167,9 +169,10 @@ class Repaired(State):
 
 
 class FineTuned(State):
-    """Trained on, with labels: at each k, the child that is best on validation images."""
+    """Trained again, with labels: at each k, the child that is best on validation images."""
 
     keys = ("trained", *HOWS)
+    name = "trained on"  # links and files have it
     words = RECOVERIES["finetune"]
     is_at_any_k = False
 
@@ -220,8 +223,8 @@ class FineTuned(State):
         return super().predictions() | {key: row for key, row in own.items() if row is not None}
 
 
-STATES = {state.words: state for state in (AsPruned, Repaired, FineTuned)}
-"""By what pages, links and files call them."""
+STATES = {state.name: state for state in (AsPruned, Repaired, FineTuned)}
+"""By what links call them."""
 BY_KEY = {key: state for state in STATES.values() for key in state.keys}
 """By what `Criterion.recovery`, flags and tables call them."""
 
@@ -241,15 +244,15 @@ def state_of(run: Run, criterion: Criterion) -> State:
 
 
 def fine_tuned_by(method: str) -> Criterion:
-    """The criterion of networks that were pruned by a method and trained on."""
+    """The criterion of networks that were pruned by a method and fine-tuned."""
     return FineTuned.chosen({"method": method})
 
 
 def children(run: Run) -> list[Run]:
     """The runs that name this one as their parent, complete or not.
 
-    A run may have been retrained, or, under a name that somebody gave, replaced by one of other hyper-parameters; what
-    was trained on from the earlier network is none of this one's.
+    A run may have been retrained, or, under a name of its own, replaced by one of other hyper-parameters; what was
+    fine-tuned from the earlier network is none of this one's.
     """
     found, training, version = [], None, run.version()
     with contextlib.suppress(KnownError):

@@ -31,8 +31,8 @@ good."""
 RECOVERIES = {
     "none": "as pruned",
     "repair": "repaired",
-    "finetune": "trained on",
-    "gradual": "trained on, pruned gradually",
+    "finetune": "fine-tuned",
+    "gradual": "fine-tuned, pruned gradually",
     "rewind": "rewound and trained",
     "reinit": "trained from other initial weights",
 }

@@ -132,7 +132,7 @@ def choose_states() -> list[type[State]]:
         default=default,
         key="states",
         help="as pruned: nothing was done after pruning. repaired: other weights stay, with other values, found "
-        "without labels and without training. trained on: has seen labels again. Each is a curve of its own.",
+        "without labels and without training. trained on: fine-tuned with labels. Each is a curve of its own.",
     )
     return [STATES[name] for name in chosen or default]
 
@@ -175,7 +175,7 @@ def gather(
 
     Args:
         criteria: of networks that are only pruned.
-        with_children: whether those that were trained on are looked for.
+        with_children: whether fine-tuned ones are looked for.
         x: the name of the axis; what only it needs is found out only for it.
 
     Raises:
@@ -214,8 +214,8 @@ def explain(folded: pd.DataFrame, curves: list[Curve], with_published: bool) -> 
         said.append("Thin dashes: the published results of the original experiment.")
     ranked = folded[~folded.ranking.isin(CHANCE)]
     if len({*ranked.recovery}) > 1:
-        shown = {BY_KEY[how].words for how in ranked.recovery}
-        lines = [f"{line}: {words}" for line, words in zip(LINES, STATES, strict=True) if words in shown]
+        shown = {BY_KEY[how] for how in ranked.recovery}
+        lines = [f"{line}: {state.words}" for line, state in zip(LINES, STATES.values(), strict=True) if state in shown]
         said.append(f"Lines {'; '.join(lines)}.")
     if any(curve.spread for curve in curves):
         bands = []
@@ -296,7 +296,7 @@ baselines = [("random", "layer", "none")]
 baselines += [(name, "global", "none") for name, ranking in SHUFFLED.items() if ranking in shuffled]
 everything = comparison.long_table([runs.open_run(run_id) for run_id in sweeps], sweeps)
 if trained and not everything.recovery.isin(trained).any():
-    st.caption("None of these networks has been trained on after pruning yet.")
+    st.caption("None of these networks has been fine-tuned yet.")
 table = comparison.select_criteria(everything, [*ways, *baselines], sparsities)
 folded = comparison.fold_seeds(table)
 if folded.empty or folded.ranking.isin(CHANCE).all():

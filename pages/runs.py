@@ -149,7 +149,7 @@ def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
             "dataset": PARAMETERS["dataset"].label,
             "test_accuracy": "Test accuracy",
             "status": "Status",
-            "trained_on": "Trained on",
+            "trained_on": "Fine-tuned",
             "parent": "Parent",
             "finished": column.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
             "size": column.NumberColumn("Size (MB)", format="%.1f"),

@@ -180,7 +180,7 @@ try:
     network = networks.load_run(run)
     networks.test_split(network.config.dataset)
     if len(networks.state(network, criterion).stops) < 2:
-        st.info("No network of this run was trained on by this method yet.", icon=":material/exercise:")
+        st.info("No fine-tuned network for this method yet.", icon=":material/exercise:")
         frame.link_to("pruning", "Train it on", in_view.query())
         st.stop()
     k = choose_k(network, criterion)
@@ -197,7 +197,7 @@ try:
         )
         st.stop()
     if hasattr(network.config, "parent"):
-        st.caption("This network was trained on. What is called dense below is the whole of it, with its zeros.")
+        st.caption("This network is fine-tuned. What is called dense below is the whole of it, with its zeros.")
     size_tables.show_headline(found, network.dense.accuracy, footprints.speed_at(network, criterion, k))
     show_files(found, criterion, network.dense.accuracy)
     show_speed(network, criterion, k, found)

@@ -241,7 +241,7 @@ def test_hardly_anything_asks_for_a_state_by_its_name():
     hyper-parameters and not states.
     """
     classes = {state.__name__ for state in STATES.values()}
-    names = {name for state in STATES.values() for name in (state.keys[0], state.words)}
+    names = {name for state in STATES.values() for name in (state.keys[0], state.name, state.words)}
 
     def texts(node):
         return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}

@@ -429,8 +429,8 @@ def test_what_was_trained_on_is_points_beside_the_curves_of_its_method():
     table = sweep_of(Criterion("unit"), Criterion("unit", "admm", recovery="repair"), Criterion("weight"))
     trained = pd.DataFrame({"sparsity": [0.8, 0.9], "accuracy": [0.95, 0.93]})
     lines = by_name(live.live_curve(table, chosen, NO_BASELINE, trained))
-    assert [*lines] == ["unit, as pruned", "unit, repaired", "unit, trained on"]
-    found = lines["unit, trained on"]
+    assert [*lines] == ["unit, as pruned", "unit, repaired", "unit, fine-tuned"]
+    found = lines["unit, fine-tuned"]
     assert points(found) == ([0.8, 0.9], [0.95, 0.93])
     assert (found.mode, found.marker.color, found.hovertemplate) == ("markers", METHOD_COLORS["unit"], "%{y:.2%}")
     assert len(live.live_curve(table, chosen, NO_BASELINE, trained.head(0)).data) == 2

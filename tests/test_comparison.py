@@ -102,7 +102,7 @@ def test_random_orders_are_nested_in_networks():
 
 def in_three_states() -> pd.DataFrame:
     repaired = scores("a", 0, [0.9, 0.85, 0.6], ranking="admm", recovery="repair", state="repaired")
-    trained = scores("a", 0, [0.9], recovery="gradual", state="trained on, pruned gradually, 12 epochs").assign(k=0.9)
+    trained = scores("a", 0, [0.9], recovery="gradual", state="fine-tuned, pruned gradually, 12 epochs").assign(k=0.9)
     return pd.concat([scores("a", 0, [0.9, 0.8, 0.4]), repaired, trained])
 
 
@@ -111,13 +111,13 @@ def test_what_is_as_pruned_repaired_and_trained_on_is_never_mixed():
     assert folded.groupby("state").accuracy.agg(list).to_dict() == {
         "as pruned": [0.9, 0.8, 0.4],
         "repaired": [0.9, 0.85, 0.6],
-        "trained on, pruned gradually, 12 epochs": [0.9],
+        "fine-tuned, pruned gradually, 12 epochs": [0.9],
     }
     assert set(folded.n) == {1}
     lines = [curve for curve in comparison_curves(folded, "sparsity", "accuracy") if curve.symbol]
     assert [curve.name for curve in lines] == [
         "as pruned",
-        "trained on, pruned gradually, 12 epochs",
+        "fine-tuned, pruned gradually, 12 epochs",
         "repaired",
     ]
     assert len({curve.dash for curve in lines}) == len({curve.symbol for curve in lines}) == 3
@@ -146,15 +146,15 @@ def test_a_state_looks_the_same_whatever_it_stands_beside():
     [
         ([("magnitude", "layer", "none")], ["as pruned"]),
         ([("admm", "layer", "repair")], ["repaired"]),
-        ([("magnitude", "layer", "gradual")], ["trained on, pruned gradually, 12 epochs"]),
+        ([("magnitude", "layer", "gradual")], ["fine-tuned, pruned gradually, 12 epochs"]),
         ([("magnitude", "layer", "repair")], []),
     ],
 )
 def test_what_is_selected_is_of_the_states_asked_for(ways, states):
     found = comparison.select_criteria(in_three_states(), ways, [0, 0.5])
     assert list(found.state.unique()) == states
-    # What was trained on is there at the k it was trained for only, asked for or not.
-    assert set(found.k) == ({0.9} if "trained on" in " ".join(states) else {0, 0.5} if states else set())
+    # Fine-tuned networks are there at the k they were trained for only, asked for or not.
+    assert set(found.k) == ({0.9} if "fine-tuned" in " ".join(states) else {0, 0.5} if states else set())
 
 
 def test_other_settings_do_not_fold():
@@ -191,7 +191,7 @@ def test_chance_with_the_counts_of_a_global_ranking_is_a_baseline_of_its_own():
 
 def test_a_table_to_read_has_ten_columns():
     told = downloads.readable(comparison.fold_seeds(in_three_states()))
-    assert set(told.state) == {"as pruned", "repaired", "trained on, pruned gradually, 12 epochs"}
+    assert set(told.state) == {"as pruned", "repaired", "fine-tuned, pruned gradually, 12 epochs"}
     named = ["configuration", "method", "ranked_by", "state", "k", "n"]
     assert [*told] == [*named, "accuracy", "accuracy_sd", "loss", "compression"]
 
@@ -327,7 +327,7 @@ def test_lines_are_named_by_what_tells_them_apart():
 
 
 def test_ways_to_train_on_look_different_as_far_as_looks_go():
-    ways = [scores("a", 0, [0.9], recovery="gradual", state=f"trained on, {epochs} epochs") for epochs in range(5)]
+    ways = [scores("a", 0, [0.9], recovery="gradual", state=f"fine-tuned, {epochs} epochs") for epochs in range(5)]
     table = pd.concat([scores("a", 0, [0.9, 0.8]), *ways])
     drawn = [c for c in comparison_curves(comparison.fold_seeds(table), "sparsity", "accuracy") if not c.is_level]
     looks = [(curve.dash, curve.symbol) for curve in drawn]
@@ -468,7 +468,7 @@ def test_scores_agree_with_evaluate(scored_run):
 
 @pytest.fixture
 def family(scored_run, tmp_path, monkeypatch):
-    """A run with a child that was trained on, beside a run that is none of its children, and one that is damaged."""
+    """A run with a fine-tuned child, beside a run that is none of its children, and one that is damaged."""
     for name in (scored_run.id, "child", "stranger", "damaged"):
         shutil.copytree(scored_run.folder, tmp_path / name)
     (tmp_path / "damaged" / layout.CONFIG).write_text("{")
@@ -504,7 +504,7 @@ def test_children_that_were_trained_on_are_rows_of_their_parent(family):
     (row,) = comparison.rows_of_children(family).to_dict("records")
     assert (row["method"], row["ranking"], row["scope"], row["seed"]) == ("unit", "magnitude", "layer", 0)
     assert (row["recovery"], row["sparsity"]) == ("gradual", 0.8)
-    assert row["state"] == "trained on, pruned gradually, 12 epochs, from repaired"
+    assert row["state"] == "fine-tuned, pruned gradually, 12 epochs, from repaired"
     assert (row["accuracy"], row["val_accuracy"], row["zeroed"]) == (0.77, 0.66, 555)
     assert row["agreement"] == pytest.approx(0.9)
     assert (row["images"], row["epochs"]) == (SMALL.spec.train_size - SMALL.num_valid, 12)
@@ -543,14 +543,14 @@ def test_curves_are_named_by_their_configuration_only_where_it_differs():
         scores("a", 0, [0.9], ranking="magnitude-shuffled", scope="global"),
         scores("a", 0, [0.9], ranking="admm", recovery="repair", state="repaired"),
         scores("a", 0, [0.9], ranking="magnitude", scope="global", recovery="repair", state="repaired"),
-        scores("a", 0, [0.9], scope="global", recovery="gradual", state="trained on"),
+        scores("a", 0, [0.9], scope="global", recovery="gradual", state="fine-tuned"),
     ]
     assert {*comparison.curve_names(pd.concat([one, *rest])).values()} == {
         "unit, magnitude, as pruned",
         "weight, random, as many a layer as global magnitude, as pruned",
         "weight, repaired",
         "weight, magnitude, global, repaired",
-        "weight, global, trained on",
+        "weight, global, fine-tuned",
     }
     other = one.assign(configuration="digits, L1")
     names = comparison.curve_names(pd.concat([one, other]))

@@ -47,7 +47,7 @@ def parent(trained_run):
 
 @pytest.fixture(scope="module")
 def tuned(parent, data):
-    """Train on as asked for, each way once."""
+    """Fine-tune as asked for, each way once."""
     from core.training.finetune import finetune
 
     return functools.cache(lambda **choices: finetune(config_of(**choices), parent, data))
@@ -126,7 +126,7 @@ def test_a_recovery_is_said_in_full_wherever_it_is_said():
     config = config_of(**choices)
     assert config.recipe == "gradual weight 0.8, 1 epoch, from repaired, learning rate 0.5, distillation 0.1"
     assert config_of(how="rewind", rewind_epoch=2, method="unit").recipe == ("rewind to epoch 2 unit 0.8, 4 epochs")
-    assert config.describe() == f"{SMALL.describe()}, trained on: {config.recipe}"
+    assert config.describe() == f"{SMALL.describe()}, fine-tuned: {config.recipe}"
     assert config.to_flags() == [
         *(f"--run={SMALL.run_id}", "--how=gradual", "--method=weight", "--sparsity=0.8", "--epochs=1"),
         *("--start=repaired", "--learning_rate=0.5", "--distillation=0.1", "--rewind_epoch=0", "--seed=4"),
@@ -523,7 +523,7 @@ def test_a_link_to_one_that_is_missing_says_so(cache):
 
 
 def test_parents_of_other_seeds_are_one_curve(tuned_run, tmp_path):
-    """Two networks that were trained on alike, from parents that differ in their seeds, are two of one kind."""
+    """Two networks that were fine-tuned alike, from parents that differ in their seeds, are two of one kind."""
     parts = []
     for seed in (0, 1):
         config = RecoveryConfig(dataclasses.replace(SMALL, seed=seed), f"parent-{seed}", sparsity=K, epochs=2)

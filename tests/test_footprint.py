@@ -491,7 +491,7 @@ def test_why_a_measurement_failed_is_known(full):
         pass
     note_taken()
     assert jobs.work_problem(full, jobs.SPEED) == (
-        f"Run {full.id} has no network that was repaired by unit pruning at k = 0.5. Repair it at this k first."
+        f"Run {full.id} has no repaired network of unit pruning at k = 0.5. Repair it at this k first."
     )
 
 

@@ -104,7 +104,7 @@ def test_fine_tuning_goes_on_after_cancel(trained_cache, page, whole, tmp_path):
         visit(page, f"{server.url}/pruning?run={SMALL.run_id}&state=trained+on&method=unit")
         fill(page, "Sparsity k in percent", "75")
         fill(page, "Epochs", "8")
-        page.get_by_role("button", name="Train on", exact=True).click()
+        page.get_by_role("button", name="Fine-tune", exact=True).click()
         cancel(page, run, 2)
         expect(page.get_by_text("was cancelled")).to_be_visible()
         goes_on(page, run)

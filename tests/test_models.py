@@ -478,7 +478,7 @@ def test_the_command_prunes_as_it_is_asked_to_and_at_k_0_not_at_all(run):
     assert "k" not in find(Subject(run), "npz").about
 
 
-def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
+def test_a_fine_tuned_network_is_exported_as_it_is(run):
     config = RecoveryConfig(SMALL, SMALL.run_id, method="weight", sparsity=0.8)
     child = runs.open_run(config.run_id, run.root)
     shutil.copytree(run.folder, child.folder)
@@ -486,7 +486,7 @@ def test_a_network_that_was_trained_on_is_exported_as_it_is(run):
     exported = export(Subject(child), "npz")
     assert exported.about["state"] == "trained on"
     assert exported.about["test_accuracy"] == child.result().test_accuracy
-    assert Subject(child).file_name("npz") == f"{child.id}-trained-on.npz"
+    assert Subject(child).file_name("npz") == f"{child.id}-fine-tuned.npz"
     assert export(Subject(run), "npz").about["state"] == "dense"
 
 

@@ -518,17 +518,17 @@ def test_what_costs_stands_beside_what_was_won_back(full, asked):
 
 def test_what_was_trained_on_is_shown_with_its_parent(full, monkeypatch):
     app = open_page("comparison", states=["trained on"])
-    assert "None of these networks has been trained on" in texts(app)
+    assert "None of these networks has been fine-tuned" in texts(app)
     made = (
         Criterion("weight")
         .select(full.sweep())
         .iloc[-1:]
-        .assign(recovery="finetune", state="trained on, 2 epochs", sparsity=0.985, accuracy=0.91, epochs=2)
+        .assign(recovery="finetune", state="fine-tuned, 2 epochs", sparsity=0.985, accuracy=0.91, epochs=2)
     )
     monkeypatch.setattr(comparison, "rows_of_children", lambda run: made)
     app = open_page("comparison", states=["as pruned", "trained on"])
     (row,) = results(app)[results(app).recovery == "finetune"].to_dict("records")
-    assert (row["state"], row["k"], row["accuracy"]) == ("trained on, 2 epochs", 0.985, 0.91)
+    assert (row["state"], row["k"], row["accuracy"]) == ("fine-tuned, 2 epochs", 0.985, 0.91)
     assert not app.exception
 
 

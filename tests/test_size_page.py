@@ -185,7 +185,7 @@ def test_a_network_that_is_not_repaired_yet_is_asked_for(full, monkeypatch):
 
 def test_without_a_network_that_was_trained_on_it_says_so(full):
     app = opened(state="trained on")
-    assert "No network of this run was trained on by this method yet" in said(app)
+    assert "No fine-tuned network for this method yet" in said(app)
 
 
 def test_a_network_that_changed_is_not_shown_as_the_same(full, monkeypatch):

@@ -1,4 +1,4 @@
-"""Training on from the Pruning page, and the slider over networks that were trained on."""
+"""Fine-tuning from the Pruning page, and the slider over fine-tuned networks."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ TRAINED = fine_tuned_by("weight")
 
 @pytest.fixture(scope="module")
 def family(repaired_cache, tmp_path_factory):
-    """A cache with a run, two networks trained on from it at one k, and a control."""
+    """A cache with a run, two networks fine-tuned from it at one k, and a control."""
     root = tmp_path_factory.mktemp("family")
     shutil.copytree(repaired_cache, root, dirs_exist_ok=True)
     for choices in (["--epochs=1"], ["--epochs=3", "--how=gradual"], ["--epochs=1", "--how=reinit"]):
@@ -121,7 +121,7 @@ def test_the_slider_stands_on_what_was_trained_on_and_on_nothing_else(parent):
     assert told["known"]["0"] == pytest.approx([told["dense"]["accuracy"], told["dense"]["loss"]])
     zeros = [int((kernel == 0).sum()) for kernel in child.kernels()[:-1]]
     assert told["kept"]["0.8"]["zeroed"] == zeros
-    assert f"Trained on for {child.config().epochs} epoch" in told["said"]["0.8"]
+    assert f"Fine-tuned for {child.config().epochs} epoch" in told["said"]["0.8"]
     pruned = Criterion("weight").select(parent.sweep()).set_index("sparsity").accuracy
     assert told["beside"]["accuracy"]["0.8"] == pruned[0.8]
 
@@ -196,7 +196,7 @@ def test_a_training_that_came_to_nothing_says_why_and_can_be_discarded(parent, p
 def test_a_network_that_was_trained_on_sends_to_its_parent(parent):
     child = state_of(parent, TRAINED).children[0.8]
     app = opened(child.id)
-    assert any("was trained on itself" in info.value for info in app.info)
+    assert any("is already fine-tuned" in info.value for info in app.info)
 
 
 def test_a_page_that_takes_the_first_run_takes_one_that_is_not_pruned_yet(parent):
@@ -225,7 +225,7 @@ def test_training_on_in_the_browser(family, page, tmp_path):
         visit(page, f"{server.url}/pruning?run={SMALL.run_id}&state=trained+on&method=unit")
         fill(page, "Sparsity k in percent", "75")
         fill(page, "Epochs", "2")
-        page.get_by_role("button", name="Train on", exact=True).click()
+        page.get_by_role("button", name="Fine-tune", exact=True).click()
         confirmed(page, "0.75")
         settled(page)
         config = config_of(method="unit", sparsity=0.75, epochs=2)

@@ -44,7 +44,7 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
         measured; see `core.analysis.latency.fastest`), sparsity_hidden, sparsity_network, accuracy (0 to 1), loss
         (nats), agreement, worst_class, val_accuracy, val_loss, recovery_images, recovery_epochs, recovery_seconds (what
         winning back cost), dense_accuracy, dense_loss, dense_val_accuracy, then every other hyper-parameter, `parent`
-        and `trained_on` (else "none") of networks that were trained on, whose other settings are the parent's,
+        and `trained_on` (else "none") of fine-tuned networks, whose other settings are the parent's,
         `parameters` (weights of the dense network), the library versions and the machine. What a sweep of an earlier
         version does not say is not a number.
 
@@ -95,12 +95,12 @@ def long_table(runs: Iterable[Run], tables: dict[str, pd.DataFrame] | None = Non
 
 
 def rows_of_children(run: Run) -> pd.DataFrame:
-    """What became of a run's network where it was pruned and trained on: its children in the same cache.
+    """The fine-tuned networks of a run: its children in the same cache.
 
     Returns:
         One row a child that is complete, in the columns of a sweep: method, sparsity and recovery as the child was made
         by, its scores from its own sweep at sparsity 0; agreement with the predictions of this run; images (labelled
-        ones an epoch), epochs and seconds that it took; and `state`, in words, with what tells one way of training on
+        ones an epoch), epochs and seconds that it took; and `state`, in words, with what tells one way of fine-tuning
         from another. `seed` is 0, or the child's own where that is not the default. A child that has not been scored
         is left out.
     """
@@ -144,7 +144,7 @@ def _multiply_adds(child: Run, version: str) -> int:
 
 
 def _recipe(config: Any) -> str:
-    """How a network was trained on, in words, apart from method and k, which tables say beside it."""
+    """How a network was fine-tuned, in words, apart from method and k, which tables say beside it."""
     # After "gradual weight 0.9" the configuration says how long, and what is not the default.
     details = config.recipe.partition(", ")[2]
     rewound = f"to epoch {config.rewind_epoch}" if getattr(config, "rewind_epoch", 0) else ""
@@ -243,7 +243,7 @@ def select_criteria(
 ) -> pd.DataFrame:
     """The rows of a long table that were made in one of some ways (ranking, scope, recovery), at these sparsities.
 
-    What was trained on is there at the few sparsities it was trained for, and is taken at all of them.
+    Fine-tuned networks are there at few sparsities, and are taken at all of them.
     """
     if table.empty:
         return table
@@ -270,7 +270,7 @@ def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
 
 
 def said_ranking(ranking: str, scope: str, recovery: str) -> str:
-    """What chose what stays, in words; of a network that was repaired or trained on, only what is not the default."""
+    """What chose what stays, in words; of a repaired or fine-tuned network, only what is not the default."""
     if ranking in SHUFFLED:
         return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
     state = BY_KEY[recovery]

@@ -119,7 +119,7 @@ class Curve:
 def comparison_curves(folded: pd.DataFrame, x: str, y: str, published: pd.DataFrame | None = None) -> list[Curve]:
     """What to draw of a comparison: colour tells the method; shade, dash and symbol tell the line.
 
-    Where there are networks as pruned beside repaired ones or such that were trained on, dash and symbol tell these
+    Where there are networks as pruned beside repaired or fine-tuned ones, dash and symbol tell these
     apart (`LOOKS`), shade tells the rest, and each is a line of its own. With more than one line for a method, each
     method gets a panel.
 
@@ -238,8 +238,8 @@ def _looks(lines: list[tuple]) -> list[tuple[str, str]]:
     states = list(dict.fromkeys((recovery, state) for *_, recovery, state in lines))
     if len(states) < 2:
         return [(DASHES[index % len(DASHES)], SYMBOLS[index % len(SYMBOLS)]) for index in range(len(lines))]
-    looks = {words: itertools.cycle(each) for words, each in LOOKS.items()}
-    look_of = {each: next(looks[BY_KEY[each[0]].words]) for each in states}
+    looks = {name: itertools.cycle(each) for name, each in LOOKS.items()}
+    look_of = {each: next(looks[BY_KEY[each[0]].name]) for each in states}
     return [look_of[recovery, state] for *_, recovery, state in lines]
 
 

@@ -26,7 +26,7 @@ def training_curves(history: pd.DataFrame, epochs: int, measure: str, kept_epoch
     Args:
         history: as `core.runs.Run.history` gives it; may be empty.
         epochs: the length of the axis, fixed from the start so that the curve grows into it.
-        measure: "loss", "accuracy", or of a network that is trained on "sparsity".
+        measure: "loss", "accuracy", or of a network that is fine-tuned "sparsity".
         kept_epoch: the epoch whose weights were kept, marked if given.
     """
     figure = base(height=280)

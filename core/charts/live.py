@@ -56,7 +56,7 @@ def live_curve(
         table: the run's sweep.
         criterion: the one chosen on the page, drawn strong.
         baseline: the random baseline as `core.sweep.random_baseline` gives it; may be empty.
-        trained: networks that were trained on, columns sparsity and accuracy; points, as there are few.
+        trained: fine-tuned networks, columns sparsity and accuracy; points, as there are few.
 
     The cursor is drawn over it by the page, as for `histograms`.
     """

@@ -1,4 +1,4 @@
-"""What decides a pruned network that was trained on."""
+"""What decides a fine-tuned network."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from core.errors import ConfigError
 from core.parameters import Choice, Parameter, Real, Whole, parameter, within
 
 HOWS = ("finetune", "gradual", "rewind", "reinit")
-"""How a pruned network is trained on; the last two are controls."""
+"""How a pruned network is fine-tuned; the last two are controls."""
 STARTS = ("dense", "repaired")
 _OF_PARENT = (
     *("dataset", "spec", "batch_size", "num_valid", "keep_best", "l1_reg", "l2_reg", "hidden_units"),
     *("layer_shapes", "parameter_count", "batches"),
 )
-"""What the parent's configuration says of a network that was trained on: images, architecture and the rest."""
+"""What the parent's configuration says of a fine-tuned network: images, architecture and the rest."""
 _OTHER_SEED = 1000
 """How far the seed of fresh initial weights lies from the parent's, unless somebody names one."""
 
 
 @dataclass(frozen=True)
 class RecoveryConfig:
-    """Everything that decides a pruned network that was trained on; equal values mean the same run.
+    """Everything that decides a fine-tuned network; equal values mean the same run.
 
     It opens wherever a `TrainingConfig` does, with the architecture and the images of its parent. `epochs`,
     `learning_rate` and `seed` are its own, those of the parent are in `training`.
@@ -106,7 +106,7 @@ class RecoveryConfig:
     def __post_init__(self) -> None:
         if isinstance(self.training, RecoveryConfig):
             raise ConfigError(
-                f"run: expected one that was trained from scratch. Received: {self.parent}, which was trained on. "
+                f"run: expected one that was trained from scratch. Received: {self.parent}, which is fine-tuned. "
                 f"Take its parent, {self.training.parent}."
             )
         for name, about in self.parameters().items():
@@ -159,12 +159,12 @@ class RecoveryConfig:
         return "-".join([self.dataset, *said, digest(self.to_dict())])
 
     def describe(self) -> str:
-        """In words, without seeds: the parent's, then how it was trained on."""
-        return f"{self.training.describe()}, trained on: {self.recipe}"
+        """In words, without seeds: the parent's, then how it was fine-tuned."""
+        return f"{self.training.describe()}, fine-tuned: {self.recipe}"
 
     @property
     def recipe(self) -> str:
-        """How it was trained on, in words and without the seed."""
+        """How it was fine-tuned, in words and without the seed."""
         how = f"rewind to epoch {self.rewind_epoch}" if self.rewind_epoch else self.how
         parts = [f"{how} {self.method} {self.sparsity:g}", f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"]
         if self.start != self.default_of("start"):
@@ -181,7 +181,7 @@ class RecoveryConfig:
         return {"parent": self.parent, **own, "training": self.training.to_dict()}
 
     def to_row(self) -> dict[str, Any]:
-        """What tables of runs say: the hyper-parameters of the parent, its id, and how it was trained on."""
+        """What tables of runs say: the hyper-parameters of the parent, its id, and how it was fine-tuned."""
         return self.training.to_dict() | {"parent": self.parent, "trained_on": self.recipe}
 
     def facts(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def start_training(run: Run, config: Config, replace: bool = False) -> None:
     started. The process goes on whatever happens to this one.
 
     Args:
-        config: of one that is pruned and trained on the parent has to be in the same cache.
+        config: of one that is fine-tuned the parent has to be in the same cache.
 
     Raises:
         JobError: if the process ends before it has begun to train.
@@ -212,7 +212,7 @@ def ensure_pictures(run: Run) -> None:
     limits.check_disk(run.root, f"the figures of run {run.id}")
     limits.check_size(run.layers().weights, "opened")
     config = run.config()
-    # The parent of one that was trained on may be gone, and is not needed.
+    # The parent of a fine-tuned one may be gone, and is not needed.
     chosen = [] if isinstance(config, RecoveryConfig) else config.to_flags()
     command = ["-m", config.COMMAND, "--notrain", f"--experiment_id={run.id}", f"--output_dir={run.root.resolve()}"]
     _wait_for([*command, *chosen], run.root, run.is_drawn)

@@ -73,8 +73,8 @@ class Result:
         training_seconds: what fitting took, with a repair before it.
         versions: of Python, Keras, TensorFlow and NumPy.
         machine: system, architecture and cores.
-        parent_identity: of a network that was trained on, the version of the one it was made from (`Run.version`).
-        repair_images, repair_seconds: how many images the repair that training on began with has seen, and what it
+        parent_identity: of a fine-tuned network, the version of the one it was made from (`Run.version`).
+        repair_images, repair_seconds: how many images the repair that fine-tuning began with has seen, and what it
             took; 0 if it began with something else.
     """
 

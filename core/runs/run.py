@@ -131,7 +131,7 @@ class Run:
         return result and result.finished
 
     def config(self) -> Config:
-        """The hyper-parameters; of a run that was trained on a `RecoveryConfig`, which has those of its parent, too.
+        """The hyper-parameters; of a fine-tuned network a `RecoveryConfig`, which has those of its parent, too.
 
         Raises:
             RunError: if there is no such run or its configuration is damaged.
@@ -155,7 +155,7 @@ class Run:
         )
 
     def history(self, of_training: bool = False) -> pd.DataFrame:
-        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds; of a run that was trained on also
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds; of a fine-tuned network also
         sparsity."""
         folder = self.part if of_training else self.folder
         history = read_table(folder / layout.HISTORY, _HISTORY)

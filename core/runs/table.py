@@ -26,7 +26,7 @@ _TABLE_COLUMNS = [
 
 
 def runs_table(root: Path | None = None) -> pd.DataFrame:
-    """All runs, one row each, newest first: run, status, every hyper-parameter, the parent of one that was trained on
+    """All runs, one row each, newest first: run, status, every hyper-parameter, the parent of a fine-tuned one
     and how it was (else "none"), size in bytes, and of complete runs the test accuracy and loss, when they finished
     (UTC), and the name and note somebody gave them, or "". Those that cannot be read are left out."""
     rows = []

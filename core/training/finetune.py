@@ -1,4 +1,4 @@
-"""Train a pruned network on: with labels again, and what is pruned held at zero.
+"""Fine-tune a pruned network: train it again with labels, with what is pruned held at zero.
 
 - finetune: the mask is fixed, by magnitude (Han et al. 2015, "Learning both Weights and Connections for Efficient
   Neural Networks") or as `core.kernels.repair` chose it, and what stays goes on from there.
@@ -45,7 +45,7 @@ RAMP = 2 / 3
 
 @dataclass(frozen=True)
 class Start:
-    """A pruned network before it is trained on.
+    """A pruned network before it is fine-tuned.
 
     Attributes:
         network: float32, of the shapes of the dense one.
@@ -61,7 +61,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A pruned network that was trained on.
+    """A fine-tuned network.
 
     Attributes:
         network: float32, of the shapes of the dense one. In each hidden kernel as many weights, or columns, are zero as
@@ -84,7 +84,7 @@ def finetune(
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Tuned:
-    """Prune a network and train it on.
+    """Prune a network and fine-tune it.
 
     Args:
         config: how.
@@ -153,7 +153,7 @@ def _narrow_masks(kept: Sequence[np.ndarray], live: Sequence[np.ndarray]) -> lis
 
 
 def start_of(config: RecoveryConfig, network: Network, data: Dataset) -> Start:
-    """What is trained on: the network with its first mask, see `finetune`."""
+    """What fine-tuning begins with: the network and its first mask, see `finetune`."""
     sparsity = config.sparsity
     if config.how == "gradual":
         sparsity = start_sparsity(config)

@@ -42,7 +42,7 @@ def train_run(run: Run, config: Config, wanted: Wanted, replace: bool = False) -
 
     Args:
         run: where to keep it.
-        config: the hyper-parameters; with a `RecoveryConfig`, its parent is pruned and trained on.
+        config: the hyper-parameters; with a `RecoveryConfig`, its parent is pruned and fine-tuned.
         wanted: what to score after training, before the run is complete.
         replace: train although the run is complete, and replace it once the new one is, too.
 

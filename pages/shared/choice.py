@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable
+from typing import Any
 
 import streamlit as st
 
@@ -40,7 +41,7 @@ MOST_LOOKED_AT = 20
 def complete_runs() -> list[str]:
     """The ids of all complete runs; one that is being retrained stays complete meanwhile.
 
-    Newest first, but after the others those that were trained on: they are pruned already, so that a page which takes
+    Newest first, but after the others those that are fine-tuned: they are pruned already, so that a page which takes
     the first of all would have little to show.
     """
     table = runs.runs_table()
@@ -158,9 +159,10 @@ def choose_criterion() -> Criterion:
         "State",
         "state",
         values,
+        format_func=lambda name: STATES[name].words,
         help="as pruned: the smallest are zero, the others as they were trained. repaired: as many are zero, and what "
         "stays is chosen and fitted anew so that each layer computes what it did; without training and without labels. "
-        "trained on: trained again with labels, the zeros held at zero.",
+        "fine-tuned: trained again with labels, the zeros held at zero.",
     )
     for name in STATES[state].options:
         label, about = CHOICES[name]
@@ -168,7 +170,7 @@ def choose_criterion() -> Criterion:
     return in_view.criterion(values)
 
 
-def _one_of(label: str, name: str, values: dict[str, str], **more: str) -> str:
+def _one_of(label: str, name: str, values: dict[str, str], **more: Any) -> str:
     """A choice of the network in view."""
     value = values[name]
     # Written only where it is another: what is written into a widget takes the place of a click that is on its way.
@@ -235,6 +237,6 @@ def watch_missing_run(run: runs.Run) -> None:
 
 
 def settings_of(config: Config) -> dict[str, str]:
-    """The query parameters that bring a configuration into the widgets of the Training page; of a network that was
-    trained on, that of its parent."""
+    """The query parameters that bring a configuration into the widgets of the Training page; of a fine-tuned
+    network, that of its parent."""
     return {name: about.kind.write(getattr(config.training, name)).lower() for name, about in PARAMETERS.items()}

@@ -37,7 +37,7 @@ class Footprint:
 
 
 def footprint_at(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> Footprint | None:
-    """What the network at this k takes; None if it is not repaired, or trained on, there.
+    """What the network at this k takes; None if it is not repaired, or fine-tuned, there.
 
     Raises:
         RunError: if its file is damaged.

@@ -211,7 +211,7 @@ def _said(images: int, epochs: int, seconds: float, tested: int) -> str:
     long = f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
     how = f"Repaired in {seconds:.1f} s from {images:,.0f} training images without labels"
     if epochs:
-        how = f"Trained on for {long} of {images:,.0f} images in {seconds:,.0f} s"
+        how = f"Fine-tuned for {long} of {images:,.0f} images in {seconds:,.0f} s"
     return f"{how}, and scored on all {tested:,} test images."
 
 
@@ -237,7 +237,7 @@ def _contract(
         "separable": separable(criterion),
         # What k is a fraction of.
         "of": "of each hidden layer" if criterion.scope == "layer" else "of all hidden layers together",
-        # As pruned, repaired or trained on; `beside` is the accuracy in another state by key of k, and its name.
+        # As pruned, repaired or fine-tuned; `beside` is the accuracy in another state by key of k, and its name.
         "state": criterion.recovery,
         "beside": {"name": kind_of(criterion.beside).words, "accuracy": _by_key(scores.beside)},
         # What the line under the numbers says, by key of k: what winning back cost.

@@ -35,7 +35,7 @@ def show(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> None
 
 
 def subject_of(network: networks.LoadedRun, criterion: Criterion, k: Sparsity) -> Subject | None:
-    """What is exported; None if it is not there: one that is to be repaired, or trained on, first."""
+    """What is exported; None if it is not there: one that is to be repaired, or fine-tuned, first."""
     shown = networks.state(network, criterion)
     if shown.version(k) is None:
         return None

@@ -242,7 +242,7 @@ def _kept_layers(
 
 
 def network_at(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> Network | None:
-    """The network that is looked at; None if it is not repaired, or trained on, at this k.
+    """The network that is looked at; None if it is not repaired, or fine-tuned, at this k.
 
     Raises:
         RunError: if its file is damaged.
@@ -263,7 +263,7 @@ def _network_at(
 
 
 def predicted(network: LoadedRun, criterion: Criterion, k: AnySparsity) -> np.ndarray | None:
-    """The predicted class of every test image; None if the network is not repaired, or trained on, at this k."""
+    """The predicted class of every test image; None if the network is not repaired, or fine-tuned, at this k."""
     shown = state(network, criterion)
     if shown.is_instant:
         return examined(network, criterion, k).predictions

@@ -25,23 +25,23 @@ REFRESH_SECONDS = 1.0
 
 
 def show(network: networks.LoadedRun, criterion: Criterion) -> bool:
-    """What is being trained on from a network, what can be, and what came out; nothing for other criteria.
+    """What is being fine-tuned from a network, what can be, and what came out; nothing for other criteria.
 
     Returns:
-        Whether there is a network that was trained on by this method, so that the slider has somewhere to go.
+        Whether there is a fine-tuned network of this method, so that the slider has somewhere to go.
     """
     if kind_of(criterion) is not FineTuned:
         return True
     parent = getattr(network.config, "parent", None)
     if parent is not None:
         st.info(
-            f"This network was trained on itself: {frame.verbatim(network.config.recipe)}. Train its parent on "
-            "instead.",
+            f"This network is already fine-tuned: {frame.verbatim(network.config.recipe)}. "
+            "Fine-tune its parent instead.",
             icon=":material/info:",
         )
         made = {
             "method": network.config.method,
-            "state": kind_of(criterion).words,
+            "state": kind_of(criterion).name,
             "k": str(Sparsity(network.config.sparsity)),
         }
         frame.link_to("pruning", "Open its parent", {"run": choice.address_of(parent)} | made)
@@ -64,7 +64,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
     Returns:
         The run that they make, none if they make none.
     """
-    with st.expander("Train on", icon=":material/exercise:", expanded=first):
+    with st.expander("Fine-tune", icon=":material/exercise:", expanded=first):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             percent = st.number_input(
                 "Sparsity k in percent", value=100 * DEFAULT_K, step=1.0, format="%g", key="train_on_k", width=160
@@ -103,7 +103,7 @@ def offer(network: networks.LoadedRun, method: str, first: bool) -> list[runs.Ru
             else:
                 # Not by on_click: that would act on the settings of the run before, should one change with the click.
                 if actions.button(
-                    "Train on",
+                    "Fine-tune",
                     type="primary",
                     icon=":material/play_arrow:",
                     key="train_on",
@@ -141,7 +141,7 @@ def show_early_end(child: runs.Run) -> None:
         "interrupted": "was interrupted",
     }
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(f"Training on {frame.verbatim(config.recipe)} {why[state.phase]}", icon=":material/info:")
+        st.warning(f"Fine-tuning {frame.verbatim(config.recipe)} {why[state.phase]}", icon=":material/info:")
         kept = child.kept_epochs()
         actions.button(
             "Go on" if kept else "Train again",
@@ -170,7 +170,7 @@ def watch(ids: list[str]) -> None:
             networks.look_again()
             st.rerun()
         with contextlib.suppress(KnownError), st.container(border=True):
-            st.markdown(f"**Training on** {frame.verbatim(child.config().recipe)}")
+            st.markdown(f"**Fine-tuning** {frame.verbatim(child.config().recipe)}")
             with st.container(horizontal=True, vertical_alignment="center"):
                 progress.show_bar(child, state)
                 actions.button(

@@ -19,8 +19,8 @@ from core.pruning import AnySparsity, Sparsity
 from core.runs import Run, layout
 from core.runs.records import parse_json
 from core.scoring import score_run
-from core.state import kind_of, state_of
-from core.sweep import RECOVERIES, Criterion
+from core.state import BY_KEY, State, kind_of, state_of
+from core.sweep import Criterion
 
 STAGES = ("Reading the network", "Repairing it", "Converting", "Opening the file and scoring it on all test images")
 """What the making of a file goes through, in this order; what is there already is left out."""
@@ -31,7 +31,7 @@ class Subject:
     """A network to be exported: a complete run, pruned by a criterion at k, or as it is.
 
     Attributes:
-        criterion: None for the network as it is: dense, or trained on.
+        criterion: None for the network as it is: dense, or fine-tuned.
         sparsity: k, or one for each hidden layer.
 
     Example:
@@ -46,11 +46,11 @@ class Subject:
         object.__setattr__(self, "sparsity", Sparsity.of(self.sparsity))
 
     @property
-    def state(self) -> str:
-        """dense, as pruned, repaired or trained on."""
+    def state(self) -> type[State] | None:
+        """None of a dense network."""
         if self.criterion is None:
-            return RECOVERIES["finetune"] if hasattr(self.run.config(), "parent") else "dense"
-        return kind_of(self.criterion).words
+            return BY_KEY["finetune"] if hasattr(self.run.config(), "parent") else None
+        return kind_of(self.criterion)
 
     def file_name(self, form: str) -> str:
         """What a file of it is called where it is taken to."""
@@ -59,7 +59,8 @@ class Subject:
             defaults = ("magnitude", DEFAULT_SUPPORT, "layer")
             parts += [self.criterion.method, str(self.sparsity).replace(",", "-")]
             parts += [name for name in (self.criterion.ranking, self.criterion.scope) if name not in defaults]
-        return f"{'-'.join([*parts, self.state.replace(' ', '-')])}.{FORMATS[form].suffix}"
+        parts.append(self.state.words.replace(" ", "-") if self.state else "dense")
+        return f"{'-'.join(parts)}.{FORMATS[form].suffix}"
 
     def kept_name(self, form: str) -> str:
         """What it is called in the folder of its run, and in the name of the lock of who makes it."""
@@ -206,7 +207,7 @@ def _make(subject: Subject, form: Format, network: Network, report: Callable[[st
     about = {
         "run": subject.run.id,
         "dataset": config.dataset,
-        "state": subject.state,
+        "state": subject.state.name if subject.state else "dense",
         **({"k": [*k.each] if k.by_layer else k.value} if criterion else {}),
         **{name: value for name, value in criterion.items() if name in ("method", "ranking", "scope")},
         "parameters": small.parameters,

@@ -55,7 +55,7 @@ def define_lists() -> None:
 
 
 def chosen_lists() -> dict[str, list[Any]]:
-    """The lists that those flags say, by name; a hyper-parameter without a default that nobody named is left out.
+    """The lists that those flags say, by name; a hyper-parameter that has no default and is not given is left out.
 
     Raises:
         ConfigError: for a list that cannot be read.

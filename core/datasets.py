@@ -74,13 +74,13 @@ class Dataset:
                     remove(self._path)
             raise DatasetError(
                 f"The decoded images of {self.spec.title} in the cache were damaged: {error}. Try again: they are "
-                "decoded anew. If that fails, too, delete the folder datasets in the cache."
+                "decoded again. If that fails, too, delete the folder datasets in the cache."
             ) from None
         _check_split(self.spec, name, images, labels, f"The decoded images of {self.spec.title} in the cache")
         images, labels = images[:count], labels[:count]
         pixels = images.reshape(len(images), -1).astype(np.float32) / np.float32(self.spec.max_pixel)
         labels = labels.astype(np.int64)
-        # Shared between sessions: nobody may write to them.
+        # Shared between sessions, so read-only.
         pixels.setflags(write=False)
         labels.setflags(write=False)
         return Split(pixels, labels)

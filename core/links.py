@@ -1,4 +1,4 @@
-"""A run in an address: its id, and the settings that differ from the defaults, so that whoever lacks it can train it.
+"""A run in an address: its id, and the settings that differ from the defaults, enough to train it elsewhere.
 
 run=fashion-e20-lr0.001-8b7380a332~dataset.fashion~seed.3
 """
@@ -16,7 +16,7 @@ def address_of(run_id: str, config: Config) -> str:
     parts = [run_id]
     for name, about in PARAMETERS.items():
         value = getattr(config, name)
-        # A name that somebody gave says nothing by itself, so the dataset is always written behind it.
+        # A chosen name says nothing by itself, so the dataset is always written behind it.
         if value != config.default_of(name) or (name == "dataset" and run_id != config.run_id):
             parts.append(f"{name}.{about.kind.short(value)}")
     return "~".join(parts)
@@ -39,7 +39,7 @@ def parse_address(text: str) -> tuple[str, TrainingConfig | None]:
     for config in candidates:
         if config.run_id == run_id:
             return run_id, config
-    # An id made of the settings belongs to others than these; a name that somebody gave needs some.
+    # An id made of settings belongs to other settings than these; a chosen name needs some.
     return run_id, candidates[0] if parts and not is_made_id(run_id) else None
 
 

@@ -1,9 +1,9 @@
-"""Lines of the log: when trainings begin and end, and every failure that somebody was shown, with a short id.
+"""Lines of the log: when trainings begin and end, and every failure that was shown, with a short id.
 
     2026-03-01 12:00:00 INFO training digits-e20-lr0.001-77cf15e239 began as process 4242
     2026-03-01 12:01:10 ERROR e-3f9a1c2b RunError: There is no run …
 
-The id stands in the error box, too, so that who reads one finds the other.
+The id stands in the error box, too, so that each leads to the other.
 """
 
 import hashlib
@@ -61,5 +61,5 @@ def failure(error: BaseException | str, with_traceback: bool = False) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Nobody who chooses a name must be able to write a line of their own."""
+    """A name that users choose must not be able to add a line of its own."""
     return "".join(character if character.isprintable() else " " for character in text)[:2_000]

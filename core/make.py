@@ -89,8 +89,8 @@ def make(run: Run, config: Config) -> None:
         if not trained:
             first = experiment(sparsities)
             if values.fine_curve:
-                # Somebody waits for the slider: the network can be opened at once, and gets every tenth percent first.
-                # Whoever opens it leaves the scoring to this process.
+                # The slider waits for it: the network can be opened at once, and gets every tenth percent first.
+                # Pages leave the scoring to this process.
                 first = experiment([0.0])
                 with contextlib.suppress(RunBusyError):
                     scoring.enter_context(run.lock("curve", timeout=0))
@@ -129,7 +129,7 @@ def score_with_bar(run: Run, wanted: Wanted, with_predictions: bool = False) -> 
 
 
 def score_at_leisure(run: Run, wanted: Wanted) -> None:
-    """Score what can wait, giving way to whoever is looking at the run."""
+    """Score what can wait, giving way to pages that show the run."""
     if not unscored_of(run, wanted, with_predictions=True):
         return
     if hasattr(os, "setpriority"):
@@ -147,7 +147,7 @@ def draw(run: Run, sparsities: list[float]) -> None:
     Raises:
         RunError: if they cannot be written, or the run was deleted or replaced meanwhile.
     """
-    # Matplotlib takes a second to import; whoever only asks for a table need not wait for it.
+    # Matplotlib takes a second to import; commands that only print a table need not wait for it.
     from core.exports import pictures
 
     with run.lock("pictures", timeout=300), progress_bar("Drawing", pictures.count(sparsities), "file") as bar:

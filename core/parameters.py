@@ -194,7 +194,7 @@ class Widths(Kind):
 
 @dataclass(frozen=True)
 class Parameter:
-    """All that anybody needs to know of one hyper-parameter: flags, widgets, links, labels, tables and checks.
+    """One hyper-parameter, for everything that uses it: flags, widgets, links, labels, tables and checks.
 
     Attributes:
         kind: the values that it allows, and how they are written and read.

@@ -1,6 +1,6 @@
 """What of a run is not scored yet; score it, most urgent first, and write it down.
 
-Commands, background jobs and pages all come here; nobody else prunes, repairs and scores for the cache.
+Commands, background jobs and pages all come here; nothing else prunes, repairs and scores for the cache.
 """
 
 import contextlib
@@ -161,7 +161,7 @@ def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterat
             unwritten.extend(bench.score(criterion, [k]))
             scored = unwritten[-1]
             if time.monotonic() - written > _WRITE_SECONDS:
-                # What cannot be written now is kept, so that whoever reads along still gets every score.
+                # What cannot be written now is kept, and the caller still gets every score.
                 with contextlib.suppress(RunWriteError):
                     _write(run, unwritten, version)
                     unwritten = []

@@ -16,7 +16,7 @@ def echo(text: str) -> None:
 
     Raises:
         OutputError: if it cannot be written.
-        SystemExit: if nobody reads it any more, as after `| head`.
+        SystemExit: if the reader has gone, as after `| head`.
     """
     try:
         tqdm.write(text, file=sys.stdout)

@@ -547,7 +547,7 @@ def test_activations_come_back(cache):
 def test_a_run_has_no_more_scores_than_a_table_may_have(run, monkeypatch):
     monkeypatch.setattr("core.runs.run.MOST_ROWS", 2)
     assert run.add_to_sweep(ROWS.assign(sparsity=0.1), run.version())
-    with pytest.raises(RunError, match=r"would have 3 scores. Expected at most 2. Delete .*sweep.csv to begin anew"):
+    with pytest.raises(RunError, match=r"would have 3 scores. Expected at most 2. Delete .*sweep.csv to start over"):
         run.add_to_sweep(ROWS.assign(sparsity=0.2), run.version())
     assert run.sweep().sparsity.tolist() == [0.1, 0.5]
     assert not run.is_still(None)

@@ -110,7 +110,7 @@ def test_notes_read_back_and_the_id_stays(run, notes):
 def test_what_somebody_else_wrote_meanwhile_is_replaced_only_by_who_knows_it(run):
     theirs = Notes("theirs", "found\nby them")
     write_notes(run, theirs, Notes())
-    with pytest.raises(RunError, match=r"Somebody else has .* name “theirs” and the note “found\nby them”"):
+    with pytest.raises(RunError, match=r"edited elsewhere .* name “theirs” and the note “found\nby them”"):
         write_notes(run, Notes("mine"), Notes())
     assert read_notes(run) == theirs
     write_notes(run, theirs, Notes())

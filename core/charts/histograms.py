@@ -18,7 +18,7 @@ from core.pruning import Ranks
 
 GIF_WIDTH = 900
 _FRAME, _LAST_FRAME = 1000, 2500
-"""Milliseconds that a frame of an animation stays, and the last one before it starts anew."""
+"""Milliseconds that a frame of an animation stays, and the last one before it starts again."""
 
 
 class Histograms:

@@ -30,7 +30,7 @@ def histograms(distributions: Sequence[Distribution], names: Sequence[str], crit
     """The hidden layers' weights or units by what they are ranked by, two a row, dense and grey.
 
     What survives is drawn over them by the page (`assets/instrument.js`), many times a second, where Plotly
-    would lay out the whole figure anew. It finds the places by the margins, domains and ranges set here, and
+    would lay out the whole figure again. It finds the places by the margins, domains and ranges set here, and
     puts how many are left into `customdata`. Axes are those of the dense network, so that nothing jumps.
     """
     what = _kind(criterion)

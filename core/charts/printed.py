@@ -1,7 +1,7 @@
 """Figures as pictures: PNG and SVG, drawn without a browser.
 
 Only Matplotlib's figures are used, never pyplot, which keeps one state for all threads. Importing this takes
-part of a second, so whoever may not need it imports it late.
+part of a second, so import it only where it is needed.
 """
 
 import io

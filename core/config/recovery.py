@@ -17,7 +17,7 @@ _OF_PARENT = (
 )
 """What the parent's configuration says of a fine-tuned network: images, architecture and the rest."""
 _OTHER_SEED = 1000
-"""How far the seed of fresh initial weights lies from the parent's, unless somebody names one."""
+"""How far the default seed of fresh initial weights lies from the parent's."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class RecoveryConfig:
         }
 
     def default_of(self, name: str) -> Any:
-        """What a field is unless somebody says otherwise; what only the parent has is the parent's."""
+        """The default of a field; what only the parent has is the parent's."""
         if name == "learning_rate":
             return 0.0015 if self.how == "gradual" else DEFAULT_RATES[self.method]
         if name == "distillation":

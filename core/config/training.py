@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the meaning of a field changes, so that old runs are never aliased."""
 
 MAX_K_VALUES = 200
-"""Sparsities in a list that somebody types or sends as a link, at most; each costs a fraction of a second a run."""
+"""The most sparsities in a list that is typed or comes with a link; each costs a fraction of a second a run."""
 
 K_VALUES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 """The sparsities of the original experiment."""
@@ -186,7 +186,7 @@ class TrainingConfig:
         return DATASETS[self.dataset]
 
     def default_of(self, name: str) -> Any:
-        """What that hyper-parameter is unless somebody says otherwise, on this dataset."""
+        """The default of that hyper-parameter on this dataset."""
         default = self.parameters()[name].default
         return getattr(self.spec, name) if default is None else default
 
@@ -284,7 +284,7 @@ def flag(name: str, about: Parameter, value: Any) -> str:
 
 
 def is_made_id(text: str) -> bool:
-    """Whether a run id looks like one that was made of hyper-parameters, and is not a name that somebody gave."""
+    """Whether a run id looks like one that was made of hyper-parameters, and not like a name that was chosen."""
     said = [re.sub(r"\{.*?\}", r"[\\w.+-]+", about.in_id) for about in PARAMETERS.values() if about.in_id]
     return bool(re.fullmatch("-".join([*said, "[0-9a-f]{10}"]), text))
 

@@ -86,7 +86,7 @@ loss {result.test_loss:.4f}. Trained again by
 | `predictions.npz` | the predicted class of every test image at every sparsity scored, by name of criterion and k |
 | `config.json`, `state.json` | every hyper-parameter; how the training went, library versions and machine |
 | `speed/` | how fast networks made from it were, where that was measured, and on which machine |
-| `notes.json` | the name and the note that somebody gave it, if any |
+| `notes.json` | its name and note, if it has any |
 | `*.png`, `histograms/` | training, pruning and the distribution at every sparsity |
 | `pruned_weights.gif`, `pruned_units.gif` | the same in motion |
 

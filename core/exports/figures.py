@@ -19,7 +19,7 @@ def html_bytes(figure: go.Figure, title: str) -> bytes:
 
 def picture_bytes(curves: Sequence[Curve], x: Axis, y: Axis, kind: str) -> bytes:
     """A comparison as a picture on white, "png" or "svg"."""
-    # Matplotlib takes a second and 40 MB; the server loads it when somebody wants a picture.
+    # Matplotlib takes a second and 40 MB; the server loads it with the first picture.
     from core.charts import printed
 
     return printed.to_bytes(printed.comparison(curves, x, y), kind)

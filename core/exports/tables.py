@@ -104,7 +104,7 @@ def plus_minus(mean: float, deviation: float = np.nan, digits: int = 4, sign: bo
     """A mean with its deviation, if there is one: "0.823 ± 0.006"; a dash for what is not a number."""
     if pd.isna(mean):
         return "–"
-    # Zero has no sign of its own that anybody wants to read.
+    # No minus sign before a zero.
     rounded = round(mean, digits) + 0.0
     text = f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "−")
     return text if pd.isna(deviation) else f"{text} ± {deviation:.{digits}f}"

@@ -44,7 +44,7 @@ def exporting(run: Run, name: str) -> list[str] | None:
     try:
         return read_log(layout.export_log(layout.exported(run.folder, name))).splitlines()
     except OSError:
-        return []  # somebody else makes it, in a terminal
+        return []  # it is made by a command, which has no such log
 
 
 def export_problem(run: Run, name: str) -> str | None:

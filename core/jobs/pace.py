@@ -20,12 +20,12 @@ def progress_of(run: Run, state: TrainingState) -> Progress:
     """How far the training of a run is; without the seconds left while its history cannot be read.
 
     Args:
-        state: of the training, as it was read by whoever asks.
+        state: of the training, as the caller has read it.
     """
     try:
         history = run.history(of_training=True)
     except RunError:
-        # It is written anew after every epoch.
+        # It is rewritten after every epoch.
         history = pd.DataFrame()
     return progress(state, history)
 

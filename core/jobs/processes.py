@@ -88,7 +88,7 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path, within_limit:
     """Train a run by that same command and wait for its end; what a queue hands to its workers.
 
     Args:
-        run: where to keep it. Whoever else is training it is waited for.
+        run: where to keep it. If another process is training it, this waits for that.
         config: the hyper-parameters.
         ticket: a file. Once it is gone the training is not begun, or is stopped, so that it can be
             cancelled from any machine that sees the cache.
@@ -231,10 +231,10 @@ def prepare_dataset(name: str, root: Path) -> None:
 
 
 def prepare_in_background(name: str, root: Path) -> None:
-    """As `prepare_dataset`, without waiting for it; whoever needs the dataset meanwhile waits in `prepare_dataset`."""
+    """As `prepare_dataset`, without waiting; whatever needs the dataset meanwhile waits in `prepare_dataset`."""
 
     def prepare() -> None:
-        # Why it cannot be had is said where somebody asks for it.
+        # The error is shown where the dataset is needed.
         with contextlib.suppress(KnownError):
             prepare_dataset(name, root)
 
@@ -356,7 +356,7 @@ def wait_for_begin(
     Raises:
         JobError: if it failed, or has not begun within 30 seconds.
     """
-    # Nobody asks for its exit code; waiting keeps it from staying behind as a zombie.
+    # The exit code is not needed; waiting keeps it from staying behind as a zombie.
     _behind(process.wait)
     deadline = time.monotonic() + _START_SECONDS
     while not has_begun():

@@ -3,7 +3,7 @@
     cache/.queue/<run_id>.json    a ticket: a configuration that waits, is being trained, or failed
     cache/.queue/log.txt          what the process that works off the queue said
 
-A ticket is removed when its training has ended, and whoever removes it earlier cancels the training. So a
+A ticket is removed when its training has ended, and removing it earlier cancels the training. So a
 queue whose process was killed is whole, and the next process goes on with it. What cannot be written down, because the
 disk is full, say, ends the process with a sentence; the tickets stay, and no process is started before there is room.
 """
@@ -83,7 +83,7 @@ class Queue:
                 if path != self._ticket(config.run_id):
                     continue
                 if entry.run.is_complete() and (entry.failure or not self.is_working()):
-                    # Somebody else trained it, or the process was killed that would have removed the ticket.
+                    # It was trained elsewhere, or the process that would have removed the ticket was killed.
                     if not settings.is_read_only():
                         remove(path)
                     continue
@@ -120,7 +120,7 @@ class Queue:
                 for index, config in enumerate(missing):
                     self._write(config, now + index)
             except OSError:
-                # All or none: whoever is told that it failed does not expect some of them to be trained.
+                # All or none: after a failure, none of them is expected to be trained.
                 for config in missing:
                     self._ticket(config.run_id).unlink(missing_ok=True)
                 raise
@@ -187,7 +187,7 @@ class Queue:
         """
         limits.check_may_change("train")
         with executor_for(jobs) as executor:
-            # Whoever adds a ticket just before the lock is let go counts on this process, so it looks once more.
+            # A ticket added just before the lock is released relies on this process, so it looks once more.
             while any(entry.failure is None for entry in self.entries()):
                 with os_errors_as(f"write to {self.folder}"):
                     try:
@@ -242,7 +242,7 @@ class Queue:
         if failure is None:
             remove(ticket)
         else:
-            # Whoever has removed the ticket meanwhile does not want to hear of it.
+            # If the ticket is gone, it was cancelled, and the failure is of no interest.
             with contextlib.suppress(FileNotFoundError):
                 self._write(config, parse_json(ticket)["added"], failure)
 

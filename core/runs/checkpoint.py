@@ -55,7 +55,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, origin: dict[str, Any])
     """Write a checkpoint beside the earlier one, and put it in its place.
 
     Args:
-        origin: plain JSON values that decide the network; whoever reads it has to name the same.
+        origin: plain JSON values that decide the network; reading requires the same.
 
     Raises:
         OSError: if the disk is full or the folder not writable. The earlier one is then as it was.

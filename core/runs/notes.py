@@ -43,7 +43,7 @@ class Notes:
         note = _plain(self.note).strip()
         name = " ".join(_plain(self.name).split())
         if not any(character.isprintable() for character in name.replace(" ", "")):
-            name = ""  # nobody could see it
+            name = ""  # it would be invisible
         for what, text, limit in (("name", name, MAX_NAME), ("note", note, MAX_NOTE)):
             if len(text) > limit:
                 raise RunError(
@@ -60,7 +60,7 @@ def read_notes(run: Run) -> Notes:
     name, note = values.get("name", ""), values.get("note", "")
     if not isinstance(name, str) or not isinstance(note, str):
         return Notes()
-    # Somebody may have edited the file: better the beginning of a long text than none of it.
+    # The file may have been edited by hand: better the beginning of a long text than none of it.
     return Notes(_plain(name)[:MAX_NAME], _plain(note)[:MAX_NOTE])
 
 
@@ -71,8 +71,8 @@ def write_notes(run: Run, notes: Notes, before: Notes | None = None) -> None:
         before: what was written when the changes began; without it, whatever is there is replaced.
 
     Raises:
-        RunError: if there is no such complete run, it cannot be written, or somebody else has written on it since.
-        RunBusyError: if somebody else is writing on it.
+        RunError: if there is no such complete run, it cannot be written, or it was edited since.
+        RunBusyError: if another process is writing it.
     """
     with os_errors_as(f"write to {run.folder}"), run.lock("notes"):
         if not run.is_complete():
@@ -80,7 +80,7 @@ def write_notes(run: Run, notes: Notes, before: Notes | None = None) -> None:
         now = read_notes(run)
         if before is not None and now not in (before, notes):
             raise RunError(
-                "Somebody else has written on this run meanwhile, and what you wrote is not saved yet. Save again to "
+                "This run was edited elsewhere meanwhile, and what you wrote is not saved yet. Save again to "
                 f"replace the name “{now.name}” and the note “{now.note}”."
             )
         write_text(run.folder / layout.NOTES, _as_json(notes))

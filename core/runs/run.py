@@ -51,7 +51,7 @@ _HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 SIGNS = (layout.CONFIG, layout.STATE, layout.KERNELS, layout.MODEL)
 """The files by which a folder is known for a run."""
 _SCORING = ("sweep", "curve", "repair")
-"""The locks of whoever only scores, which is done where nothing else may be changed, too."""
+"""The locks of scoring, which is allowed where nothing else may be changed."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Run:
         return self.result() is not None
 
     def is_busy(self, what: str = "run") -> bool:
-        """Whether somebody holds that lock of the run."""
+        """Whether that lock of the run is held."""
         return is_held(self._lock_path(what))
 
     def training(self) -> TrainingState | None:
@@ -339,9 +339,9 @@ class Run:
             if len(scores) > MOST_ROWS:
                 raise RunError(
                     f"Run {self.id} would have {len(scores):,} scores. Expected at most {MOST_ROWS:,}. Delete "
-                    f"{self.folder / layout.SWEEP} to begin anew; the network is not affected."
+                    f"{self.folder / layout.SWEEP} to start over; the network is not affected."
                 )
-            # The scores last: whoever sees a new version of them finds their predictions.
+            # The scores last, so that a new version of them always has its predictions.
             if predictions:
                 write_predictions(self.folder / layout.PREDICTIONS, self.predictions() | predictions)
             write_text(self.folder / layout.SWEEP, to_csv(scores))
@@ -367,13 +367,13 @@ class Run:
         """Remove the run and whatever an early end left of it.
 
         Args:
-            seen: the version of the network that whoever asks has seen, empty if there was none; another one stays.
+            seen: the version of the network that was shown, empty if there was none; another one stays.
 
         Raises:
             RunBusyError: while it is being trained.
             RunError: if the files cannot be removed, or the run was trained again since.
         """
-        # Whoever adds to the run looks whether it is there, and then makes folders in it.
+        # What adds to the run checks that it exists, and then makes folders in it.
         with os_errors_as(f"delete run {self.id}"), self.lock(), self.lock("sweep", timeout=30):
             if seen is not None and seen != (self.version() or ""):
                 raise RunError(
@@ -382,7 +382,7 @@ class Run:
                 )
             for folder in (self.folder, self.part, self.old):
                 if os.path.lexists(folder):
-                    # Renamed first, so that nobody ever lists half a run.
+                    # Renamed first, so that half a run is never listed.
                     trash = layout.trash(self.root, self.id, os.getpid())
                     remove(trash)
                     folder.rename(trash)
@@ -398,17 +398,17 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self, what: str = "run", timeout: float = 1) -> Iterator[None]:
-        """Hold the run: nobody else does the same with it meanwhile.
+        """Lock the run, so that no other process does the same with it meanwhile.
 
         Args:
             what: "run" to train, replace or delete it, "sweep" to write its scores, "curve" to
                 complete them, "repair" to repair what pages ask for, "speed" to measure, "pictures" to draw, "notes"
                 to write its name and note, "exports" to make files of small networks, and `layout.export_lock` to make
                 one.
-            timeout: seconds to wait for whoever holds it.
+            timeout: seconds to wait for the lock.
 
         Raises:
-            RunBusyError: if somebody else holds it for longer than `timeout` seconds.
+            RunBusyError: if another process holds it for longer than `timeout` seconds.
             NotAllowedError: where nothing but scores may be written, unless it is held to score.
         """
         if what not in _SCORING:
@@ -484,6 +484,6 @@ def _is_run(root: Path, run_id: str) -> bool:
 def empty_trash(root: Path) -> None:
     """Remove what is left of runs that were being deleted by a process that was killed."""
     for path, run_id in layout.all_trash(root):
-        # Whoever is deleting holds the run.
+        # A run that is being deleted is locked.
         with contextlib.suppress(OSError, KnownError), Run(root, run_id).lock(timeout=0):
             remove(path)

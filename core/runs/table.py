@@ -27,8 +27,8 @@ _TABLE_COLUMNS = [
 
 def runs_table(root: Path | None = None) -> pd.DataFrame:
     """All runs, one row each, newest first: run, status, every hyper-parameter, the parent of a fine-tuned one
-    and how it was (else "none"), size in bytes, and of complete runs the test accuracy and loss, when they finished
-    (UTC), and the name and note somebody gave them, or "". Those that cannot be read are left out."""
+    and how it was made (else "none"), size in bytes, and of complete runs the test accuracy and loss, when they
+    finished (UTC), and their name and note, or "". Those that cannot be read are left out."""
     rows = []
     for run in list_runs(root):
         try:

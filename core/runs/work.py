@@ -1,4 +1,4 @@
-"""How far work on a run is that somebody may watch and stop: its speed is measured, smallest files are made of it."""
+"""Progress of work on a run that can be watched and stopped: measuring its speed, making smallest files of it."""
 
 import contextlib
 import dataclasses
@@ -57,18 +57,18 @@ def read_work(path: Path) -> Work | None:
 
 @contextlib.contextmanager
 def told_work(path: Path, begun: Work, stopped: str) -> Iterator[Callable[[Work], None]]:
-    """Say in the cache how far work is; whoever removes what it says stops it.
+    """Write the progress of work into the cache; removing that file stops it.
 
     Args:
-        path: of the file that says it.
+        path: of that file.
         begun: what it is about, before any of it is done.
-        stopped: the sentence for whoever did the work, once somebody stopped it.
+        stopped: the message when it is stopped.
 
     Yields:
         What is called with how far it is.
 
     Raises:
-        CancelledError: from what is called, once somebody stopped it.
+        CancelledError: from what is called, once it was stopped.
         RunWriteError: if the cache cannot be written.
     """
 

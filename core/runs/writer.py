@@ -65,7 +65,7 @@ class RunWriter:
         """Tell the readers how far it is, with a heartbeat.
 
         Raises:
-            CancelledError: if somebody has asked to stop.
+            CancelledError: if it was cancelled.
         """
         self.state |= values | {"phase": phase, "updated": _now()}
         write_text(self.run.part / layout.STATE, json.dumps(self.state, indent=2))
@@ -112,7 +112,7 @@ class RunWriter:
         write_text(self.run.part / layout.SWEEP, to_csv(sweep))
 
     def commit(self, **result: Any) -> None:
-        """Make this the run by a rename, replacing an earlier one; what somebody wrote on that one stays.
+        """Make this the run by a rename, replacing an earlier one; the name and note of that one stay.
 
         Raises:
             RunError: if the scores or notes of the earlier run are being written for longer than half a minute.

@@ -42,7 +42,7 @@ def fit(
     """Train, and leave the kept epoch's weights in the model.
 
     The order of the images depends on the seed of `keras.utils.set_random_seed` alone, and is the same in every epoch:
-    each starts the seeded shuffle anew. So a fit that goes on from a checkpoint ends with the same weights, bit for
+    each restarts the seeded shuffle. So a fit that goes on from a checkpoint ends with the same weights, bit for
     bit, as one that was never interrupted.
 
     Args:

@@ -1,4 +1,4 @@
-"""Train a run, or a pruned one on: load the images, fit, score, and commit; or wait for whoever does it already."""
+"""Train a run or fine-tune one: load the images, fit, score and commit, or wait for a process that already does."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ _ACTIVATION_IMAGES = 10_000
 
 
 def train_run(run: Run, config: Config, wanted: Wanted, replace: bool = False) -> None:
-    """Train a run and sweep it, or wait for whoever is training it.
+    """Train a run and sweep it, or wait for the process that is training it.
 
     Args:
         run: where to keep it.
@@ -49,7 +49,7 @@ def train_run(run: Run, config: Config, wanted: Wanted, replace: bool = False) -
     Raises:
         RunError: if another process was training it and did not complete it, its parent cannot be read, or the cache
             cannot be written.
-        CancelledError: if somebody asked it to stop.
+        CancelledError: if it was cancelled.
     """
     try:
         with write_run(run, config) as writer:
@@ -152,7 +152,7 @@ def _reporting(writer: RunWriter, config: Config, origin: dict[str, Any]) -> Ite
 
 
 def _kept(writer: RunWriter, origin: dict[str, Any]) -> tuple[Checkpoint | None, str]:
-    """What an interrupted training left, and what is said of it."""
+    """What an interrupted training left, and a message about it."""
     try:
         kept = writer.kept(origin)
     except RunError as error:

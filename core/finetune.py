@@ -22,7 +22,7 @@ def main(_: list[str]) -> None:
     if values.run is None:
         if values.train or not values.experiment_id:
             raise ConfigError("run: expected the run id of the network to prune and fine-tune. Received nothing.")
-        # Who only asks for scores need not say how it was trained, and the parent may be gone.
+        # Only scores are asked for: the run has its configuration, and the parent may be gone.
         run = make.chosen_run()
         make.make(run, run.config())
         return

@@ -44,7 +44,7 @@ def define_flags() -> None:
         "shuffled",
         [],
         sorted(SHUFFLED.values()),
-        "With --baseline: also prune as many in each layer as this ranking takes globally, but which ones by chance.",
+        "With --baseline: also prune at random, with the counts in each layer of this global ranking.",
     )
     flags.DEFINE_bool(
         "fine_curve",

@@ -48,8 +48,8 @@ def baseline(sparsities: Sequence[float] = K_VALUES, shuffled: Sequence[str] = (
     """Random pruning, whose mean and spread every criterion has to beat.
 
     Args:
-        shuffled: global rankings, "magnitude" or "activation", to stand beside as well: by chance, but with as many in
-            each layer as that ranking takes.
+        shuffled: global rankings, "magnitude" or "activation", that are compared as well: at random, with the counts
+            in each layer of that ranking.
     """
     beside = [name for name, ranking in SHUFFLED.items() if ranking in shuffled]
     kinds = [("random", "layer"), *((name, "global") for name in beside)]
@@ -145,7 +145,7 @@ def score_run(run: Run, wanted: Wanted, with_predictions: bool = False) -> Itera
 
 
 def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterator[Scored]:
-    """As `score_run`, for steps that may be decided as it goes; whether they are scored already is not looked at.
+    """As `score_run`, for steps that are decided on the way; they are scored again if they were before.
 
     Args:
         bench_options: `report` and `pool` of `core.sweep.Bench`.
@@ -156,7 +156,7 @@ def score_steps(run: Run, steps: Iterable[Step], **bench_options: Any) -> Iterat
     written = time.monotonic()
     try:
         for criterion, k in steps:
-            # Images and network are read for the first step, and for no step not at all.
+            # Images and network are read only when there is a step.
             bench = bench or _bench_of_run(run, **bench_options)
             unwritten.extend(bench.score(criterion, [k]))
             scored = unwritten[-1]

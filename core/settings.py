@@ -22,7 +22,7 @@ MAX_TRAININGS = "NETWORK_PRUNING_MAX_TRAININGS"
 MAX_WEIGHTS = "NETWORK_PRUNING_MAX_WEIGHTS"
 MIN_FREE_MB = "NETWORK_PRUNING_MIN_FREE_MB"
 LIMITS = {MAX_TRAININGS: (4, 1), MAX_WEIGHTS: (50_000_000, 1), MIN_FREE_MB: (100, 0)}
-"""What limits are unless the environment says otherwise, and the least that each may be."""
+"""The default of each limit, and its least value."""
 
 
 def cache_root() -> Path:

@@ -143,7 +143,7 @@ class AsPruned(State):
 
 
 class Repaired(State):
-    """With as many zeros, and other supports or values, found without labels and without training."""
+    """With the same number of zeros and other supports or values, found without labels and without training."""
 
     keys = ("repair",)
     name = words = RECOVERIES["repair"]

@@ -195,7 +195,7 @@ class Bench:
         validation: images and labels for choosing; None if there are none.
         activations: for rankings by activation, what `core.evaluation.rms_activations` gives.
         unlabelled: gives training images for repair, see `core.kernels.repair`; is called if something is repaired.
-        report: is told how far a repair is; see `core.kernels.Repairer`.
+        report: is called with the progress of a repair; see `core.kernels.Repairer`.
         pool: scores on the validation images beside the test images, where products take one thread each.
     """
 

@@ -159,7 +159,7 @@ class _Worker:
 
     def _tell(self, stage: str, part: float) -> None:
         work = self._turn.work
-        # The images have been read, and the network has been looked at: it is the repair alone whose time is told.
+        # The images have been read, and the network has been looked at: only the time of the repair is shown.
         begun = work.begun if work.stage else time.time()
         # A disk that is full for a moment ends no work.
         with contextlib.suppress(OSError):

@@ -183,7 +183,7 @@ def test_chance_with_the_counts_of_a_global_ranking_is_a_baseline_of_its_own():
     ]
     drawn = comparison_curves(comparison.fold_seeds(pd.concat([ranked, *chance])), "sparsity", "accuracy")
     grey = {curve.name: curve for curve in drawn if curve.color == GREY and not curve.is_level}
-    assert list(grey) == ["random (3 orders)", "random, as many a layer as global magnitude (3 orders)"]
+    assert list(grey) == ["random (3 orders)", "random, with the layer counts of global magnitude (3 orders)"]
     assert [curve.y[1] for curve in grey.values()] == pytest.approx([0.11, 0.21])
     assert len({curve.dash for curve in grey.values()}) == 2
     assert len([curve for curve in drawn if curve.symbol]) == 1
@@ -322,7 +322,7 @@ def test_lines_are_named_by_what_tells_them_apart():
     shuffled = scores("a", 0, [0.9, 0.1], ranking="magnitude-shuffled", scope="global")
     both = [one, other, shuffled, shuffled.assign(configuration="digits, L1")]
     assert names(*both)[:2] == [
-        f"random, as many a layer as global magnitude, {name} (1 order)" for name in ("digits", "digits, L1")
+        f"random, with the layer counts of global magnitude, {name} (1 order)" for name in ("digits", "digits, L1")
     ]
 
 
@@ -547,7 +547,7 @@ def test_curves_are_named_by_their_configuration_only_where_it_differs():
     ]
     assert {*comparison.curve_names(pd.concat([one, *rest])).values()} == {
         "unit, magnitude, as pruned",
-        "weight, random, as many a layer as global magnitude, as pruned",
+        "weight, random, with the layer counts of global magnitude, as pruned",
         "weight, repaired",
         "weight, magnitude, global, repaired",
         "weight, global, fine-tuned",

@@ -495,7 +495,7 @@ def test_beside_global_pruning_repair_is_global_and_so_is_chance(full, asked):
     list(scoring.score_run(full, scoring.baseline([0.5], ["magnitude"])))
     app.run()
     assert "to go" not in texts(app).replace("repaired: 2 to go", "")
-    assert "random, as many a layer as global magnitude" in {*tables(app)[-1].ranked_by}
+    assert "random, with the layer counts of global magnitude" in {*tables(app)[-1].ranked_by}
     assert "which ones by chance" in texts(app)
     assert not app.exception
 

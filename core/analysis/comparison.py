@@ -106,7 +106,7 @@ def rows_of_children(run: Run) -> pd.DataFrame:
     """
     rows = []
     for child in children(run):
-        # One that is damaged is told of on the Runs page.
+        # The Runs page names those that are damaged.
         with contextlib.suppress(KnownError):
             rows += _as_rows_of(run, child)
     return pd.DataFrame(rows)
@@ -270,9 +270,9 @@ def curve_names(table: pd.DataFrame) -> dict[tuple, str]:
 
 
 def said_ranking(ranking: str, scope: str, recovery: str) -> str:
-    """What chose what stays, in words; of a repaired or fine-tuned network, only what is not the default."""
+    """What chose the weights that are kept, in words; for repaired or fine-tuned networks only if not the default."""
     if ranking in SHUFFLED:
-        return f"random, as many a layer as {scope} {SHUFFLED[ranking]}"
+        return f"random, with the layer counts of {scope} {SHUFFLED[ranking]}"
     state = BY_KEY[recovery]
     parts = [] if not state.is_instant and ranking == state.rankings[0] else [ranking]
     return ", ".join([*parts, *([scope] if scope == "global" else [])])

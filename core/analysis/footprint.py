@@ -23,7 +23,7 @@ NETWORKS = {
 is dead; and of that, only the weights that are not zero."""
 
 _COSTS = 0.003
-"""How much accuracy a format may lose before it is said."""
+"""A format that loses more accuracy than this is named."""
 
 
 def operations(dense: Network | Kernels, pruned: Network | Kernels, tiny: Compacted) -> pd.DataFrame:

@@ -22,10 +22,10 @@ BATCH = 1_000
 ROUNDS = 5
 """How often one image is timed for each variant, in turn, before each batch."""
 _LEAST_SECONDS = 0.002
-"""How long one timing takes at least: as many calls as that needs."""
+"""The least time of one measurement; calls are repeated until then."""
 
 _SLOWER = 0.95
-"""Below this many times as fast it is said that something is slower; less is within the spread."""
+"""A variant is called slower below this speed relative to dense; above it is within the spread."""
 
 
 @dataclass(frozen=True)

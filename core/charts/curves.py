@@ -223,7 +223,7 @@ class _Naming:
     def of_chance(self, configuration: str, ranking: str, what: str) -> str:
         parts = [f"random {what}".strip()]
         if ranking in SHUFFLED:
-            parts.append(f"as many a layer as global {SHUFFLED[ranking]}")
+            parts.append(f"with the layer counts of global {SHUFFLED[ranking]}")
         return ", ".join([*parts, *([configuration] if self.several else [])])
 
 

@@ -287,10 +287,10 @@ def _log_end(run: Run, process: subprocess.Popen) -> None:
 
 @contextlib.contextmanager
 def starting(root: Path, within_limit: bool = True) -> Iterator[None]:
-    """Begin a training; one begins at a time, so that there are never more than may be.
+    """Begin a training; one begins at a time, so that the limit is never exceeded.
 
     Raises:
-        TooManyError: if as many as may be are at work.
+        TooManyError: if the limit of trainings is reached.
         RunWriteError: if the cache cannot be written.
     """
     if not within_limit:

@@ -198,7 +198,7 @@ class Queue:
 
     def _work_off(self, executor: concurrent.futures.Executor) -> None:
         running: dict[TrainingConfig, concurrent.futures.Future] = {}
-        # A cluster has as many at work as it has workers.
+        # On a cluster the number of workers is the limit.
         train = train_and_wait if settings.scheduler() is None else train_without_limit
         try:
             while True:

@@ -378,7 +378,7 @@ def _fitted(layer: Layer, problem: Problem, kept: np.ndarray | None = None, roun
 
 
 def _spread(mask: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-    """A boolean array over some places, its first axis, as one over as many as that."""
+    """Widen a boolean array over some places, its first axis, to all `count` places."""
     full = np.zeros((count, *mask.shape[1:]), bool)
     full[places] = mask
     return full

@@ -14,7 +14,7 @@ from core.kernels import decoder
 DECODER = Path(decoder.__file__)
 """The program that reads such files without this project."""
 SMALLEST_BYTES, LARGEST_BYTES = 400, 65_536
-"""What may be asked for."""
+"""The range of sizes that can be asked for."""
 EPOCHS = 120
 """How long one is trained by default."""
 

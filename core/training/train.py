@@ -68,7 +68,7 @@ def _fit_and_score(writer: RunWriter, config: Config, wanted: Wanted) -> None:
     echo(f"Training {run.id}: {config.parameter_count:,} weights, {config.epochs} epochs.")
     writer.update(Phase.LOADING, epoch=0, epochs=config.epochs)
     data = load_dataset(config.dataset, run.root)
-    # Keras takes seconds to import, so a mistake in what came before is told first.
+    # Keras takes seconds to import, so earlier mistakes are reported first.
     from core.keras_layers import with_weights
     from core.training.network import layers_before, save
 

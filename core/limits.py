@@ -1,4 +1,4 @@
-"""What may be done here. Whatever changes the cache, and every training that a page or the queue starts, asks here."""
+"""Checks of what is allowed here, for all that changes the cache and all trainings that pages or the queue start."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def limit(name: str) -> int:
 
 
 def check_may_change(what: str) -> None:
-    """Refuse to go on where nothing but scores may be written.
+    """Refuse where nothing but scores may be written.
 
     Args:
         what: that which is to be done, such as "delete a run".
@@ -62,10 +62,10 @@ def check_size(weights: int, what: str = "trained") -> None:
 
 
 def check_disk(root: Path, what: str, needed: int = 0) -> None:
-    """Refuse to begin what would fill the disk of a cache to the brim.
+    """Refuse what would fill the disk of a cache.
 
     Args:
-        what: that which is to be begun, such as "a training of" a run.
+        what: to be begun, such as "a training of" a run.
         needed: about how many bytes it writes.
 
     Raises:
@@ -82,7 +82,7 @@ def check_disk(root: Path, what: str, needed: int = 0) -> None:
 
 
 def check_trainings(at_work: int) -> None:
-    """Refuse one more training than may run at a time.
+    """Refuse one more training than the limit.
 
     Args:
         at_work: trainings that run already.

@@ -17,7 +17,7 @@ from core.scoring import Step, Wanted, steps_of
 from core.sweep import Criterion
 
 FAILED = "failed: "
-"""How the note begins that says why the steps of a run could not be worked off."""
+"""The beginning of the note on why the steps of a run failed."""
 
 
 def ask(run: Run, wanted: Wanted) -> None:

@@ -47,7 +47,7 @@ class Work:
 
 
 def take_what_is_left() -> None:
-    """Let this process have only the processor time that no other one wants.
+    """Give this process the lowest priority.
 
     Linux may group processes by session (autogroup), and niceness then counts within a group only. A process that has a
     session of its own would take as much as the whole app. So its group is given the niceness, too.
@@ -95,7 +95,7 @@ class Turn:
     def __enter__(self) -> "Turn":
         self._alive.acquire()
         for path in self._folder.glob("*.json"):
-            # What a process left that was killed.
+            # Left by a process that was killed.
             if not is_held(path.with_suffix(".lock")):
                 remove(path)
                 remove(path.with_suffix(".lock"))
@@ -120,7 +120,7 @@ class Turn:
         return has
 
     def tell(self, work: Work) -> None:
-        """Say how far this work is."""
+        """Publish the progress of this work."""
         write_text(self._folder / f"{self._name}.json", json.dumps(dataclasses.asdict(work)))
         self.work = work
 

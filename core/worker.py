@@ -86,7 +86,7 @@ class _Worker:
         self._root, self._turn, self._ended = root, turn, ended
         self._pool = ThreadPoolExecutor(1)
         self._run: Run | None = None
-        # What could not be taken off the list is not tried again until something else is asked for.
+        # Steps that could not be removed from the list are not tried again before the list changes.
         self._left: dict[Run, int] = {}
 
     def step_by_step(self) -> bool:
@@ -103,7 +103,7 @@ class _Worker:
                 self._run = run
                 self._score(run)
         except RunBusyError:
-            pass  # it came to be scored by another process just now
+            pass  # another process has just begun to score it
         finally:
             self._run = None
         return True
@@ -115,7 +115,7 @@ class _Worker:
             for _ in score_steps(run, self._steps(run, done), report=self._tell, pool=self._pool):
                 pass
         except Exception as error:
-            # No run keeps the others from being scored, whatever is wrong with it.
+            # An error in one run must not keep the others from being scored.
             known = isinstance(error, KnownError)
             if not known:
                 traceback.print_exc()
@@ -161,7 +161,7 @@ class _Worker:
         work = self._turn.work
         # The images have been read, and the network has been looked at: only the time of the repair is shown.
         begun = work.begun if work.stage else time.time()
-        # A disk that is full for a moment ends no work.
+        # A full disk must not end the work.
         with contextlib.suppress(OSError):
             self._turn.tell(dataclasses.replace(work, begun=begun, stage=stage, part=part))
 

@@ -58,7 +58,7 @@ class Outcome:
 
 
 def start_training(run: Run, config: Config, replace: bool = False) -> None:
-    """Train a run in a process of its own, by the same command that a person types.
+    """Train a run in a process of its own, with the command that people use.
 
     Returns as soon as the run's state is in the cache. If the run is being trained already, nothing is
     started. The process goes on whatever happens to this one.
@@ -85,7 +85,7 @@ def start_training(run: Run, config: Config, replace: bool = False) -> None:
 
 
 def train_and_wait(run: Run, config: TrainingConfig, ticket: Path, within_limit: bool = True) -> Outcome:
-    """Train a run by that same command and wait for its end; what a queue hands to its workers.
+    """Train a run with that command and wait for its end; the queue gives this to its workers.
 
     Args:
         run: where to keep it. If another process is training it, this waits for that.
@@ -119,7 +119,7 @@ def train_and_wait(run: Run, config: TrainingConfig, ticket: Path, within_limit:
 
 
 def require_room(run: Run, config: Config) -> None:
-    """Say so if the disk has no room for a run.
+    """Check that the disk has room for a run.
 
     Raises:
         DiskFullError: if it has none.
@@ -152,7 +152,7 @@ def start_queue(root: Path, at_once: int, log: Path, has_begun: Callable[[], boo
 
 
 def start_worker(root: Path) -> None:
-    """Have a process score and repair what pages ask for, unless one does; it ends soon after this one.
+    """Start the process that scores and repairs what pages ask for, unless one runs; it ends soon after this one.
 
     Raises:
         JobError: if the cache cannot be written.
@@ -312,7 +312,7 @@ def trainings_at_work(root: Path) -> int:
 
 
 def logged(arguments: list[str], cache: Path, log: Path, **options: object) -> subprocess.Popen:
-    """Start Python in the background, with what it says in a file.
+    """Start Python in the background, with its output in a file.
 
     Raises:
         JobError: if the file cannot be written.
@@ -378,12 +378,12 @@ def _python(arguments: list[str], cache: Path, **options: object) -> subprocess.
 
 
 def _behind(work: Callable[..., object], *arguments: object) -> None:
-    """Do it in a thread, which keeps this process from nothing, not even from ending."""
+    """Do it in a daemon thread, which does not keep this process from ending."""
     threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
 def last_line(text: str) -> str:
-    """The last that a process said, which is why it failed if it did."""
+    """The last line that a process printed, which is why it failed if it did."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(HINT)]
     return lines[-1].removeprefix(_FAILED).removeprefix("error: ") if lines else "The process said nothing."
 

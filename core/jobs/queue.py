@@ -1,4 +1,4 @@
-"""The queue of trainings that a cache waits for, and the process that works it off.
+"""The queue of trainings of a cache, and the process that works it off.
 
     cache/.queue/<run_id>.json    a ticket: a configuration that waits, is being trained, or failed
     cache/.queue/log.txt          what the process that works off the queue said
@@ -41,7 +41,7 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Entry:
-    """A configuration in the queue. `failure` says why its training came to nothing, None if it did not."""
+    """A configuration in the queue. `failure` is why its training failed, None if it did not."""
 
     run: Run
     config: TrainingConfig
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Queue:
-    """The trainings that a cache waits for. As with runs, what it holds is read afresh at every call."""
+    """The queue of trainings of a cache. As with runs, what it holds is read afresh at every call."""
 
     root: Path
 
@@ -212,7 +212,7 @@ class Queue:
                 for config in [config for config, future in running.items() if future.done()]:
                     self._end(config, running.pop(config))
         except BaseException:
-            # The executor waits for all that was handed to it; what has not begun must not begin.
+            # The executor waits for everything submitted to it; what has not begun must not begin.
             for future in running.values():
                 future.cancel()
             raise
@@ -227,7 +227,7 @@ class Queue:
                 "Start the scheduler, and then the queue again."
             ) from None
         except DiskFullError:
-            # Every other training would end the same way.
+            # Every other training would fail the same way.
             raise
         except KnownError as error:
             failure = str(error)

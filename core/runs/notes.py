@@ -1,4 +1,4 @@
-"""What people write on a run: a name to call it by, and a note. The run's id stays what it is."""
+"""The name and note that people give a run. Its id stays as it is."""
 
 import json
 import re

@@ -78,7 +78,7 @@ def told_work(path: Path, begun: Work, stopped: str) -> Iterator[Callable[[Work]
     def tell(work: Work) -> None:
         if not path.exists():
             raise CancelledError(stopped)
-        # A disk that is full for a moment ends no work.
+        # A full disk must not end the work.
         with contextlib.suppress(OSError):
             write(work)
 

@@ -1,4 +1,4 @@
-"""The place where a run comes to be: written beside, and made the run by one rename."""
+"""Writing a run: into a folder beside, which one rename makes the run."""
 
 import contextlib
 import datetime
@@ -62,7 +62,7 @@ class RunWriter:
         self.state: dict[str, Any] = {"started": _now(), "host": socket.gethostname(), "pid": os.getpid()}
 
     def update(self, phase: Phase, **values: Any) -> None:
-        """Tell the readers how far it is, with a heartbeat.
+        """Write the progress, with a heartbeat.
 
         Raises:
             CancelledError: if it was cancelled.
@@ -127,7 +127,7 @@ class RunWriter:
             # note into the folder of the old one after it was copied.
             with run.lock("sweep", timeout=30), run.lock("notes", timeout=30):
                 carry_notes(run)
-                # As late as can be: until here a killed process loses no epoch.
+                # As late as possible: until here a killed process loses no epoch.
                 self.drop_checkpoint()
                 if os.path.lexists(run.folder):
                     run.folder.rename(run.old)
@@ -139,7 +139,7 @@ class RunWriter:
             remove(run.old)
 
     def discard(self) -> None:
-        """Leave no trace."""
+        """Remove everything written."""
         remove(self.run.part)
 
     def end(self, error: BaseException) -> None:

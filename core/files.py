@@ -2,8 +2,8 @@
 system's errors become sentences.
 
 A cache belongs to the people who run the server. What machines do to files must not harm anything else in it; what
-links in it lead to is neither read, written nor deleted. The cache itself may be named by a link: whoever is given its
-folder resolves it first, so that any link on the way lies inside.
+links in it lead to is neither read, written nor deleted. The path of the cache may itself be a link: callers resolve it
+first, so that any link on the way lies inside.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ def write_text(path: Path, text: str) -> None:
 def new_log(path: Path) -> Iterator[IO[bytes]]:
     """An empty file for what a process says, in the place of an earlier one; its folder is made."""
     make_folder(path.parent)
-    # Made anew, never emptied: the earlier one may be a link.
+    # Created, never emptied: the earlier one may be a link.
     remove(path)
     with open(path, "xb") as file:
         yield file

@@ -252,7 +252,7 @@ def test_what_a_killed_delete_left_is_removed_by_the_next(run):
     with open_run("busy").lock():
         run.delete()
         assert not left.exists()
-        assert busy.exists()  # somebody is at it
+        assert busy.exists()  # it is in use
 
 
 def test_deleting_leaves_nothing(run):
@@ -590,7 +590,7 @@ def test_why_a_run_cannot_be_read_is_said_by_the_first_file_that_is_wrong(run):
         assert found is None if reason is None else found.startswith(reason)
         assert (run.id in {*runs_table().run}) == (reason is None)
     with run.lock():
-        assert damage(run) is None  # somebody is at it
+        assert damage(run) is None  # it is in use
     shutil.rmtree(run.part)
     assert damage(run) is None
     run.folder.write_text("")

@@ -212,9 +212,9 @@ class _Naming:
 
     def of(self, line: tuple) -> str:
         configuration, ranking, scope, recovery, state = line
-        is_usual = BY_KEY[recovery].is_instant and (ranking, scope) == ("magnitude", "layer")
+        is_default = BY_KEY[recovery].is_instant and (ranking, scope) == ("magnitude", "layer")
         parts = [configuration] if self.several else []
-        if self.rankings or not is_usual:
+        if self.rankings or not is_default:
             parts.append(said_ranking(ranking, scope, recovery))
         if self.states or not BY_KEY[recovery].is_instant:
             parts.append(state)
